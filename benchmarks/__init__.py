@@ -1,0 +1,1 @@
+"""Paired measurements; each prints ratios taken in one run."""

@@ -1,0 +1,1 @@
+"""The embedded stack: the whole platform in one process tree, from wheels."""

@@ -1,0 +1,1 @@
+"""Model weights: the catalogue, its loader and its converter."""

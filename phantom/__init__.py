@@ -1,0 +1,1 @@
+"""Procedural chest CT: anatomy, findings, scanner effects, DICOM writer."""

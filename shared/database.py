@@ -1,0 +1,71 @@
+"""Engine and sessions. One transaction per request or task, committed at the edge by `transaction`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from shared.errors import TransientFault
+from shared.problems import ProblemCode
+from shared.settings import Settings
+
+OUTBOX_CHANNEL = "ctclip_outbox"
+"""Channel on which a commit that filled the outbox wakes the relay (LISTEN/NOTIFY)."""
+
+SCHEMA_REVISION = "0001"
+"""The Alembic revision that this code speaks; readiness compares it with the database's."""
+
+_STATEMENT_TIMEOUT_MS = 30_000
+_CONNECT_TIMEOUT_S = 5
+_POOL_TIMEOUT_S = 5
+
+
+def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str = "ctclip") -> Engine:
+    """Return an engine whose waits are all limited."""
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_POOL_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": application_name,
+            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """Open a session, commit when the block ends well, roll back otherwise.
+
+    Raises TransientFault(DATABASE_UNAVAILABLE) when the database cannot be reached or gave up.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, f"database: {type(error).__name__}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, "database: connection lost") from error
+        raise
+
+
+def notify_outbox(session: Session) -> None:
+    """Wake the relay when this transaction commits."""
+    session.execute(text(f"NOTIFY {OUTBOX_CHANNEL}"))
+
+
+def fetch_schema_revision(session: Session) -> str | None:
+    """Return the Alembic revision of the database, or None before the first migration."""
+    if session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

@@ -1,0 +1,56 @@
+"""Errors by what happens next.
+
+CtclipError
+├── InputProblem     the caller must change something; never retried
+├── TransientFault   try again later; retried, bounded
+├── Defect           we have a bug; one retry elsewhere, then a dead letter
+├── StaleLease       somebody else owns the stage now; drop the work silently
+└── StageCancelled   the caller no longer wants the answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.json_values import JsonValue
+from shared.problems import Problem, ProblemCode
+
+
+class CtclipError(Exception):
+    """Root of everything that this product raises on purpose."""
+
+
+class InputProblem(CtclipError):
+    """The study or the request is at fault. Carries a problem that may be shown to the caller."""
+
+    def __init__(self, code: ProblemCode, detail: str, **facts: JsonValue) -> None:
+        super().__init__(detail)
+        self.problem = Problem(code, detail, facts)
+
+
+class TransientFault(CtclipError):
+    """Something around us is unwell; the same work may succeed later. The message is for logs only."""
+
+    def __init__(self, code: ProblemCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Defect(CtclipError):
+    """A promise of our own code or of our weights was broken. The message is for logs only."""
+
+    def __init__(self, message: str, **facts: JsonValue) -> None:
+        super().__init__(message)
+        self.facts: Mapping[str, JsonValue] = facts
+
+
+class StaleLease(CtclipError):
+    """The lease token no longer holds: another worker owns the stage or it has ended."""
+
+
+class Unanswerable(CtclipError):
+    """The work is sound but there is nothing to answer with; the job fails with this problem, without retry."""
+
+    def __init__(self, code: ProblemCode, detail: str, **facts: JsonValue) -> None:
+        super().__init__(detail)
+        self.problem = Problem(code, detail, facts)

@@ -1,0 +1,39 @@
+"""Events of a job, written in the transaction of what they tell. Their ids are the order that callers see."""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from shared.json_values import JsonObject
+from shared.stages import StageName
+from shared.states import JobState, StageState
+from shared.tables import Event
+
+
+class EventType(StrEnum):
+    """What an event tells."""
+
+    JOB_STATE = "job.state"
+    STAGE_STATE = "stage.state"
+    STAGE_PROGRESS = "stage.progress"
+
+
+def record_job_state(session: Session, job_id: uuid.UUID, state: JobState) -> None:
+    """Tell that a job changed its state."""
+    session.add(Event(job_id=job_id, type=EventType.JOB_STATE, state=state))
+
+
+def record_stage_state(
+    session: Session, job_id: uuid.UUID, stage: StageName, state: StageState, facts: JsonObject | None = None
+) -> None:
+    """Tell that a stage changed its state."""
+    event = Event(job_id=job_id, type=EventType.STAGE_STATE, stage=stage, state=state, facts=dict(facts or {}))
+    session.add(event)
+
+
+def record_stage_progress(session: Session, job_id: uuid.UUID, stage: StageName, progress: float) -> None:
+    """Tell how far a running stage is, 0..1."""
+    session.add(Event(job_id=job_id, type=EventType.STAGE_PROGRESS, stage=stage, progress=progress))

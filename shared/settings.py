@@ -1,0 +1,114 @@
+"""Settings of every server process, from `CTCLIP_*` environment variables. The one place where defaults stand."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class WeightsProfile(StrEnum):
+    """Which weights the models run with."""
+
+    DEMO = "demo"
+    FULL = "full"
+    NONE = "none"
+
+
+class Settings(BaseSettings):
+    """Typed settings; each field is read from `CTCLIP_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CTCLIP_", extra="ignore", frozen=True)
+
+    # Where the dependencies are
+    database_url: SecretStr = Field(description="`postgresql+psycopg2://user:password@host:port/name`.")
+    broker_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="Celery broker; read by workers and control only.",
+    )
+    storage_endpoint: str = Field(description="`host:port` of the S3 server.")
+    storage_access_key: SecretStr = Field(description="S3 access key.")
+    storage_secret_key: SecretStr = Field(description="S3 secret key.")
+    storage_bucket: str = Field(default="ctclip", description="Bucket of all objects; made at start if absent.")
+    storage_region: str = Field(default="us-east-1", description="S3 region; naming it saves a look-up.")
+    storage_secure: bool = Field(default=True, description="Speak HTTPS to the S3 server.")
+
+    # Gateway
+    gateway_host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
+    gateway_port: int = Field(default=8000, description="Port that the gateway listens on.")
+    upload_limit_bytes: Bytes = Field(default=4 * GIB, description="Largest upload accepted.")
+    upload_part_bytes: Bytes = Field(
+        default=8 * MIB,
+        ge=5 * MIB,
+        description="Part size of the multipart put to S3; bounds memory per upload.",
+    )
+    compatible_wait_limit: timedelta = Field(
+        default=timedelta(minutes=10), description="Longest time that `/predict` holds the connection."
+    )
+    idempotency_retention: timedelta = Field(
+        default=timedelta(hours=48), description="How long an Idempotency-Key is remembered."
+    )
+
+    # Jobs
+    job_time_limit: timedelta = Field(
+        default=timedelta(hours=6),
+        description="A job that has not ended after this is failed, queueing included.",
+    )
+    policy: str = Field(default="default", description="Name of the policy under which jobs are accepted.")
+
+    # Leases and retries
+    lease_duration: timedelta = Field(
+        default=timedelta(seconds=30), description="How long a claim holds without a heartbeat."
+    )
+    transient_retry_limit: int = Field(default=5, description="Retries of one stage after transient faults.")
+    transient_retry_delay: timedelta = Field(
+        default=timedelta(seconds=2), description="First delay after a transient fault; doubles each time."
+    )
+    defect_retry_limit: int = Field(default=1, description="Retries of one stage after a defect.")
+    lost_worker_limit: int = Field(default=3, description="How often a stage may lose its worker before it fails.")
+
+    # Intake limits
+    archive_limit_bytes: Bytes = Field(default=8 * GIB, description="Most bytes that an archive may expand to.")
+    archive_limit_entries: int = Field(default=50_000, description="Most entries of an archive.")
+    intake_memory_limit_bytes: Bytes = Field(
+        default=6 * GIB, description="Address space of the child process that decodes a study."
+    )
+
+    # Workers
+    weights_profile: WeightsProfile = Field(default=WeightsProfile.DEMO, description="Which weights to run.")
+    weights_dir: Path | None = Field(default=None, description="Folder of imported weights (profile `full`).")
+    cache_dir: Path = Field(
+        default=Path.home() / ".cache" / "ctclip", description="Local copies of artefacts, by digest."
+    )
+    cache_limit_bytes: Bytes = Field(default=10 * GIB, description="Size that the local artefact cache is kept under.")
+    threads: int | None = Field(default=None, description="Threads of a model; default: all cores.")
+    shutdown_grace: timedelta = Field(
+        default=timedelta(seconds=8),
+        description="How long a stopping worker lets its stages finish before it hands them back.",
+    )
+    metrics_port: int | None = Field(
+        default=None, description="Port on loopback for the metrics of a worker or of control."
+    )
+    ready_file: Path | None = Field(default=None, description="Made by a process once it is ready to serve.")
+    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+
+    @property
+    def heartbeat_interval(self) -> timedelta:
+        """How often a lease is renewed: two beats may be lost before it lapses."""
+        return self.lease_duration / 3
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return Settings()

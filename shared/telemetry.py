@@ -1,0 +1,57 @@
+"""Structured logs and metrics. Events are constant messages with fields; no patient data, no names from uploads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Histogram
+from structlog.stdlib import BoundLogger
+
+from shared.settings import Settings
+
+_DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+STAGES_ENDED = Counter("ctclip_stages_ended_total", "Stages by how they ended.", ("stage", "state", "code"))
+STAGE_SECONDS = Histogram("ctclip_stage_seconds", "Seconds that a stage ran.", ("stage",), buckets=_DURATION_BUCKETS_S)
+JOBS_ENDED = Counter("ctclip_jobs_ended_total", "Jobs by final state and problem code.", ("state", "code"))
+UPLOAD_BYTES = Counter("ctclip_upload_bytes_total", "Bytes of uploads accepted.")
+PROBLEMS = Counter("ctclip_problems_total", "HTTP problems by code.", ("code",))
+OUTBOX_RELAYED = Counter("ctclip_outbox_relayed_total", "Messages handed to the broker.", ("stage",))
+LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
+
+
+def configure_logging(settings: Settings, *, process: str) -> None:
+    """Send every log of this process to standard error as one JSON object a line."""
+    shared_processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared_processors,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger() -> BoundLogger:
+    """Return a logger; bind `job_id` and `stage` before using it in a stage."""
+    logger: BoundLogger = structlog.get_logger()
+    return logger

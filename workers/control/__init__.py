@@ -1,0 +1,1 @@
+"""Control loops: outbox relay, reaper, deadlines."""

@@ -1,0 +1,88 @@
+"""`python -m workers.control`: register what is installed, then relay, reap and sweep until stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from prometheus_client import start_http_server
+from sqlalchemy import Engine
+
+from shared.database import make_engine
+from shared.errors import TransientFault
+from shared.settings import Settings, get_settings
+from shared.storage import ObjectStore
+from shared.telemetry import configure_logging, get_logger
+from workers.control.reaper import Reaper
+from workers.control.registration import register_installation
+from workers.control.relay import Relay
+from workers.control.sweeper import sweep
+from workers.runtime.celery_app import make_celery
+from workers.runtime.process import install_stop_signals
+
+_log = get_logger()
+_SWEEP_INTERVAL = timedelta(hours=1)
+
+
+def main() -> None:
+    """Run all control loops in one process."""
+    settings = get_settings()
+    configure_logging(settings, process="control")
+    engine = make_engine(settings, application_name="ctclip-control")
+    store = ObjectStore(settings)
+    store.ensure_bucket()
+    register_installation(engine, settings)
+    stopped = threading.Event()
+    install_stop_signals(stopped)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    loops = _start_loops(engine, store, settings, stopped)
+    if settings.ready_file is not None:
+        settings.ready_file.touch()
+    _log.info("control ready")
+    for loop in loops:
+        loop.join()
+
+
+def _start_loops(
+    engine: Engine, store: ObjectStore, settings: Settings, stopped: threading.Event
+) -> list[threading.Thread]:
+    relay = Relay(engine, make_celery(settings), settings)
+    reaper = Reaper(engine, settings)
+    loops: dict[str, Callable[[], None]] = {
+        "relay": lambda: relay.run(stopped),
+        "reaper": lambda: reaper.run(stopped),
+        "sweeper": lambda: _sweep_hourly(engine, store, stopped),
+    }
+    threads = [threading.Thread(target=_guard(run, stopped), name=name) for name, run in loops.items()]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _guard(run: Callable[[], None], stopped: threading.Event) -> Callable[[], None]:
+    """Return `run` such that its defect stops the whole process: half a control process would go unnoticed."""
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception:  # process edge: the supervisor starts us again
+            _log.exception("control loop died")
+            raise
+        finally:
+            stopped.set()
+
+    return guarded
+
+
+def _sweep_hourly(engine: Engine, store: ObjectStore, stopped: threading.Event) -> None:
+    while not stopped.wait(_SWEEP_INTERVAL.total_seconds()):
+        try:
+            sweep(engine, store)
+        except TransientFault as fault:
+            _log.warning("sweeper waits", reason=str(fault))
+
+
+if __name__ == "__main__":
+    main()

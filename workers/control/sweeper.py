@@ -1,0 +1,85 @@
+"""Comparison of objects, rows and messages: what one side has and the others do not.
+
+A writer stores the object first and the row after, so a crash between leaves an object that no row names. Such
+orphans are removed once they are older than any upload or stage can take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from celery import Celery
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from shared.database import transaction
+from shared.stages import STAGES, StageName
+from shared.states import StageState
+from shared.storage import ObjectStore
+from shared.tables import Artefact, Job, Outbox, StageRun
+from shared.telemetry import get_logger
+from workers.runtime.celery_app import count_messages
+
+_log = get_logger()
+ORPHAN_AGE = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Orphans by kind. All empty when the platform is idle and sound."""
+
+    objects: Sequence[str]
+    rows: Sequence[str]
+    messages: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is left over."""
+        return not self.objects and not self.rows and self.messages == 0
+
+
+def reconcile(engine: Engine, store: ObjectStore, app: Celery) -> Reconciliation:
+    """Compare object storage, database and broker as they are now."""
+    written = {key for key, _ in store.iterate_keys()}
+    with transaction(engine) as session:
+        named = set(session.scalars(select(Artefact.key)))
+        unsent = session.scalar(select(func.count()).select_from(Outbox)) or 0
+        open_stages = _count_open_stages(session)
+        rows = _find_orphan_rows(session)
+    queued = sum(count_messages(app, stage) for stage in STAGES)
+    return Reconciliation(
+        objects=sorted(written - named),
+        rows=sorted([*(f"artefacts/{key}" for key in named - written), *rows]),
+        messages=max(0, queued + unsent - open_stages),
+    )
+
+
+def _find_orphan_rows(session: Session) -> list[str]:
+    """Return the open stages of ended jobs, which nothing would ever move. Delivery may follow the result."""
+    runs = session.execute(
+        select(StageRun.job_id, StageRun.stage)
+        .join(Job)
+        .where(Job.finished_at.is_not(None), StageRun.stage != StageName.DELIVERY)
+        .where(StageRun.state.in_((StageState.WAITING, StageState.READY, StageState.LEASED)))
+    ).all()
+    return [f"stage_runs/{job_id}/{stage}" for job_id, stage in runs]
+
+
+def _count_open_stages(session: Session) -> int:
+    query = select(func.count()).select_from(StageRun)
+    return session.scalar(query.where(StageRun.state.in_((StageState.READY, StageState.LEASED)))) or 0
+
+
+def sweep(engine: Engine, store: ObjectStore) -> int:
+    """Remove objects that no row has named for a day; return how many."""
+    latest = datetime.now(UTC) - ORPHAN_AGE
+    old = {key for key, written_at in store.iterate_keys() if written_at < latest}
+    with transaction(engine) as session:
+        orphans = old - set(session.scalars(select(Artefact.key)))
+    for key in orphans:
+        store.remove(key)
+    if orphans:
+        _log.warning("orphan objects removed", objects=len(orphans))
+    return len(orphans)

@@ -1,0 +1,1 @@
+"""Fusion: all features in, one explained probability out."""

@@ -1,0 +1,1 @@
+"""Intake: from an upload to one volume, with reasons."""

@@ -1,0 +1,1 @@
+"""MedNeXt: 22-class multilabel 3-D CNN."""

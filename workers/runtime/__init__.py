@@ -1,0 +1,1 @@
+"""Runtime: everything about running a stage that is the same for all of them."""

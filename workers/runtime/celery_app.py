@@ -1,0 +1,121 @@
+"""All of Celery: settings, queues and the one task. Celery carries only "look at stage X of job Y".
+
+Our leases decide who works, so a message may come twice, late or never: a duplicate finds nothing to claim, and
+the reaper writes a lost one again. No countdown, ETA or result backend is used.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import CeleryError
+from kombu.entity import Queue
+from kombu.exceptions import OperationalError
+
+from shared.errors import TransientFault
+from shared.problems import ProblemCode
+from shared.settings import Settings
+from shared.stages import STAGES, StageDefinition, StageName
+
+TASK_NAME = "ctclip.run_stage"
+
+HIGHEST_PRIORITY = 9
+"""Of jobs; Redis counts the other way round (0 first), so `publish` turns it over."""
+
+_LONGEST_STAGE: timedelta = max(stage.time_limit for stage in STAGES.values())
+# A message that is redelivered while its stage still runs is only noise: stay clear of the longest stage.
+_VISIBILITY_TIMEOUT = 2 * _LONGEST_STAGE
+_LOST_WORKER_RETRIES = 2
+_SOCKET_TIMEOUT_S = 5
+
+StageHandler = Callable[[uuid.UUID, StageName], None]
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the configured application; `stage_task` adds the task on the worker's side."""
+    app = Celery("ctclip", broker=settings.broker_url.get_secret_value())
+    app.conf.update(
+        task_queues=[_make_queue(stage) for stage in STAGES.values()],
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=_SOCKET_TIMEOUT_S,
+        broker_transport_options={
+            "visibility_timeout": _VISIBILITY_TIMEOUT.total_seconds(),
+            "priority_steps": list(range(HIGHEST_PRIORITY + 1)),
+            "queue_order_strategy": "priority",
+            "socket_timeout": 2 * _SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": _SOCKET_TIMEOUT_S,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+def _make_queue(stage: StageDefinition) -> Queue:
+    return Queue(stage.queue, routing_key=stage.queue)  # type: ignore[no-untyped-call]  # kombu has no types
+
+
+def stage_task(app: Celery, handle: StageHandler) -> None:
+    """The house decorator: the only way in which a function becomes a task, with all policy in one place."""
+
+    def run_stage(job_id: str, stage: str) -> None:
+        handle(uuid.UUID(job_id), StageName(stage))
+
+    app.task(
+        run_stage,
+        name=TASK_NAME,
+        acks_late=True,
+        retry_on_worker_lost=True,
+        max_retries=_LOST_WORKER_RETRIES,
+        ignore_result=True,
+    )
+
+
+def publish(app: Celery, job_id: uuid.UUID, stage: StageName, priority: int) -> None:
+    """Hand one message to the broker. Raises TransientFault when it cannot be reached."""
+    try:
+        app.send_task(
+            TASK_NAME,
+            args=(str(job_id), str(stage)),
+            queue=STAGES[stage].queue,
+            priority=HIGHEST_PRIORITY - priority,
+            retry=False,
+        )
+    except (OperationalError, CeleryError, OSError) as error:
+        raise TransientFault(ProblemCode.BROKER_UNAVAILABLE, f"broker: {type(error).__name__}") from error
+
+
+def make_worker_arguments(name: str, stages: Iterable[StageName], concurrency: int) -> list[str]:
+    """Return the arguments of Celery's worker command: threads, since stages start processes and share models."""
+    queues = ",".join(STAGES[stage].queue for stage in stages)
+    return [
+        "worker",
+        "--pool=threads",
+        f"--concurrency={concurrency}",
+        f"--queues={queues}",
+        f"--hostname={name}@%h",
+        "--without-gossip",
+        "--without-mingle",
+        "--loglevel=WARNING",
+    ]
+
+
+def count_messages(app: Celery, stage: StageName) -> int:
+    """Return how many messages of a stage wait in the broker, over all priorities."""
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        return int(channel._size(STAGES[stage].queue))  # noqa: SLF001  # kombu has no public count for Redis

@@ -1,0 +1,151 @@
+"""The transactions that end a stage: well, badly, or for another try. Each is fenced by the lease token."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from shared.errors import StaleLease
+from shared.json_values import JsonObject
+from shared.problems import Problem
+from shared.stages import MODELS, StageName
+from shared.states import JobState, StageState
+from shared.storage import StoredObject
+from shared.tables import Artefact, DeadLetter, Feature, Job, StageRun
+from workers.runtime.lease import Lease, end_lease
+from workers.runtime.progression import advance_job, end_job, lock_open_job
+from workers.runtime.stage import ProducedArtefact, StageOutput
+
+_OPTIONAL_STAGES = frozenset((*MODELS, StageName.SEGMENTATION, StageName.DELIVERY))
+"""Stages whose failure leaves the job without an answer of one model, not without a result."""
+
+
+@dataclass(frozen=True)
+class StoredArtefact:
+    """An artefact of a stage whose bytes are in object storage already."""
+
+    produced: ProducedArtefact
+    stored: StoredObject
+
+
+def complete_stage(session: Session, lease: Lease, output: StageOutput, artefacts: Sequence[StoredArtefact]) -> None:
+    """Write what the stage found and move the job on. Raises StaleLease and changes nothing with an old token."""
+    job = _lock_job(session, lease)
+    end_lease(
+        session,
+        lease,
+        StageState.SUCCEEDED,
+        progress=1,
+        finished_at=func.now(),
+        warnings=[{"code": warning.code, **warning.facts} for warning in output.warnings],
+        facts=dict(output.facts),
+    )
+    _add_findings(session, lease, output, artefacts)
+    advance_job(session, job)
+
+
+def reject_study(session: Session, lease: Lease, problem: Problem, output: StageOutput | None = None) -> None:
+    """End the stage because of the input: intake rejects the job, a model is left out of the result."""
+    job = _lock_job(session, lease)
+    _fail(session, lease, problem)
+    _add_rows(session, lease.job_id, output or StageOutput())
+    if lease.stage is StageName.INTAKE:
+        end_job(session, job, JobState.REJECTED, problem)
+    else:
+        _go_on_without(session, job, lease.stage, problem)
+
+
+def fail_stage(
+    session: Session, lease: Lease, problem: Problem, *, cause: str, evidence: JsonObject | None = None
+) -> None:
+    """End the stage because of us, with a dead letter when there is evidence."""
+    job = _lock_job(session, lease)
+    _fail(session, lease, problem)
+    if evidence is not None:
+        session.add(
+            DeadLetter(
+                job_id=lease.job_id,
+                stage=lease.stage,
+                attempt=lease.attempt,
+                cause=cause,
+                evidence=dict(evidence),
+            )
+        )
+    _go_on_without(session, job, lease.stage, problem)
+
+
+def retry_stage(session: Session, lease: Lease, *, counter: str, delay: timedelta, avoid: bool) -> None:
+    """Give the stage back for another try after `delay`; the reaper publishes it when it is due."""
+    _lock_job(session, lease)
+    column = getattr(StageRun, counter)
+    end_lease(
+        session,
+        lease,
+        StageState.READY,
+        next_attempt_at=func.now() + delay,
+        published_at=None,
+        avoid_worker=lease.worker if avoid else None,
+        **{counter: column + 1},
+    )
+
+
+def _lock_job(session: Session, lease: Lease) -> Job:
+    job = lock_open_job(session, lease.job_id)
+    if job is None:
+        raise StaleLease(f"{lease.stage}: the job has ended")
+    return job
+
+
+def _fail(session: Session, lease: Lease, problem: Problem) -> None:
+    end_lease(
+        session,
+        lease,
+        StageState.FAILED,
+        finished_at=func.now(),
+        reason=str(problem.code),
+        problem=problem.to_document(),
+    )
+
+
+def _go_on_without(session: Session, job: Job, stage: StageName, problem: Problem) -> None:
+    if stage in _OPTIONAL_STAGES:
+        advance_job(session, job)
+    else:
+        end_job(session, job, JobState.FAILED, problem)
+
+
+def _add_findings(session: Session, lease: Lease, output: StageOutput, artefacts: Sequence[StoredArtefact]) -> None:
+    if output.features:
+        session.add(Feature(job_id=lease.job_id, stage=lease.stage, values=_drop_missing(output.features)))
+    session.add_all(_make_artefact(lease, artefact) for artefact in artefacts)
+    _add_rows(session, lease.job_id, output)
+
+
+def _add_rows(session: Session, job_id: uuid.UUID, output: StageOutput) -> None:
+    for row in output.rows:
+        row.job_id = job_id  # type: ignore[attr-defined]  # every row that a stage adds belongs to its job
+        session.add(row)
+
+
+def _drop_missing(features: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in features.items() if not math.isnan(value)}
+
+
+def _make_artefact(lease: Lease, artefact: StoredArtefact) -> Artefact:
+    return Artefact(
+        id=uuid.uuid4(),
+        job_id=lease.job_id,
+        kind=artefact.produced.kind,
+        stage=lease.stage,
+        key=artefact.stored.key,
+        media_type=artefact.produced.media_type,
+        size_bytes=artefact.stored.size_bytes,
+        sha256=artefact.stored.sha256,
+        facts=dict(artefact.produced.facts),
+    )

@@ -1,0 +1,94 @@
+"""One worker process: loads its stages, tells when it is ready, runs messages, hands work back when stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+from celery import signals
+from prometheus_client import start_http_server
+
+from shared.database import make_engine
+from shared.errors import CtclipError
+from shared.settings import Settings
+from shared.stages import StageName
+from shared.storage import ObjectStore
+from shared.telemetry import configure_logging, get_logger
+from workers.runtime.celery_app import make_celery, make_worker_arguments, stage_task
+from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.registry import make_stages
+from workers.runtime.runner import StageRunner
+
+_log = get_logger()
+
+
+def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, concurrency: int) -> None:
+    """Run a worker until it is told to stop."""
+    configure_logging(settings, process=name)
+    engine = make_engine(settings, pool_size=2 * concurrency + 2, application_name=f"ctclip-{name}")
+    store = ObjectStore(settings)
+    store.ensure_bucket()
+    heartbeat = Heartbeat(engine, settings)
+    runner = StageRunner(
+        make_stages(stages, settings),
+        settings,
+        engine=engine,
+        store=store,
+        heartbeat=heartbeat,
+        worker=f"{name}@{socket.gethostname()}:{os.getpid()}",
+    )
+    app = make_celery(settings)
+    stage_task(app, lambda job_id, stage: _run_bound(runner, job_id, stage))
+    heartbeat.start()
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    _connect_signals(settings, heartbeat)
+    app.worker_main(make_worker_arguments(name, stages, concurrency))
+
+
+def _run_bound(runner: StageRunner, job_id: uuid.UUID, stage: StageName) -> None:
+    with structlog.contextvars.bound_contextvars(job_id=str(job_id), stage=stage):
+        runner.run(job_id, stage)
+
+
+def _connect_signals(settings: Settings, heartbeat: Heartbeat) -> None:
+    """Make the ready file once messages are consumed, and hand work back some time after a stop was asked for."""
+
+    def tell_ready(**_: object) -> None:
+        _log.info("worker ready")
+        if settings.ready_file is not None:
+            settings.ready_file.touch()
+
+    def limit_shutdown(**_: object) -> None:
+        grace_s = settings.shutdown_grace.total_seconds()
+        timer = threading.Timer(grace_s, _hand_back_and_exit, args=(heartbeat,))
+        timer.daemon = True
+        timer.start()
+
+    signals.worker_ready.connect(tell_ready, weak=False)
+    signals.worker_shutting_down.connect(limit_shutdown, weak=False)
+
+
+def _hand_back_and_exit(heartbeat: Heartbeat) -> None:
+    """End the process although stages still run: their leases are released first, so nothing waits for them."""
+    try:
+        heartbeat.release_all()
+    except CtclipError as error:
+        _log.warning("leases could not be released", reason=str(error))
+    os._exit(0)
+
+
+def install_stop_signals(stopped: threading.Event) -> None:
+    """Set `stopped` on SIGTERM and SIGINT; for processes that are not Celery workers."""
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,101 @@
+"""Runs one stage of one job: claim, run, complete or fail. The same for all stages."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import Engine
+
+from shared.database import transaction
+from shared.errors import StaleLease
+from shared.settings import Settings
+from shared.stages import StageName
+from shared.storage import ObjectStore
+from shared.telemetry import STAGE_SECONDS, get_logger
+from workers.runtime.artefact_cache import ArtefactCache
+from workers.runtime.completion import StoredArtefact, complete_stage
+from workers.runtime.context import RunContext, fetch_job_plan
+from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.lease import Lease, claim
+from workers.runtime.outcomes import end_after_error, end_rejected
+from workers.runtime.stage import ProducedArtefact, Stage, StageOutput
+
+_log = get_logger()
+
+
+class StageRunner:
+    """Runs the stages that this process offers."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        settings: Settings,
+        *,
+        engine: Engine,
+        store: ObjectStore,
+        heartbeat: Heartbeat,
+        worker: str,
+    ) -> None:
+        self._stages = {stage.name: stage for stage in stages}
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._cache = ArtefactCache(settings.cache_dir / "artefacts", settings.cache_limit_bytes, store)
+        self._heartbeat = heartbeat
+        self._worker = worker
+
+    def run(self, job_id: uuid.UUID, name: StageName) -> None:
+        """Run a stage if it is ready and nobody has it. Safe to call any number of times, from anywhere."""
+        with transaction(self._engine) as session:
+            lease = claim(session, job_id, name, worker=self._worker, duration=self._settings.lease_duration)
+        if lease is None:
+            return
+        started = time.monotonic()
+        try:
+            self._run_leased(lease)
+        except StaleLease as stale:
+            _log.info("stage given up", job_id=str(job_id), stage=name, reason=str(stale))
+        STAGE_SECONDS.labels(stage=name).observe(time.monotonic() - started)
+
+    def _run_leased(self, lease: Lease) -> None:
+        with self._heartbeat.keep(lease) as lost, TemporaryDirectory(prefix="ctclip-") as scratch:
+            try:
+                output = self._stages[lease.stage].run(self._make_context(lease, Path(scratch), lost))
+                self._end(lease, output)
+            except StaleLease:
+                raise
+            except Exception as error:  # noqa: BLE001  # process edge: every error ends or retries the stage
+                end_after_error(self._engine, self._settings, lease, error)
+
+    def _make_context(self, lease: Lease, scratch: Path, lost: threading.Event) -> RunContext:
+        with transaction(self._engine) as session:
+            plan = fetch_job_plan(session, lease.job_id)
+        return RunContext(lease, plan, scratch, engine=self._engine, store=self._store, cache=self._cache, lost=lost)
+
+    def _end(self, lease: Lease, output: StageOutput) -> None:
+        if output.rejection is not None:
+            end_rejected(self._engine, lease, output.rejection, output)
+            return
+        artefacts = [self._store_artefact(lease, produced) for produced in output.artefacts]
+        try:
+            with transaction(self._engine) as session:
+                complete_stage(session, lease, output, artefacts)
+        except BaseException:
+            self._discard(artefacts)
+            raise
+        _log.info("stage succeeded", job_id=str(lease.job_id), stage=lease.stage, attempt=lease.attempt)
+
+    def _store_artefact(self, lease: Lease, produced: ProducedArtefact) -> StoredArtefact:
+        stored = self._store.write_file(produced.path, prefix=f"jobs/{lease.job_id}/{produced.kind}")
+        self._cache.adopt(produced.path, stored.sha256)
+        return StoredArtefact(produced, stored)
+
+    def _discard(self, artefacts: Sequence[StoredArtefact]) -> None:
+        """Remove objects that no row will name. What a crash leaves is found by the control loop's sweep."""
+        for artefact in artefacts:
+            self._store.remove(artefact.stored.key)

@@ -1,0 +1,62 @@
+# The only commands a newcomer needs. Each prepares what it needs: Python 3.11 or newer and make are enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export CTCLIP_DEMO_STARTED_AT := $(shell date +%s)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test check format bench docs lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Make .venv with everything that the platform and its tests need
+
+# torch comes first, with its own dependencies: a CPU build where there is one, CUDA where there is not.
+# The rest is the frozen list, without torchvision, which does not work beside the CPU build of torch.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Install it, or name it: make PYTHON=/usr/bin/python3.12 ..."; exit 1; }
+	@echo "[1/4] making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "[2/4] installing torch (the largest part: some 200 MB, or several GB where only the CUDA build is offered)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	@echo "[3/4] installing $$(grep -c == requirements.lock) packages of requirements.lock"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@echo "[4/4] installing ct-clip-inference itself"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Start everything, read a real chest CT and a phantom, explain both results
+	@$(BIN)/ctclip demo
+
+up: setup ## Start the whole platform here; Ctrl-C stops it
+	@$(BIN)/ctclip up
+
+down: setup ## Stop a platform that `make demo` left running
+	@$(BIN)/ctclip down
+
+test: setup ## Run all tests, with real PostgreSQL, broker and object storage
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: setup ## Run every static check: format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## Format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Run every benchmark; each prints ratios taken in one run
+	@for name in platform_overhead upload_memory mednext; do \
+		echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+docs: setup ## Write the pages that are made from the code
+	@$(BIN)/python -m deploy.documents
+
+lock: setup ## Freeze the versions that are installed now
+	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
+		$(BIN)/pip freeze --exclude-editable | grep -v -i -E '^(torchvision|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock

@@ -1,0 +1,70 @@
+"""Generated secrets of a state folder: made once, kept in `secrets.json` (0600), never in a command line or a log."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+
+from deploy.embedded.problems import StackProblem
+from deploy.embedded.state_folder import StateFolder, read_json, write_json
+
+_SECRET_BYTES = 24
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """What the embedded servers and Flower are entered with. All are URL-safe."""
+
+    postgres_user: str
+    postgres_password: str
+    broker_password: str
+    storage_access_key: str
+    storage_secret_key: str
+    flower_user: str
+    flower_password: str
+
+
+def load_or_create_credentials(folder: StateFolder) -> Credentials:
+    """Return the folder's credentials, made on the first start.
+
+    Raises StackProblem when data is there but the secrets that open it are not.
+    """
+    kept = read_json(folder.credentials_file)
+    if kept is not None:
+        return _parse(kept, folder)
+    if folder.postgres.exists():
+        raise StackProblem(
+            f"{folder.credentials_file} is missing or damaged, and the database beside it opens with nothing else. "
+            "Restore that file, or name an empty folder with --state."
+        )
+    credentials = generate_credentials()
+    write_json(folder.credentials_file, asdict(credentials))
+    return credentials
+
+
+def generate_credentials() -> Credentials:
+    """Return fresh random credentials."""
+    return Credentials(
+        postgres_user="ctclip",
+        postgres_password=_make_secret(),
+        broker_password=_make_secret(),
+        # rclone refuses access keys of two letters.
+        storage_access_key=f"ctclip-{secrets.token_hex(6)}",
+        storage_secret_key=_make_secret(),
+        flower_user="ctclip",
+        flower_password=_make_secret(),
+    )
+
+
+def _make_secret() -> str:
+    return secrets.token_hex(_SECRET_BYTES)
+
+
+def _parse(kept: object, folder: StateFolder) -> Credentials:
+    try:
+        return Credentials(**kept)  # type: ignore[arg-type]  # a wrong shape is the case that is caught
+    except TypeError as error:
+        raise StackProblem(
+            f"{folder.credentials_file} has other fields than this version expects. "
+            "Restore the file that the version which made this folder wrote, or name an empty folder with --state."
+        ) from error

@@ -1,0 +1,101 @@
+"""The whole platform, started by its own command, for tests that need every process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, create_engine
+
+CTCLIP = (sys.executable, "-m", "client")
+JOB_LIMIT_S = 120.0
+
+
+def wait_until(condition: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
+    """Look again and again until `condition` holds; fail with `what` after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A started platform."""
+
+    state: Path
+    description: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Address of the gateway."""
+        return str(self.description["url"])
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Engine on the platform's own database."""
+        return create_engine(self.environment["CTCLIP_DATABASE_URL"])
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """Plain HTTP, as any caller would speak it."""
+        return httpx.Client(base_url=self.url, timeout=60)
+
+    def pid(self, process: str) -> int:
+        """Return the process id as it is now: the supervisor may have started the process again."""
+        status = run_ctclip("status", "--json", "--state", str(self.state))
+        return int(json.loads(status.stdout)["pids"][process])
+
+    def submit(self, study: Path, **headers: str) -> str:
+        """Submit a study and return the id of its job."""
+        with study.open("rb") as body:
+            answer = self.http.post("/v1/jobs", files={"file": ("study.zip", body)}, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def fetch_job(self, job_id: str) -> dict[str, Any]:
+        """Return the job as callers see it."""
+        job: dict[str, Any] = self.http.get(f"/v1/jobs/{job_id}").json()
+        return job
+
+    def wait_for_end(self, job_id: str) -> dict[str, Any]:
+        """Return the job once it has ended."""
+        wait_until(lambda: self.fetch_job(job_id)["finished_at"], f"job {job_id} ends", JOB_LIMIT_S)
+        return self.fetch_job(job_id)
+
+
+def run_ctclip(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user would."""
+    return subprocess.run(
+        [*CTCLIP, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@contextmanager
+def running_stack(state: Path, **environment: str) -> Iterator[RunningStack]:
+    """Start the platform on `state`, and stop it afterwards."""
+    from deploy.embedded.state_folder import read_environment  # noqa: PLC0415
+
+    started = run_ctclip("up", "--detach", "--json", "--state", str(state), **environment)
+    assert started.returncode == 0, started.stderr + started.stdout
+    try:
+        yield RunningStack(state, json.loads(started.stdout), read_environment(state))
+    finally:
+        stopped = run_ctclip("down", "--state", str(state))
+        assert stopped.returncode == 0, stopped.stderr

@@ -43,6 +43,12 @@ def identify(pid: int) -> ProcessIdentity | None:
         return None
 
 
+def identify_self() -> ProcessIdentity:
+    """Return the identity of this process."""
+    process = psutil.Process()
+    return ProcessIdentity(process.pid, process.create_time())
+
+
 def find_orphans(root: Path, known: Iterable[ProcessIdentity] = ()) -> list[psutil.Process]:
     """Return what still runs for a state folder: the recorded processes, what carries the mark, and PostgreSQL's
     own children, which overwrite their environment but work in the data folder.

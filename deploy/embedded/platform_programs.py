@@ -1,0 +1,175 @@
+"""Our own processes and Flower as the supervisor runs them: command lines, environments, readiness. Nothing starts here."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy.embedded.credentials import Credentials
+from deploy.embedded.ports import LOOPBACK
+from deploy.embedded.program import Program, StopTurn
+from deploy.embedded.state_folder import StateFolder
+from shared.settings import Settings
+
+GATEWAY = "gateway"
+FLOWER = "flower"
+PORT_NAMES = (GATEWAY, FLOWER)
+
+WORKERS: Mapping[str, str] = {
+    # The slowest to load goes first.
+    "worker-models": "ct_clip,supervised,mednext,diffusion,segmentation,fvlm",
+    "worker-intake": "intake",
+    "worker-fusion": "fusion,delivery",
+}
+
+_ANSWER_LIMIT_S = 1.0
+_GRACE_MARGIN_S = 4.0
+_GATEWAY_GRACE_S = 5.0
+_PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the platform's processes are made from."""
+
+    folder: StateFolder
+    settings: Settings
+    environment: Mapping[str, str]
+    ports: Mapping[str, int]
+    credentials: Credentials
+
+    @property
+    def url(self) -> str:
+        """Where the gateway is reached from this machine."""
+        host = self.settings.gateway_host
+        return f"http://{LOOPBACK if host in {'0.0.0.0', '::'} else host}:{self.ports[GATEWAY]}"  # noqa: S104
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower is reached from this machine."""
+        return f"http://{LOOPBACK}:{self.ports[FLOWER]}"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What runs on top of the servers: first the migration, to its end, then the programs."""
+
+    migration: tuple[str, ...]
+    make_programs: Callable[[Surroundings], list[Program]]
+
+
+def product_platform() -> Platform:
+    """Return the product itself."""
+    return Platform(migration=(sys.executable, "-m", "migrations"), make_programs=_make_programs)
+
+
+def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], folder: StateFolder) -> dict[str, str]:
+    """Return the environment of our processes: the launcher's own, the way to the servers, and a cache in the folder."""
+    paths = [str(_PROJECT_ROOT), *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "CTCLIP_CACHE_DIR": str(folder.cache),
+        **inherited,
+        **settings,
+        "PYTHONPATH": os.pathsep.join(paths),
+        # Nothing is imported from the folder in which somebody happens to type `ctclip up`.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def process_environment(surroundings: Surroundings, name: str, *, threads: int = 1) -> dict[str, str]:
+    """Return the environment of one process: its ready file, and how many threads its libraries may start."""
+    return {
+        **surroundings.environment,
+        "CTCLIP_READY_FILE": str(surroundings.folder.ready_file(name)),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
+
+
+def count_model_threads(settings: Settings) -> int:
+    """Return how many threads the models may use: the setting, else all cores of this process."""
+    return settings.threads or len(os.sched_getaffinity(0))
+
+
+def answers(url: str, path: str) -> bool:
+    """Say whether a GET is answered with 200 within a second."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or LOOPBACK, address.port, timeout=_ANSWER_LIMIT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _make_programs(surroundings: Surroundings) -> list[Program]:
+    return [
+        *(_worker(surroundings, name, stages) for name, stages in WORKERS.items()),
+        _gateway(surroundings),
+        _control(surroundings),
+        _flower(surroundings),
+    ]
+
+
+def _gateway(surroundings: Surroundings) -> Program:
+    ready_file = surroundings.folder.ready_file(GATEWAY)
+    url = surroundings.url
+    return Program(
+        name=GATEWAY,
+        command=(sys.executable, "-m", "gateway"),
+        environment={
+            **process_environment(surroundings, GATEWAY),
+            "CTCLIP_GATEWAY_PORT": str(surroundings.ports[GATEWAY]),
+        },
+        is_ready=lambda: ready_file.exists() and answers(url, "/readyz"),
+        stop_turn=StopTurn.GATEWAY,
+        stop_grace_s=_GATEWAY_GRACE_S,
+    )
+
+
+def _worker(surroundings: Surroundings, name: str, stages: str) -> Program:
+    threads = count_model_threads(surroundings.settings) if name == "worker-models" else 1
+    return Program(
+        name=name,
+        command=(sys.executable, "-m", "workers", "--name", name, "--stages", stages),
+        environment=process_environment(surroundings, name, threads=threads),
+        is_ready=surroundings.folder.ready_file(name).exists,
+        stop_turn=StopTurn.WORKERS,
+        stop_grace_s=surroundings.settings.shutdown_grace.total_seconds() + _GRACE_MARGIN_S,
+    )
+
+
+def _control(surroundings: Surroundings) -> Program:
+    return Program(
+        name="control",
+        command=(sys.executable, "-m", "workers.control"),
+        environment=process_environment(surroundings, "control"),
+        is_ready=surroundings.folder.ready_file("control").exists,
+        stop_turn=StopTurn.CONTROL,
+    )
+
+
+def _flower(surroundings: Surroundings) -> Program:
+    credentials, port, url = surroundings.credentials, surroundings.ports[FLOWER], surroundings.flower_url
+    return Program(
+        name=FLOWER,
+        command=(
+            *(sys.executable, "-m", "celery", "--app=deploy.embedded.flower_app:app"),
+            *("flower", f"--address={LOOPBACK}", f"--port={port}"),
+        ),
+        environment={
+            **process_environment(surroundings, FLOWER),
+            # Not in the command line, which everybody can read.
+            "FLOWER_BASIC_AUTH": f"{credentials.flower_user}:{credentials.flower_password}",
+        },
+        is_ready=lambda: answers(url, "/healthcheck"),
+        stop_turn=StopTurn.CONTROL,
+    )

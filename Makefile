@@ -56,7 +56,7 @@ bench: setup ## Run every benchmark; each prints ratios taken in one run
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m deploy.documents
 
-lock: setup ## Freeze the versions that are installed now
+lock: ## Freeze the versions that .venv holds now (after installing something into it by hand)
 	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
 		$(BIN)/pip freeze --exclude-editable | grep -v -i -E '^(torchvision|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock

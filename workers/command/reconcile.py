@@ -21,7 +21,8 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     try:
         found = reconcile(make_engine(settings), ObjectStore(settings), make_celery(settings))
     except TransientFault as fault:
-        typer.echo(f"Cannot compare: {fault}. Is the platform running, and are the CTCLIP_* settings its own?", err=True)
+        advice = "Is the platform running, and are the CTCLIP_* settings its own?"
+        typer.echo(f"Cannot compare: {fault}. {advice}", err=True)
         raise typer.Exit(2) from fault
     typer.echo(json.dumps(describe(found)) if as_json else render(found))
     raise typer.Exit(0 if found.is_clean else 1)

@@ -15,8 +15,9 @@ from shared.database import transaction
 from shared.errors import StaleLease
 from shared.settings import Settings
 from shared.stages import StageName
+from shared.states import StageState
 from shared.storage import ObjectStore
-from shared.telemetry import STAGE_SECONDS, get_logger
+from shared.telemetry import STAGE_SECONDS, STAGES_ENDED, get_logger
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.completion import StoredArtefact, complete_stage
 from workers.runtime.context import RunContext, fetch_job_plan
@@ -88,6 +89,7 @@ class StageRunner:
         except BaseException:
             self._discard(artefacts)
             raise
+        STAGES_ENDED.labels(stage=lease.stage, state=StageState.SUCCEEDED, code="").inc()
         _log.info("stage succeeded", job_id=str(lease.job_id), stage=lease.stage, attempt=lease.attempt)
 
     def _store_artefact(self, lease: Lease, produced: ProducedArtefact) -> StoredArtefact:

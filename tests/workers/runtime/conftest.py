@@ -20,7 +20,7 @@ JobMaker = Callable[..., uuid.UUID]
 
 @pytest.fixture
 def make_job(engine: Engine, settings: Settings) -> JobMaker:
-    """Return a function that adds a job whose intake is ready; models named in `models` wait, the others are skipped."""
+    """Return a function that adds a job whose intake is ready; the `models` wait, all others are skipped."""
 
     def make(*, models: tuple[StageName, ...] = (StageName.MEDNEXT,), **stage_values: object) -> uuid.UUID:
         job_id = uuid.uuid4()
@@ -57,9 +57,7 @@ def _upload(job_id: uuid.UUID) -> Artefact:
     )
 
 
-def _stage(
-    job_id: uuid.UUID, name: StageName, models: tuple[StageName, ...], values: dict[str, object]
-) -> StageRun:
+def _stage(job_id: uuid.UUID, name: StageName, models: tuple[StageName, ...], values: dict[str, object]) -> StageRun:
     if name is StageName.INTAKE:
         return StageRun(job_id=job_id, stage=name, state=StageState.READY, next_attempt_at=func.now(), **values)
     is_skipped = name is StageName.DELIVERY or (name in WEIGHTED_STAGES and name not in models)

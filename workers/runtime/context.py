@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.artefacts import ArtefactKind, UploadKind
@@ -21,7 +21,7 @@ from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact, Feature, Job, Policy, StageRun
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.lease import Lease
-from workers.runtime.stage import StageRecord, StageWarning
+from workers.runtime.stage import ArtefactRecord, StageRecord, StageWarning
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,19 @@ class RunContext:
             features = session.scalars(select(Feature).where(Feature.job_id == self._lease.job_id)).all()
         values = {row.stage: row.values for row in features}
         return {run.stage: _make_record(run, values.get(run.stage, {})) for run in runs}
+
+    def fetch_artefact_records(self) -> Sequence[ArtefactRecord]:
+        """Return what stands in storage for this job so far, the upload included."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(select(Artefact).where(Artefact.job_id == self._lease.job_id)).all()
+        records = (ArtefactRecord(row.kind, row.media_type, row.size_bytes, row.sha256) for row in rows)
+        return sorted(records, key=lambda record: record.kind)
+
+    def fetch_elapsed_s(self) -> float:
+        """Return the seconds since the job was accepted, by the database's clock."""
+        with transaction(self._engine) as session:
+            elapsed = func.extract("epoch", func.clock_timestamp() - Job.created_at)
+            return float(session.scalars(select(elapsed).where(Job.id == self._lease.job_id)).one())
 
     def report(self, progress: float) -> None:
         """Publish progress. Raises StaleLease when the lease is lost, which a cancelled job causes too."""

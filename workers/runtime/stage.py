@@ -63,6 +63,16 @@ class StageRecord:
     seconds: float | None
 
 
+@dataclass(frozen=True)
+class ArtefactRecord:
+    """An artefact that the job has so far; its kind is also its public name."""
+
+    kind: ArtefactKind
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
 class StageContext(Protocol):
     """What a running stage may ask of the runtime."""
 
@@ -94,6 +104,12 @@ class StageContext(Protocol):
 
     def fetch_records(self) -> Mapping[StageName, StageRecord]:
         """Return how the stages of this job ended so far, with their features."""
+
+    def fetch_artefact_records(self) -> Sequence[ArtefactRecord]:
+        """Return what stands in storage for this job so far, the upload included."""
+
+    def fetch_elapsed_s(self) -> float:
+        """Return the seconds since the job was accepted, by the database's clock."""
 
     def report(self, progress: float) -> None:
         """Publish progress (0..1). Raises StageCancelled or StaleLease when the work is no longer wanted."""

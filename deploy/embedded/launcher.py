@@ -32,9 +32,9 @@ from deploy.embedded.platform_programs import (
 from deploy.embedded.ports import is_free
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.processes import ORPHAN_MARK, end_processes, find_orphans, identify_self
-from deploy.embedded.report import StackPhase, StackReport, read_report, report_children, write_report
+from deploy.embedded.report import StackPhase, StackReport, ignore_report, read_report, report_children, write_report
 from deploy.embedded.servers import SERVER_NAMES, bring_up, choose_embedded, plan_servers, remember_ports
-from deploy.embedded.state_folder import StateFolder
+from deploy.embedded.state_folder import StateFolder, write_json
 from deploy.embedded.supervisor import StartInterrupted, Supervisor, read_tail
 from shared.settings import Settings
 
@@ -137,6 +137,7 @@ class Launcher:
             credentials=credentials,
         )
         self._report = replace(self._report, url=surroundings.url, flower_url=surroundings.flower_url)
+        write_json(self._folder.environment_file, surroundings.joining_settings())
         bring_up(servers, self._supervisor)
         self._migrate(surroundings)
         self._supervisor.start(self._platform.make_programs(surroundings))
@@ -187,6 +188,7 @@ class Launcher:
         self._supervisor.stop()
         # What a worker started in a session of its own outlives its group.
         end_processes(find_orphans(self._folder.root), _ORPHAN_GRACE_S)
+        self._folder.environment_file.unlink(missing_ok=True)
         self._publish(final)
 
     def _note_change(self) -> None:
@@ -233,9 +235,7 @@ def _check_settings(embedded: Mapping[str, str], gateway_port: int) -> Settings:
     try:
         return Settings(**{**given, "gateway_port": gateway_port})  # type: ignore[arg-type]  # parsed by pydantic
     except ValidationError as error:
-        wrong = "; ".join(
-            f"CTCLIP_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors()
-        )
+        wrong = "; ".join(f"CTCLIP_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors())
         raise StackProblem(f"Settings in the environment cannot be used. {wrong}") from error
 
 
@@ -244,9 +244,7 @@ def main(platform: Platform | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.launcher")
     parser.add_argument("--state", type=Path, required=True)
     folder = StateFolder.prepare(parser.parse_args().state)
-    launcher = Launcher(
-        folder, platform or product_platform(), environment=os.environ, on_report=lambda report: None
-    )
+    launcher = Launcher(folder, platform or product_platform(), environment=os.environ, on_report=ignore_report)
     try:
         launcher.run()
     except StackProblem as problem:

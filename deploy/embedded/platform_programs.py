@@ -1,4 +1,7 @@
-"""Our own processes and Flower as the supervisor runs them: command lines, environments, readiness. Nothing starts here."""
+"""Our own processes and Flower as the supervisor runs them: command lines, environments, readiness.
+
+Nothing starts here.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,12 @@ class Surroundings:
         """Where Flower is reached from this machine."""
         return f"http://{LOOPBACK}:{self.ports[FLOWER]}"
 
+    def joining_settings(self) -> dict[str, str]:
+        """Return the `CTCLIP_*` settings by which another process joins this stack, secrets among them."""
+        known = [f"CTCLIP_{name}".upper() for name in Settings.model_fields]
+        given = {**self.environment, "CTCLIP_GATEWAY_PORT": str(self.ports[GATEWAY])}
+        return {name: given[name] for name in known if name in given}
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -69,7 +78,7 @@ def product_platform() -> Platform:
 
 
 def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], folder: StateFolder) -> dict[str, str]:
-    """Return the environment of our processes: the launcher's own, the way to the servers, and a cache in the folder."""
+    """Return the environment of our processes: the launcher's own, the way to the servers, a cache in the folder."""
     paths = [str(_PROJECT_ROOT), *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         "CTCLIP_CACHE_DIR": str(folder.cache),

@@ -31,6 +31,18 @@ def default_state() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "ctclip"
 
 
+def read_environment(state: Path) -> dict[str, str]:
+    """Return the `CTCLIP_*` settings by which the running stack of a state folder is reached.
+
+    Raises StackProblem when none runs there.
+    """
+    folder = StateFolder(state.expanduser().resolve())
+    kept = read_json(folder.environment_file)
+    if kept is None:
+        raise StackProblem(f"No stack runs in {folder.root}. `ctclip up --state {folder.root}` starts one.")
+    return {name: str(value) for name, value in kept.items()}
+
+
 @dataclass(frozen=True)
 class StateFolder:
     """Paths inside one state folder (absolute)."""
@@ -96,6 +108,11 @@ class StateFolder:
     def report_file(self) -> Path:
         """What the launcher says about itself and its processes."""
         return self.root / "processes.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """The `CTCLIP_*` settings of the running stack, secrets among them, 0600; absent while nothing runs."""
+        return self.root / "environment.json"
 
     def ready_file(self, name: str) -> Path:
         """Return the file by which one process says that it is ready."""

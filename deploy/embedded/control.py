@@ -27,6 +27,7 @@ _POLL_S = 0.05
 _START_LIMIT_S = 420.0
 _STOP_LIMIT_S = 60.0
 _KILL_LIMIT_S = 5.0
+_ENDING_PATIENCE_S = 1.0
 _OUTPUT = "launcher-output"
 
 
@@ -42,9 +43,7 @@ def start_detached(
     Raises AlreadyRunning when a launcher holds the folder, StackProblem when the stack does not get ready. Whatever
     ends the wait, no half-started stack is left behind.
     """
-    running = find_running(folder)
-    if running is not None:
-        raise AlreadyRunning(f"A stack already runs in {folder.root} ({running.phase}) at {running.url}.")
+    _refuse_running(folder)
     output = folder.open_new_log(_OUTPUT)
     process = _spawn(command, folder, environment, output)
     try:
@@ -69,6 +68,18 @@ def stop(folder: StateFolder, on_report: Callable[[StackReport], None] = ignore_
         return False
     with folder.lock():
         return end_orphans(folder) > 0 or running is not None
+
+
+def _refuse_running(folder: StateFolder) -> None:
+    """Raise AlreadyRunning when a launcher runs that is not just about to end."""
+    deadline = time.monotonic() + _ENDING_PATIENCE_S
+    while (running := find_running(folder)) is not None:
+        if time.monotonic() > deadline:
+            raise AlreadyRunning(
+                f"A stack already runs in {folder.root} ({running.phase}) at {running.url}. "
+                f"`ctclip down --state {folder.root}` stops it; another folder makes a second stack."
+            )
+        time.sleep(_POLL_S)
 
 
 def _spawn(

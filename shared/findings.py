@@ -1,0 +1,73 @@
+"""Canonical findings: one name for what several models call differently. `findings.toml` is the table."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from shared.features import FeatureGroup
+from shared.stages import StageName
+
+
+class FindingKind(StrEnum):
+    """What a label says."""
+
+    FINDING = "finding"
+    UNSPECIFIC = "unspecific"
+    NORMAL = "normal"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A code of a terminology, as its public source (DICOM PS3.16) has it. `scheme` is "SCT" or "DCM"."""
+
+    scheme: str
+    code: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One canonical finding, with the label by which each model speaks of it."""
+
+    id: str
+    name: str
+    name_ru: str
+    organ: str
+    kind: FindingKind
+    group: FeatureGroup | None
+    labels: Mapping[StageName, str]
+    codes: tuple[Code, ...]
+
+
+def _parse_finding(row: Mapping[str, Any]) -> Finding:
+    return Finding(
+        id=row["id"],
+        name=row["name"],
+        name_ru=row["name_ru"],
+        organ=row["organ"],
+        kind=FindingKind(row.get("kind", FindingKind.FINDING)),
+        group=FeatureGroup(row["group"]) if "group" in row else None,
+        labels=MappingProxyType({StageName(model): label for model, label in row["labels"].items()}),
+        codes=tuple(Code(**code) for code in row.get("codes", ())),
+    )
+
+
+def _load_findings() -> tuple[Finding, ...]:
+    table = resources.files("shared").joinpath("findings.toml").read_text(encoding="utf-8")
+    return tuple(_parse_finding(row) for row in tomllib.loads(table)["finding"])
+
+
+def _index_labels(findings: Iterable[Finding]) -> dict[tuple[StageName, str], Finding]:
+    return {(model, label): finding for finding in findings for model, label in finding.labels.items()}
+
+
+FINDINGS: tuple[Finding, ...] = _load_findings()
+
+FINDING_OF_LABEL: Mapping[tuple[StageName, str], Finding] = MappingProxyType(_index_labels(FINDINGS))
+"""The finding that a label of a model speaks of."""

@@ -221,7 +221,10 @@ class SeriesCandidate(Base):
 
 
 class Policy(Base):
-    """A decision policy: threshold, allowed subsets of models, calibration. Never changed once used."""
+    """A decision policy: threshold, models needed, calibration. Never changed once used.
+
+    `is_active` marks the one of its name that new jobs are accepted under.
+    """
 
     __tablename__ = "policies"
 
@@ -229,7 +232,10 @@ class Policy(Base):
     name: Mapped[str]
     digest: Mapped[str]
     document: Mapped[Document]
+    is_active: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("uq_policies_active_name", "name", unique=True, postgresql_where=text("is_active")),)
 
 
 class ModelVersion(Base):

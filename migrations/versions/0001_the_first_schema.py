@@ -78,8 +78,12 @@ def _create_policies() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("document", JSONB, nullable=False),
+        sa.Column("is_active", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", TIME, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_policies"),
+    )
+    op.create_index(
+        "uq_policies_active_name", "policies", ["name"], unique=True, postgresql_where=sa.text("is_active")
     )
 
 

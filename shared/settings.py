@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         ge=5 * MIB,
         description="Part size of the multipart put to S3; bounds memory per upload.",
     )
+    upload_concurrency: int = Field(
+        default=32, gt=0, description="Uploads that one gateway takes in at once; bounds its memory with the part size."
+    )
     compatible_wait_limit: timedelta = Field(
         default=timedelta(minutes=10), description="Longest time that `/predict` holds the connection."
     )

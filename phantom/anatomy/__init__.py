@@ -1,0 +1,1 @@
+"""The healthy chest: a body plan drawn by seed, and organs painted after it."""

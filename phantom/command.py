@@ -1,0 +1,67 @@
+"""`ctclip phantom`: write a synthetic chest CT with known findings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from phantom.dicom import make_uids, write_zip
+from phantom.study import FINDINGS, PhantomSettings, Study, make_study
+
+
+def phantom(
+    seed: Annotated[
+        int, typer.Option(min=0, help="The patient and the noise; the same seed gives the same bytes.")
+    ] = 0,
+    finding: Annotated[list[str] | None, typer.Option(help="A finding to put in; may be given again.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ZIP of DICOM files to write.")] = Path(
+        "study.zip"
+    ),
+    *,
+    coarse: Annotated[bool, typer.Option("--coarse", help="Small and fast: 96 x 96 voxels of about 4 mm.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ground truth as JSON.")] = False,
+    list_findings: Annotated[bool, typer.Option("--list", help="List the findings and write nothing.")] = False,
+) -> None:
+    """Write a synthetic chest CT (no patient) with the findings asked for, and print its ground truth."""
+    if list_findings:
+        typer.echo(json.dumps(list(FINDINGS)) if as_json else "\n".join(FINDINGS))
+        return
+    settings = PhantomSettings.coarse() if coarse else PhantomSettings.standard()
+    try:
+        study = make_study(seed, finding or (), settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--finding") from error
+    write_zip(study, output)
+    typer.echo(json.dumps(describe_study(study, output)) if as_json else _tell(study, output))
+
+
+def describe_study(study: Study, path: Path) -> dict[str, Any]:
+    """Return what is known of a phantom, as plain JSON values."""
+    uids = make_uids(study)
+    return {
+        "path": str(path),
+        "seed": study.seed,
+        "study_uid": str(uids.study),
+        "series_uid": str(uids.series),
+        "shape_zyx": list(study.hu.shape),
+        "spacing_zyx_mm": list(study.spacing_zyx_mm),
+        "origin_lps_mm": list(study.origin_lps_mm),
+        "kernel": study.kernel,
+        "manufacturer": study.manufacturer,
+        "slice_thickness_mm": study.slice_thickness_mm,
+        "findings": [asdict(placed) for placed in study.findings],
+    }
+
+
+def _tell(study: Study, path: Path) -> str:
+    depth, height, width = study.hu.shape
+    step, pixel, _ = study.spacing_zyx_mm
+    lines = [f"{path}: {depth} slices of {width} x {height}, {step:g} x {pixel:.3f} mm, kernel {study.kernel}"]
+    for placed in study.findings:
+        x, y, z = placed.centre_lps_mm
+        lines.append(f"  {placed.name}: severity {placed.severity:.2f}, centre ({x:.0f}, {y:.0f}, {z:.0f}) mm LPS")
+    return "\n".join(lines if study.findings else [*lines, "  no findings"])

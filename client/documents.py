@@ -1,0 +1,157 @@
+"""What the API answers, as far as the client relies on it. Reading is tolerant: fields that are added do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NotRequired, TypeAlias, TypedDict
+
+Document: TypeAlias = Mapping[str, Any]
+"""A JSON object as it came."""
+
+WITHOUT_RESULT = frozenset({"rejected", "failed", "cancelled", "expired"})
+WITH_RESULT = frozenset({"completed", "completed_partial"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem document (RFC 9457). `code` is what a program decides by; `document` holds every member."""
+
+    code: str
+    title: str
+    detail: str
+    trace_id: str | None
+    document: Document
+
+    @classmethod
+    def parse(cls, document: Document) -> Problem:
+        """Read a problem document; what is missing becomes empty."""
+        return cls(
+            code=str(document.get("code", "unknown")),
+            title=str(document.get("title", "Unknown problem")),
+            detail=str(document.get("detail", "")),
+            trace_id=document.get("trace_id"),
+            document=document,
+        )
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """Where one stage of a job stands. `seconds` is the time of the last attempt, or None before it has ended."""
+
+    name: str
+    state: str
+    attempt: int
+    reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+
+    @classmethod
+    def parse(cls, document: Document) -> StageProgress:
+        """Read one entry of a job's `stages`."""
+        return cls(
+            name=str(document["name"]),
+            state=str(document["state"]),
+            attempt=int(document.get("attempt") or 0),
+            reason=document.get("reason"),
+            started_at=_parse_time(document.get("started_at")),
+            finished_at=_parse_time(document.get("finished_at")),
+            seconds=document.get("seconds"),
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the API shows it; `document` holds every field."""
+
+    id: str
+    state: str
+    progress: float
+    stages: Sequence[StageProgress]
+    created_at: datetime | None
+    finished_at: datetime | None
+    problem: Problem | None
+    document: Document
+
+    @classmethod
+    def parse(cls, document: Document) -> Job:
+        """Read a job document. Raises KeyError when it is none."""
+        problem = document.get("problem")
+        return cls(
+            id=str(document["id"]),
+            state=str(document["state"]),
+            progress=float(document.get("progress") or 0.0),
+            stages=tuple(StageProgress.parse(stage) for stage in document.get("stages", ())),
+            created_at=_parse_time(document.get("created_at")),
+            finished_at=_parse_time(document.get("finished_at")),
+            problem=Problem.parse(problem) if problem else None,
+            document=document,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job will not change any more."""
+        return self.state in WITH_RESULT | WITHOUT_RESULT
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a result to fetch."""
+        return self.state in WITH_RESULT
+
+
+class MissingModel(TypedDict):
+    """A model that did not answer, and why."""
+
+    model: str
+    reason: str
+
+
+class Completeness(TypedDict):
+    """How many models answered, of how many."""
+
+    answered: int
+    expected: int
+    missing: Sequence[MissingModel]
+
+
+class Finding(TypedDict):
+    """One finding: what each model says of it, and how far it moved the score (log-odds)."""
+
+    finding: str
+    name: str
+    models: Mapping[str, float]
+    attribution: float | None
+    above_threshold: bool | None
+    name_ru: NotRequired[str]
+    organ: NotRequired[str]
+
+
+class ResultDocument(TypedDict):
+    """The result of one study: the seven fields of the compatible contract and the explanation."""
+
+    study_uid: str
+    series_uid: str
+    probability_of_pathology: float
+    pathology: int
+    most_dangerous_pathology_type: str
+    processing_status: str
+    time_of_processing: float
+    job_id: str
+    state: str
+    completeness: Completeness
+    threshold: float
+    policy_id: str
+    weights_profile: str
+    findings: Sequence[Finding]
+    attribution: Document
+    series: Document
+    quality: Sequence[Document]
+    models: Sequence[Document]
+    timings: Document
+    disclaimer: str
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

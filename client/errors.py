@@ -1,0 +1,47 @@
+"""What a call can end with.
+
+ClientError
+├── ApiError      the API refused; `problem` says why and `status` is that of HTTP
+├── JobFailed     the job ended without a result; `problem` says why
+├── Unreachable   nothing answers at the address, or not as this API does
+└── WaitExpired   the job goes on, but longer than one wanted to wait
+"""
+
+from __future__ import annotations
+
+from client.documents import Job, Problem
+
+
+class ClientError(Exception):
+    """Root of everything that the client raises on purpose."""
+
+
+class ApiError(ClientError):
+    """The API answered with a problem document."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+        self.status = status
+        self.problem = problem
+
+
+class JobFailed(ClientError):
+    """The job ended in a state that has no result."""
+
+    def __init__(self, job: Job) -> None:
+        reason = f": {job.problem.title}. {job.problem.detail}" if job.problem else ""
+        super().__init__(f"The job ended as {job.state}{reason}")
+        self.job = job
+        self.problem = job.problem
+
+
+class Unreachable(ClientError):
+    """Nothing answers at the address, or not as this API does."""
+
+
+class WaitExpired(ClientError):
+    """The job did not end within the time that the caller gave it; it goes on."""
+
+    def __init__(self, job_id: str, limit_s: float) -> None:
+        super().__init__(f"Job {job_id} did not end within {limit_s:.0f} s. It goes on: `ctclip watch {job_id}`.")
+        self.job_id = job_id

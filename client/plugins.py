@@ -1,0 +1,89 @@
+"""Commands of the platform that join `ctclip` where it is installed: listed at once, loaded only when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn
+
+import typer
+
+GROUP = "ctclip.commands"
+EXTRA_MISSING = 69
+"""Exit status of a command whose extra is not installed (EX_UNAVAILABLE)."""
+
+
+@dataclass(frozen=True)
+class KnownCommand:
+    """A command of the platform: what it does in one line, and which extra brings it."""
+
+    summary: str
+    extra: str
+
+
+KNOWN: Mapping[str, KnownCommand] = {
+    "demo": KnownCommand("Start everything, read a real chest CT and a phantom, explain both results.", "embedded"),
+    "up": KnownCommand("Start the whole platform on this machine.", "embedded"),
+    "status": KnownCommand("Show the processes of the platform on this machine.", "embedded"),
+    "down": KnownCommand("Stop the platform on this machine; its data is kept.", "embedded"),
+    "inspect": KnownCommand("Read a study without a server: files, candidates, geometry, problems.", "worker"),
+    "phantom": KnownCommand("Make a chest CT with chosen findings from nothing.", "phantom"),
+    "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
+    "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
+}
+
+_PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_PANEL = "Platform"
+
+
+def add_plugins(app: typer.Typer) -> None:
+    """Give `app` a command for every one that is known or installed; what it is comes in when it is called."""
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    for name in [*KNOWN, *sorted(installed.keys() - KNOWN.keys())]:
+        known = KNOWN.get(name, KnownCommand(f"Command of {_name_origin(installed.get(name))}.", "embedded"))
+        command = _make_command(name, installed.get(name), known)
+        app.command(
+            name,
+            help=known.summary,
+            rich_help_panel=_PANEL,
+            add_help_option=False,
+            context_settings=_PASS_ALL,
+        )(command)
+
+
+def _make_command(name: str, point: EntryPoint | None, known: KnownCommand) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        application = _load(name, point, known)
+        application(args=context.args, prog_name=f"ctclip {name}")
+
+    return run
+
+
+def _load(name: str, point: EntryPoint | None, known: KnownCommand) -> typer.Typer:
+    if point is None:
+        _explain_missing(name, known, "")
+    try:
+        loaded: Any = point.load()
+    except ModuleNotFoundError as error:
+        _explain_missing(name, known, f" ({error.name} is missing)")
+    return loaded if isinstance(loaded, typer.Typer) else _wrap(loaded)
+
+
+def _wrap(function: Callable[..., Any]) -> typer.Typer:
+    application = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+    application.command()(function)
+    return application
+
+
+def _explain_missing(name: str, known: KnownCommand, why: str) -> NoReturn:
+    typer.echo(
+        f"`ctclip {name}` belongs to a part of the platform that is not installed here{why}. "
+        f"Install it: pip install 'ct-clip-inference[{known.extra}]'",
+        err=True,
+    )
+    raise typer.Exit(EXTRA_MISSING)
+
+
+def _name_origin(point: EntryPoint | None) -> str:
+    return point.dist.name if point is not None and point.dist is not None else "another package"

@@ -1,0 +1,177 @@
+"""A result as people read it: the answer, the evidence, what was missing, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from client.documents import Finding, Job, ResultDocument
+from client.words import explain_reason, name_stage
+
+_MOST_FINDINGS = 8
+_SMALLEST_SHOWN = 0.005
+_NOT_SHOWN = frozenset({"delivery"})
+
+
+def print_result(console: Console, result: ResultDocument, job: Job | None = None, *, title: str = "Result") -> None:
+    """Print a result; the job says where the time went."""
+    parts: list[RenderableType] = [
+        _render_answer(result),
+        Text(""),
+        *_render_evidence(result),
+        _render_facts(result, job),
+        Text(""),
+        Text(result.get("disclaimer", ""), style="yellow"),
+    ]
+    colour = "red" if result["pathology"] else "green"
+    console.print(Panel(Group(*parts), title=f"[bold]{escape(title)}[/]", title_align="left", border_style=colour))
+
+
+def print_failure(console: Console, job: Job, *, title: str = "Result") -> None:
+    """Print why a job has no result."""
+    problem = job.problem
+    text = Text(f"The job ended as {job.state}.", style="bold red")
+    if problem:
+        advice = problem.document.get("advice")
+        text.append(f"\n{problem.title} ({problem.code})\n{problem.detail}", style="default")
+        text.append(f"\n{advice}" if advice else "", style="default")
+    text.append(f"\nJob {job.id}", style="dim")
+    console.print(Panel(text, title=f"[bold]{escape(title)}[/]", title_align="left", border_style="red"))
+
+
+def _render_answer(result: ResultDocument) -> Table:
+    is_ill = bool(result["pathology"])
+    verdict = "pathology" if is_ill else "no pathology"
+    colour = "red" if is_ill else "green"
+    comparison = ">=" if is_ill else "<"
+    table = _make_grid()
+    table.add_row(
+        "Probability",
+        f"[bold]{result['probability_of_pathology']:.3f}[/] {comparison} {result.get('threshold', 0):.2f}"
+        f"  [bold {colour}]{verdict}[/]  [dim]policy {escape(result.get('policy_id', '?'))}[/]",
+    )
+    table.add_row("Leading finding", f"[bold]{escape(result['most_dangerous_pathology_type'])}[/]")
+    table.add_row("Answered", _describe_completeness(result))
+    return table
+
+
+def _describe_completeness(result: ResultDocument) -> str:
+    completeness = result["completeness"]
+    answered = f"{completeness['answered']} of {completeness['expected']} models"
+    missing = completeness.get("missing", ())
+    if not missing:
+        return answered
+    named = _group_by_reason(missing)
+    text = "; ".join(f"{', '.join(models)} ({reason})" for reason, models in named.items())
+    return f"{answered}  [yellow]missing: {escape(text)}[/]"
+
+
+def _group_by_reason(missing: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for entry in missing:
+        grouped.setdefault(explain_reason(str(entry["reason"])), []).append(name_stage(str(entry["model"])))
+    return grouped
+
+
+def _render_evidence(result: ResultDocument) -> list[RenderableType]:
+    findings = _choose_findings(result.get("findings", ()))
+    if not findings:
+        return [Text("No finding moved the decision or passed a model's threshold.", style="dim"), Text("")]
+    models = list(dict.fromkeys(model for finding in findings for model in finding["models"]))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("Evidence")
+    for model in models:
+        table.add_column(name_stage(model), justify="right")
+    table.add_column("moved the score", justify="right")
+    table.add_column("")
+    for finding in findings:
+        table.add_row(
+            escape(finding.get("name", finding["finding"])),
+            *(_show_probability(finding["models"].get(model)) for model in models),
+            _show_attribution(finding.get("attribution")),
+            "[red]above the model's threshold[/]" if finding.get("above_threshold") else "",
+        )
+    return [table, Text("")]
+
+
+def _choose_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that moved the score most, and those above a threshold, largest first."""
+    told = [f for f in findings if f.get("above_threshold") or abs(f.get("attribution") or 0.0) >= _SMALLEST_SHOWN]
+    return sorted(told, key=lambda finding: -abs(finding.get("attribution") or 0.0))[:_MOST_FINDINGS]
+
+
+def _render_facts(result: ResultDocument, job: Job | None) -> Table:
+    table = _make_grid()
+    facts = {
+        "Score": _describe_score(result.get("attribution", {})),
+        "Series": _describe_series(result.get("series", {})),
+        "Quality": _describe_quality(result.get("quality", ())),
+        "Models": _describe_models(result),
+        "Time": _describe_time(result, job),
+    }
+    for name, text in facts.items():
+        if text:
+            table.add_row(name, escape(text))
+    return table
+
+
+def _describe_score(attribution: Mapping[str, Any]) -> str:
+    if "raw_score" not in attribution:
+        return ""
+    parts = [f"base {attribution.get('base_value', 0.0):+.2f}"]
+    moved = attribution.get("by_model", {})
+    parts += [f"{name_stage(model)} {value:+.2f}" for model, value in moved.items() if abs(value) >= _SMALLEST_SHOWN]
+    return f"{', '.join(parts)} = {attribution['raw_score']:+.2f} (log-odds)"
+
+
+def _describe_series(series: Mapping[str, Any]) -> str:
+    spacing = series.get("spacing_zyx_mm")
+    parts = [
+        f"{series['slices']} slices" if "slices" in series else "",
+        " x ".join(f"{value:.2f}" for value in spacing) + " mm (z, y, x)" if spacing else "",
+        f"kernel {series['kernel']}" if series.get("kernel") else "",
+        str(series.get("reason") or ""),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _describe_quality(quality: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(entry.get("code", "")).replace("_", " ") for entry in quality)
+
+
+def _describe_models(result: ResultDocument) -> str:
+    models = [
+        f"{name_stage(str(model['name']))} {model.get('version', '')} {str(model.get('digest', ''))[:8]}"
+        for model in result.get("models", ())
+    ]
+    return f"{', '.join(models)}; weights: {result.get('weights_profile', '?')}" if models else ""
+
+
+def _describe_time(result: ResultDocument, job: Job | None) -> str:
+    total = f"{result['time_of_processing']:.1f} s from upload to result"
+    stages = [] if job is None else [s for s in job.stages if s.seconds is not None and s.name not in _NOT_SHOWN]
+    spent = ", ".join(f"{name_stage(stage.name).lower()} {stage.seconds:.1f} s" for stage in stages)
+    return f"{total}: {spent}" if spent else total
+
+
+def _make_grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", min_width=15, no_wrap=True)
+    table.add_column()
+    return table
+
+
+def _show_probability(probability: float | None) -> str:
+    return "[dim]-[/]" if probability is None else f"{probability:.2f}"
+
+
+def _show_attribution(attribution: float | None) -> str:
+    if attribution is None:
+        return "[dim]-[/]"
+    return f"[{'red' if attribution > 0 else 'green'}]{attribution:+.2f}[/]"

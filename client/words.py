@@ -1,0 +1,34 @@
+"""Names of stages, states and reasons as people read them; what is not listed is shown as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+STAGES: Mapping[str, str] = {
+    "intake": "Reading the study",
+    "ct_clip": "CT-CLIP",
+    "supervised": "Supervised",
+    "mednext": "MedNeXt",
+    "diffusion": "Anomaly diffusion",
+    "segmentation": "Segmentation",
+    "fvlm": "fVLM",
+    "fusion": "Fusion",
+    "delivery": "Delivery",
+}
+
+_REASONS: Mapping[str, str] = {
+    "model_not_installed": "not installed",
+    "model_not_requested": "not asked for",
+    "needed_stage_missing": "needs a stage that is missing",
+    "no_callback": "nobody to tell",
+}
+
+
+def name_stage(stage: str) -> str:
+    """Return the name of a stage or model."""
+    return STAGES.get(stage, stage)
+
+
+def explain_reason(reason: str | None) -> str:
+    """Return why a stage did not run."""
+    return _REASONS.get(reason, reason.replace("_", " ")) if reason else ""

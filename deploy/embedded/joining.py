@@ -1,0 +1,38 @@
+"""Server-side commands that join the stack of this machine where no other is named by `CTCLIP_*` settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.embedded.problems import StackProblem
+from deploy.embedded.state_folder import default_state, read_environment
+from workers.command import reconcile as platform_reconcile
+
+
+def reconcile(
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="State folder of a stack of this machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Compare objects, rows and queues: orphans by kind, zero when idle; exit status 1 when there are any.
+
+    The platform is that of the CTCLIP_* settings, or else the one that `ctclip up` runs here.
+    """
+    join_stack(state)
+    platform_reconcile.command(as_json=as_json)
+
+
+def join_stack(state: Path | None) -> None:
+    """Take over the settings of a running stack, unless the environment leads to a database already."""
+    if state is None and os.environ.get("CTCLIP_DATABASE_URL"):
+        return
+    try:
+        os.environ.update(read_environment(state or default_state()))
+    except StackProblem as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from problem

@@ -54,7 +54,7 @@ def status(state: State = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(report.public() if report else _describe_nothing(folder)))
     elif report:
         print_status(Console(), report)
-        print_entrances(Console(), report, how_to_stop=_how_to_stop(folder))
+        print_entrances(Console(), report, how_to_stop=describe_stop(folder))
     else:
         typer.echo(f"Nothing runs in {folder.root}. `ctclip up` starts a stack.")
     raise typer.Exit(0 if report else NOT_RUNNING)
@@ -83,7 +83,7 @@ def _start_detached(folder: StateFolder, as_json: bool) -> None:
     report = start_shown(folder, console)
     if as_json:
         typer.echo(json.dumps(report.public()))
-    print_entrances(console, report, how_to_stop=_how_to_stop(folder))
+    print_entrances(console, report, how_to_stop=describe_stop(folder))
 
 
 def _run_in_foreground(folder: StateFolder, as_json: bool) -> None:
@@ -144,6 +144,7 @@ def _describe_nothing(folder: StateFolder) -> Mapping[str, object]:
     }
 
 
-def _how_to_stop(folder: StateFolder) -> str:
+def describe_stop(folder: StateFolder) -> str:
+    """Return the command that stops the stack of a folder."""
     is_default = folder.root == default_state().expanduser().resolve()
     return "ctclip down" if is_default else f"ctclip down --state {folder.root}"

@@ -25,7 +25,8 @@ from shared.stages import StageName
 HIGH_PROBABILITY = 0.5
 """Above this, strictly, a probability counts as high in `count_high`."""
 
-_TOP = 3
+TOP_COUNT = 3
+"""How many of the largest values the `top3` aggregates run over."""
 
 Statistic = Callable[[Sequence[float]], float]
 
@@ -37,7 +38,7 @@ def compute_mean(values: Sequence[float]) -> float:
 
 def compute_top_mean(values: Sequence[float]) -> float:
     """Return the mean of the three largest, or of all when there are fewer."""
-    return compute_mean(sorted(values, reverse=True)[:_TOP])
+    return compute_mean(sorted(values, reverse=True)[:TOP_COUNT])
 
 
 def count_high(values: Sequence[float]) -> float:

@@ -1,0 +1,156 @@
+"""The result document holds to its schema, says what is missing, and never contains NaN."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from model_weights.catalogue import load_catalogue
+from model_weights.policies import Policy
+from shared.artefacts import ArtefactKind
+from shared.json_values import JsonValue
+from shared.stages import MODELS, StageName
+from shared.states import StageState
+from tests.workers.fusion.conftest import POLICY, make_features, make_records
+from training.fusion_booster import FittedBooster
+from workers.fusion.aggregates import compute_vector
+from workers.fusion.answers import collect_answers
+from workers.fusion.attribution import compute_attribution
+from workers.fusion.decision import NO_SPECIFIC_PATHOLOGY, decide
+from workers.fusion.document import SCHEMA_VERSION, Reading, make_document
+from workers.runtime.stage import ArtefactRecord, StageRecord
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "shared" / "result.schema.json").read_text())
+CONTRACT = {
+    "study_uid",
+    "series_uid",
+    "probability_of_pathology",
+    "pathology",
+    "most_dangerous_pathology_type",
+    "processing_status",
+    "time_of_processing",
+}
+ARTEFACTS = (
+    ArtefactRecord(ArtefactKind.UPLOAD, "application/zip", 9, "a" * 64),
+    ArtefactRecord(ArtefactKind.VOLUME, "application/x-blosc2", 5, "b" * 64),
+)
+
+
+def close(schema: JsonValue) -> JsonValue:
+    """Return the schema such that a field which it does not describe is refused: ours says all that it sends."""
+    if isinstance(schema, dict):
+        closed = {key: close(value) for key, value in schema.items()}
+        is_described = "properties" in schema and "additionalProperties" not in schema and schema != SERIES
+        return closed | ({"additionalProperties": False} if is_described else {})
+    return [close(part) for part in schema] if isinstance(schema, list) else schema
+
+
+SERIES = SCHEMA["properties"]["series"]
+CLOSED = Draft202012Validator(
+    cast("dict[str, JsonValue]", close(SCHEMA)), format_checker=Draft202012Validator.FORMAT_CHECKER
+)
+
+
+def write(
+    fitted: FittedBooster, catalogue: Path, records: Mapping[StageName, StageRecord], policy: Policy = POLICY
+) -> dict[str, Any]:
+    """Return the document of a job, as JSON leaves and enters it."""
+    answers = collect_answers(records)
+    vector = compute_vector(answers.features)
+    explanation = fitted.booster.explain(vector)
+    attribution = compute_attribution(explanation, vector)
+    reading = Reading(
+        job_id="6f4f5c7e-0d5a-4a44-9d3a-0e6f0c1f2a3b",
+        elapsed_s=12.5,
+        fusion_s=0.01,
+        records=records,
+        artefacts=ARTEFACTS,
+        answers=answers,
+        attribution=attribution,
+        decision=decide(explanation.probability, policy, answers, attribution.by_finding),
+        policy=policy,
+        model=load_catalogue(catalogue / "catalogue.toml")[0],
+    )
+    document: dict[str, Any] = json.loads(json.dumps(make_document(reading), allow_nan=False))
+    return document
+
+
+class TestSchema:
+    def test_is_itself_a_schema_of_2020_12(self) -> None:
+        Draft202012Validator.check_schema(SCHEMA)
+
+    def test_names_the_version_that_the_document_carries(self) -> None:
+        assert SCHEMA["properties"]["schema_version"]["const"] == SCHEMA_VERSION
+
+    def test_requires_the_seven_fields_of_the_old_contract(self) -> None:
+        assert set(SCHEMA["required"]) >= CONTRACT
+
+    @given(models=st.sets(st.sampled_from(MODELS)), loud=st.sets(st.sampled_from(["kolyan_mass", "okhr_Emphysema"])))
+    def test_holds_for_every_subset_of_models(
+        self, fitted: FittedBooster, catalogue: Path, models: set[StageName], loud: set[str]
+    ) -> None:
+        features = make_features(*loud, models=tuple(models))
+        CLOSED.validate(write(fitted, catalogue, make_records(features)))
+
+
+class TestWhatItSays:
+    def test_a_complete_study(self, fitted: FittedBooster, catalogue: Path) -> None:
+        loud = ("kolyan_mass", "ctclip_Pulmonary nodule", "okhr_Lung cancer", "supervised_cancer")
+        document = write(fitted, catalogue, make_records(make_features(*loud)))
+        assert document["state"] == "completed"
+        assert document["completeness"] == {"answered": 5, "expected": 5, "missing": []}
+        assert document["pathology"] == 1
+        assert document["top_pathologies"][0] == document["most_dangerous_pathology_type"]
+        assert [model["name"] for model in document["models"]] == [*MODELS, "fusion"]
+
+    def test_a_partial_study_says_what_is_missing_and_why(self, fitted: FittedBooster, catalogue: Path) -> None:
+        skipped = (StageState.SKIPPED, "model_not_installed")
+        records = make_records(make_features(), ended={model: skipped for model in MODELS if model != "mednext"})
+        document = write(fitted, catalogue, records)
+        assert document["state"] == "completed_partial"
+        assert document["completeness"]["answered"] == 1
+        assert {missing["reason"] for missing in document["completeness"]["missing"]} == {"model_not_installed"}
+
+    def test_the_sums_hold_in_what_is_written(self, fitted: FittedBooster, catalogue: Path) -> None:
+        document = write(fitted, catalogue, make_records(make_features("kolyan_mass")))
+        attribution = document["attribution"]
+        findings = [finding["attribution"] for finding in document["findings"]]
+        for parts in (
+            attribution["by_model"].values(),
+            attribution["by_group"].values(),
+            [*findings, attribution["beyond_findings"]],
+        ):
+            total = math.fsum((attribution["base_value"], *parts))
+            assert total == pytest.approx(attribution["raw_score"], abs=1e-6)
+
+    def test_warnings_of_every_stage_are_quality(self, fitted: FittedBooster, catalogue: Path) -> None:
+        quality = write(fitted, catalogue, make_records(make_features()))["quality"]
+        assert {"code": "gantry_tilt_corrected", "stage": "intake", "facts": {"tilt_deg": 12.5}} in quality
+
+    def test_class_one_without_evidence_is_admitted(self, fitted: FittedBooster, catalogue: Path) -> None:
+        records = make_records(make_features("kolyan_mass", "ctclip_Thymoma", "okhr_Emphysema"), threshold=0.99)
+        document = write(fitted, catalogue, records, Policy("tests", "1", 0.01, 1))
+        assert document["most_dangerous_pathology_type"] == NO_SPECIFIC_PATHOLOGY
+        assert "no_finding_with_evidence" in {warning["code"] for warning in document["quality"]}
+
+    def test_an_answer_without_any_model_is_admitted(self, fitted: FittedBooster, catalogue: Path) -> None:
+        document = write(fitted, catalogue, make_records({}))
+        assert "no_model_answered" in {warning["code"] for warning in document["quality"]}
+
+    def test_the_upload_is_no_artefact_that_is_offered(self, fitted: FittedBooster, catalogue: Path) -> None:
+        document = write(fitted, catalogue, make_records(make_features()))
+        (volume,) = document["artifacts"]
+        assert volume["href"] == f"/v1/jobs/{document['job_id']}/artifacts/volume"
+
+    def test_timings_name_the_steps_of_each_stage(self, fitted: FittedBooster, catalogue: Path) -> None:
+        timings = write(fitted, catalogue, make_records(make_features()))["timings"]
+        assert timings["mednext"] == {"total_s": 1.25, "prepare_s": 0.25, "predict_s": 1.0}
+        assert set(timings) == {"intake", "fusion", *MODELS}

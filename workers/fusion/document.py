@@ -1,0 +1,204 @@
+"""The result document, as `shared/result.schema.json` describes it. Pure; no number in it is ever NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from model_weights.catalogue import ModelEntry
+from model_weights.policies import Policy
+from shared.artefacts import ArtefactKind
+from shared.settings import WeightsProfile
+from shared.stages import MODELS, StageName
+from shared.states import JobState, StageState
+from shared.tables import Document
+from workers.fusion.answers import Answers
+from workers.fusion.attribution import Attribution
+from workers.fusion.decision import Decision, FindingEvidence
+from workers.runtime.stage import ArtefactRecord, StageRecord
+
+SCHEMA_VERSION = "1.0"
+
+DISCLAIMERS: Mapping[WeightsProfile, str] = {
+    WeightsProfile.DEMO: (
+        "Demonstration weights, trained on computed phantoms and not on patients. Not for clinical use: "
+        "nothing is claimed for any patient."
+    ),
+    WeightsProfile.FULL: (
+        "Research use only. Not a medical device and no substitute for a physician's reading of the study."
+    ),
+}
+
+NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
+"""Class 1 although no finding both raised the score and reached a model's own threshold."""
+
+NO_MODEL_ANSWERED = "no_model_answered"
+"""The probability is only the base rate of the training, which the policy allowed."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that one result is written from."""
+
+    job_id: str
+    elapsed_s: float
+    fusion_s: float
+    records: Mapping[StageName, StageRecord]
+    artefacts: Sequence[ArtefactRecord]
+    answers: Answers
+    attribution: Attribution
+    decision: Decision
+    policy: Policy
+    model: ModelEntry
+
+
+def make_document(reading: Reading) -> Document:
+    """Return the result as JSON."""
+    intake = reading.records[StageName.INTAKE].facts
+    return {
+        **_make_contract(reading, intake),
+        "schema_version": SCHEMA_VERSION,
+        "job_id": reading.job_id,
+        "state": str(_judge_state(reading.records)),
+        "completeness": _make_completeness(reading.answers),
+        "threshold": reading.policy.threshold,
+        "policy_id": reading.policy.id,
+        "weights_profile": str(reading.model.weights_profile),
+        "disclaimer": DISCLAIMERS[reading.model.weights_profile],
+        "top_pathologies": [evidence.finding.name for evidence in reading.decision.top],
+        "findings": [_make_finding(evidence) for evidence in reading.decision.findings],
+        "attribution": _make_attribution(reading),
+        "series": intake["series"],
+        "quality": _list_quality(reading),
+        "models": [*_list_models(reading.answers), _describe_fusion(reading)],
+        "timings": _make_timings(reading),
+        "artifacts": [_make_artifact(reading.job_id, artefact) for artefact in _list_offered(reading.artefacts)],
+    }
+
+
+def _make_contract(reading: Reading, intake: Mapping[str, Any]) -> Document:
+    """Return the seven fields that callers of the predecessor rely on."""
+    return {
+        "study_uid": intake["study_uid"],
+        "series_uid": intake["series_uid"],
+        "probability_of_pathology": reading.decision.probability,
+        "pathology": int(reading.decision.is_pathological),
+        "most_dangerous_pathology_type": reading.decision.leading,
+        "processing_status": "Success",
+        "time_of_processing": reading.elapsed_s,
+    }
+
+
+def _judge_state(records: Mapping[StageName, StageRecord]) -> JobState:
+    """Return the state that the job takes when this result is published; the runtime judges alike."""
+    has_all = all(model in records and records[model].state == StageState.SUCCEEDED for model in MODELS)
+    return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL
+
+
+def _make_completeness(answers: Answers) -> Document:
+    return {
+        "answered": len(answers.answered),
+        "expected": len(MODELS),
+        "missing": [{"model": str(missing.model), "reason": missing.reason} for missing in answers.missing],
+    }
+
+
+def _make_finding(evidence: FindingEvidence) -> Document:
+    finding = evidence.finding
+    return {
+        "finding": finding.id,
+        "name": finding.name,
+        "name_ru": finding.name_ru,
+        "organ": finding.organ,
+        "codes": [asdict(code) for code in finding.codes],
+        "rank": evidence.rank,
+        "models": {str(model): probability for model, probability in evidence.probabilities.items()},
+        "thresholds": {str(model): threshold for model, threshold in evidence.thresholds.items()},
+        "attribution": evidence.attribution,
+        "above_threshold": evidence.is_above_threshold,
+    }
+
+
+def _make_attribution(reading: Reading) -> Document:
+    attribution = reading.attribution
+    of_findings = (evidence.attribution for evidence in reading.decision.findings)
+    return {
+        "base_value": attribution.base_value,
+        "by_model": {str(model): value for model, value in attribution.by_model.items()},
+        "by_group": {str(group): value for group, value in attribution.by_group.items()},
+        "beyond_findings": attribution.raw_score - math.fsum((attribution.base_value, *of_findings)),
+        "raw_score": attribution.raw_score,
+    }
+
+
+def _list_quality(reading: Reading) -> list[Document]:
+    warnings = [
+        {"code": warning.code, "stage": str(record.name), "facts": dict(warning.facts)}
+        for record in reading.records.values()
+        for warning in record.warnings
+    ]
+    return [*warnings, *({"code": code, "stage": str(StageName.FUSION), "facts": {}} for code in _judge(reading))]
+
+
+def _judge(reading: Reading) -> list[str]:
+    codes = []
+    if not reading.answers.answered:
+        codes.append(NO_MODEL_ANSWERED)
+    if reading.decision.is_pathological and not reading.decision.top:
+        codes.append(NO_FINDING_WITH_EVIDENCE)
+    return codes
+
+
+def _list_models(answers: Answers) -> list[Document]:
+    return [
+        {
+            "name": str(model),
+            "weights": record.facts["name"],
+            "version": record.facts["version"],
+            "digest": record.facts["digest"],
+            "seconds": record.seconds,
+        }
+        for model, record in answers.answered.items()
+    ]
+
+
+def _describe_fusion(reading: Reading) -> Document:
+    model = reading.model
+    return {
+        "name": str(StageName.FUSION),
+        "weights": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "seconds": reading.fusion_s,
+    }
+
+
+def _make_timings(reading: Reading) -> Document:
+    """Return per stage its whole time and, where it told them, the times of its steps."""
+    stages = {
+        str(name): {"total_s": record.seconds, **_get_steps(record)}
+        for name, record in reading.records.items()
+        if record.state == StageState.SUCCEEDED
+    }
+    return {**stages, str(StageName.FUSION): {"total_s": reading.fusion_s}}
+
+
+def _get_steps(record: StageRecord) -> dict[str, Any]:
+    steps = record.facts.get("timings", {})
+    return dict(steps) if isinstance(steps, Mapping) else {}
+
+
+def _list_offered(artefacts: Sequence[ArtefactRecord]) -> list[ArtefactRecord]:
+    return [artefact for artefact in artefacts if artefact.kind is not ArtefactKind.UPLOAD]
+
+
+def _make_artifact(job_id: str, artefact: ArtefactRecord) -> Document:
+    return {
+        "name": str(artefact.kind),
+        "media_type": artefact.media_type,
+        "size_bytes": artefact.size_bytes,
+        "sha256": artefact.sha256,
+        "href": f"/v1/jobs/{job_id}/artifacts/{artefact.kind}",
+    }

@@ -1,0 +1,103 @@
+"""The stage `fusion`: from the features of all models to one published result."""
+
+from __future__ import annotations
+
+import time
+
+from model_weights.catalogue import ModelEntry, find_installed
+from model_weights.policies import Policy, parse_policy
+from shared.errors import Unanswerable
+from shared.problems import ProblemCode
+from shared.settings import Settings
+from shared.stages import MODELS, StageName
+from shared.tables import Result
+from workers.fusion.aggregates import compute_vector
+from workers.fusion.answers import Answers, collect_answers
+from workers.fusion.attribution import compute_attribution
+from workers.fusion.booster import FusionBooster, load_booster
+from workers.fusion.decision import decide
+from workers.fusion.document import Reading, make_document
+from workers.runtime.stage import Stage, StageContext, StageOutput
+
+
+class Fusion:
+    """Weighs what the models answered. The booster is loaded once and read only."""
+
+    def __init__(self, entry: ModelEntry, booster: FusionBooster) -> None:
+        self._entry = entry
+        self._booster = booster
+
+    @property
+    def name(self) -> StageName:
+        """This is the stage `fusion`."""
+        return StageName.FUSION
+
+    def run(self, context: StageContext) -> StageOutput:
+        """Return the result as a row. Raises Unanswerable when fewer models answered than the policy needs."""
+        started = time.monotonic()
+        policy = parse_policy(context.policy)
+        reading = self._read(context, policy, started)
+        row = Result(document=make_document(reading), policy_id=policy.id, probability=reading.decision.probability)
+        entry = self._entry
+        facts = {
+            "name": entry.name,
+            "version": entry.version,
+            "digest": entry.digest,
+            "weights_profile": entry.weights_profile,
+        }
+        return StageOutput(rows=[row], facts=facts)
+
+    def _read(self, context: StageContext, policy: Policy, started: float) -> Reading:
+        records = context.fetch_records()
+        answers = collect_answers(records)
+        _require_enough(answers, policy)
+        vector = compute_vector(answers.features)
+        explanation = self._booster.explain(vector)
+        attribution = compute_attribution(explanation, vector)
+        return Reading(
+            job_id=context.job_id,
+            records=records,
+            artefacts=context.fetch_artefact_records(),
+            answers=answers,
+            attribution=attribution,
+            decision=decide(explanation.probability, policy, answers, attribution.by_finding),
+            policy=policy,
+            model=self._entry,
+            fusion_s=time.monotonic() - started,
+            elapsed_s=context.fetch_elapsed_s(),
+        )
+
+
+class AbsentFusion:
+    """Ends every job at once where no fusion is installed, so that none waits for ever."""
+
+    @property
+    def name(self) -> StageName:
+        """This is the stage `fusion`."""
+        return StageName.FUSION
+
+    def run(self, context: StageContext) -> StageOutput:  # noqa: ARG002  # the contract of a stage
+        """Raise Unanswerable."""
+        raise Unanswerable(
+            ProblemCode.NO_MODEL_ANSWERED,
+            "No fusion model is installed, so nothing can weigh what the models answered.",
+            stage=StageName.FUSION,
+        )
+
+
+def make_stage(settings: Settings) -> Stage:
+    """Return the fusion, loaded and held to its known answers. Raises Defect when its files are not as pinned."""
+    entry = find_installed(settings, StageName.FUSION)
+    return AbsentFusion() if entry is None else Fusion(entry, load_booster(entry))
+
+
+def _require_enough(answers: Answers, policy: Policy) -> None:
+    if len(answers.answered) < policy.minimum_models:
+        raise Unanswerable(
+            ProblemCode.NO_MODEL_ANSWERED,
+            f"{len(answers.answered)} of {len(MODELS)} models answered; policy {policy.id} needs "
+            f"{policy.minimum_models}.",
+            answered=len(answers.answered),
+            needed=policy.minimum_models,
+            missing={str(missing.model): missing.reason for missing in answers.missing},
+        )

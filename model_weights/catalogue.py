@@ -14,15 +14,27 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from model_weights.parsing import EntryReader
 from shared.errors import Defect
-from shared.settings import Settings, WeightsProfile
+from shared.settings import WeightsProfile
 from shared.stages import StageName
 
 CATALOGUE_NAME = "catalogue.toml"
 CATALOGUE_FILE = Path(__file__).parent / CATALOGUE_NAME
+
+
+class WeightsLocation(Protocol):
+    """Where weights are looked for; `shared.settings.Settings` is one."""
+
+    @property
+    def weights_profile(self) -> WeightsProfile:
+        """Which weights to run."""
+
+    @property
+    def weights_dir(self) -> Path | None:
+        """Folder of imported weights (profile `full`)."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def load_catalogue(path: Path = CATALOGUE_FILE) -> tuple[ModelEntry, ...]:
     return entries
 
 
-def list_installed(settings: Settings) -> tuple[ModelEntry, ...]:
+def list_installed(settings: WeightsLocation) -> tuple[ModelEntry, ...]:
     """Return the models of the settings' profile. Raises Defect when a file that an entry names is not there."""
     profile = settings.weights_profile
     entries = tuple(entry for entry in _load_profile(settings) if entry.weights_profile is profile)
@@ -98,12 +110,12 @@ def list_installed(settings: Settings) -> tuple[ModelEntry, ...]:
     return entries
 
 
-def find_installed(settings: Settings, stage: StageName) -> ModelEntry | None:
+def find_installed(settings: WeightsLocation, stage: StageName) -> ModelEntry | None:
     """Return the model that runs a stage, or None when its weights are not installed."""
     return next((entry for entry in list_installed(settings) if entry.stage is stage), None)
 
 
-def _load_profile(settings: Settings) -> tuple[ModelEntry, ...]:
+def _load_profile(settings: WeightsLocation) -> tuple[ModelEntry, ...]:
     if settings.weights_profile is WeightsProfile.NONE:
         return ()
     if settings.weights_profile is WeightsProfile.DEMO:

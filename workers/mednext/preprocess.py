@@ -44,7 +44,7 @@ class AxisSampling:
 def prepare(volume: Volume, preprocessing: Preprocessing) -> torch.Tensor:
     """Return the network's input, float32 (1, 1, x, y, z) of exactly the region of interest."""
     samplings = plan_resampling(volume, preprocessing)
-    box = _find_body_box(volume, preprocessing, samplings)
+    box = find_body_box(volume, preprocessing, samplings)
     crops = [_plan_crop(stop - start, size) for (start, stop), size in zip(box, preprocessing.roi_xyz, strict=True)]
     kept = [
         sampling.select(start + crop.start, start + crop.stop)
@@ -88,6 +88,14 @@ def resample(
         resampled[start : start + _SLAB_SLICES] = (torch.from_numpy(slab) @ matrix_x).numpy()
     np.clip(resampled, *window_hu, out=resampled)
     return resampled.transpose(2, 1, 0)
+
+
+def find_body_box(volume: Volume, preprocessing: Preprocessing, samplings: list[AxisSampling]) -> Box:
+    """Return what is kept of the resampled volume: the body box where the option is on, else everything."""
+    whole = tuple((0, len(sampling.low)) for sampling in samplings)
+    if not preprocessing.crop_by_body_part:
+        return (whole[0], whole[1], whole[2])
+    return compute_body_box(resample(volume.hu, samplings, preprocessing.window_hu))
 
 
 def normalise(hu: FloatArray) -> FloatArray:
@@ -142,13 +150,6 @@ def _make_matrix(sampling: AxisSampling, size: int) -> torch.Tensor:
     matrix[sampling.high, outputs] = sampling.weight
     matrix[sampling.low, outputs] += 1 - sampling.weight
     return torch.from_numpy(matrix)
-
-
-def _find_body_box(volume: Volume, preprocessing: Preprocessing, samplings: list[AxisSampling]) -> Box:
-    whole = tuple((0, len(sampling.low)) for sampling in samplings)
-    if not preprocessing.crop_by_body_part:
-        return (whole[0], whole[1], whole[2])
-    return compute_body_box(resample(volume.hu, samplings, preprocessing.window_hu))
 
 
 def _place(values: FloatArray, before: list[int], shape: tuple[int, int, int]) -> FloatArray:

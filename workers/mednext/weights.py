@@ -30,20 +30,21 @@ def unwrap_checkpoint(checkpoint: object) -> dict[str, Tensor]:
     if all(name.startswith(_PREFIX) for name in names):
         names = [name.removeprefix(_PREFIX) for name in names]
     tensors = dict(zip(names, state.values(), strict=True))
-    return {_rename(name): tensor for name, tensor in tensors.items() if name not in _DROPPED}
+    return {rename_key(name): tensor for name, tensor in tensors.items() if name not in _DROPPED}
 
 
 def make_model(architecture: Architecture, tensors: Mapping[str, Tensor]) -> MedNeXt:
     """Return the network with exactly these weights, ready for inference."""
     with torch.device("meta"):
         model = MedNeXt(architecture)
-    renamed = {_rename(name): tensor for name, tensor in tensors.items()}
+    renamed = {rename_key(name): tensor for name, tensor in tensors.items()}
     _require_equal_keys(model, renamed)
     model.load_state_dict(renamed, strict=True, assign=True)
     return model.float().eval().requires_grad_(requires_grad=False)
 
 
-def _rename(name: str) -> str:
+def rename_key(name: str) -> str:
+    """Return our name of a parameter of the published layout: MONAI names the global response norm otherwise."""
     head, dot, leaf = name.rpartition(".")
     return f"{head}{dot}{_RENAMED.get(leaf, leaf)}"
 

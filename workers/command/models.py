@@ -1,0 +1,169 @@
+"""`ctclip models`: what is installed, whether it is intact, whether our code answers as the references do."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from model_weights.catalogue import ModelEntry, list_installed
+from model_weights.publishing import make_catalogue_path
+from model_weights.verifying import verify
+from shared.errors import Defect
+from shared.settings import Settings, WeightsProfile
+from workers.parity import PARITY_MODULES, ParityCheck, check_parity
+
+app = typer.Typer(no_args_is_help=True, help="List, verify, convert and compare models.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Profile = Annotated[
+    WeightsProfile, typer.Option("--profile", envvar="CTCLIP_WEIGHTS_PROFILE", help="Which weights: demo, full, none.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--weights-dir", envvar="CTCLIP_WEIGHTS_DIR", help="Folder of imported weights.")
+]
+_DEFAULT_PROFILE: WeightsProfile = Settings.model_fields["weights_profile"].default
+_NAME_WIDTH = 34
+
+
+@dataclass(frozen=True)
+class WeightsPlace:
+    """Where the commands look for weights, from options or from the settings' variables."""
+
+    weights_profile: WeightsProfile
+    weights_dir: Path | None
+
+
+@app.command(name="list")
+def list_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
+    """List the installed models."""
+    with _told_defects():
+        entries = list_installed(WeightsPlace(profile, weights_dir))
+    if as_json:
+        typer.echo(json.dumps({"models": [describe(entry) for entry in entries]}))
+        return
+    for entry in entries:
+        size_mb = sum(file.size_bytes for file in entry.files.values()) / 1e6
+        typer.echo(f"{entry.stage:<12} {entry.name:<20} {entry.version:<10} {size_mb:8.1f} MB  {entry.digest[:12]}")
+    if not entries:
+        typer.echo(f"No models are installed for the profile {profile}.")
+
+
+@app.command(name="verify")
+def verify_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
+    """Read every weight file and compare it with the digest that the catalogue pins. Exit 1 when one differs."""
+    with _told_defects():
+        entries = list_installed(WeightsPlace(profile, weights_dir))
+    faults = {f"{entry.name}/{role}": fault for entry in entries for role, fault in _find_faults(entry)}
+    checked = [f"{entry.name}/{role}" for entry in entries for role in entry.files]
+    if as_json:
+        typer.echo(json.dumps({"checked": checked, "faults": faults}))
+    else:
+        for name in checked:
+            typer.echo(f"{name:<{_NAME_WIDTH}} {faults.get(name, 'as pinned')}")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="Which model the checkpoint is of: mednext.")],
+    checkpoint: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint as published (.pt).")],
+    config: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON with name, classes, licence...")],
+    weights_dir: Annotated[Path, typer.Option(envvar="CTCLIP_WEIGHTS_DIR", help="Folder of imported weights.")],
+    as_json: AsJson = False,
+) -> None:
+    """Turn a published checkpoint into safetensors and an entry of the catalogue (profile `full`)."""
+    if model != "mednext":
+        raise typer.BadParameter(f"{model!r} cannot be converted; known is 'mednext'", param_hint="MODEL")
+    weights_dir.mkdir(parents=True, exist_ok=True)
+    conversion = import_module("workers.mednext.conversion")  # brings torch, which no other command needs
+    with _told_defects():
+        configuration = conversion.Configuration.read(config)
+        entry = conversion.convert_checkpoint(checkpoint, configuration, make_catalogue_path(weights_dir))
+    typer.echo(json.dumps(describe(entry)) if as_json else f"{entry.name} {entry.version}: {entry.digest}")
+
+
+@app.command()
+def parity(
+    name: Annotated[str, typer.Argument(help=f"Which model: {', '.join(PARITY_MODULES)}.")],
+    golden: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of reference vectors.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run the real code on reference vectors; print the largest error of each stage. Exit 1 above tolerance."""
+    if name not in PARITY_MODULES:
+        raise typer.BadParameter(f"{name!r} is unknown; known are {', '.join(PARITY_MODULES)}", param_hint="NAME")
+    with _told_defects():
+        checks = _check(name, golden)
+    passed = bool(checks) and all(check.passes for check in checks)
+    if as_json:
+        typer.echo(json.dumps({"name": name, "passed": passed, "checks": [_describe_check(each) for each in checks]}))
+    else:
+        typer.echo("\n".join(render_checks(checks)))
+    raise typer.Exit(0 if passed else 1)
+
+
+def describe(entry: ModelEntry) -> dict[str, Any]:
+    """Return an entry as JSON values."""
+    return {
+        "name": entry.name,
+        "stage": str(entry.stage),
+        "version": entry.version,
+        "weights_profile": str(entry.weights_profile),
+        "digest": entry.digest,
+        "labels": list(entry.labels),
+        "thresholds": dict(entry.thresholds),
+        "origin": entry.origin,
+        "licence": entry.licence,
+        "files": {
+            role: {"sha256": file.sha256, "size_bytes": file.size_bytes} for role, file in sorted(entry.files.items())
+        },
+    }
+
+
+def render_checks(checks: Sequence[ParityCheck]) -> list[str]:
+    """Return a table of the largest absolute error of each stage beside its tolerance."""
+    width = max([_NAME_WIDTH, *(len(check.stage) for check in checks)])
+    lines = [f"{'stage':<{width}} {'largest error':>13} {'tolerance':>10}"]
+    for check in checks:
+        verdict = "ok" if check.passes else "TOO LARGE"
+        lines.append(f"{check.stage:<{width}} {check.error:>13.3g} {check.tolerance:>10.3g}  {verdict}")
+    return lines
+
+
+def _describe_check(check: ParityCheck) -> dict[str, Any]:
+    error = check.error if math.isfinite(check.error) else None
+    return {"stage": check.stage, "error": error, "tolerance": check.tolerance, "passed": check.passes}
+
+
+def _check(name: str, golden: Path) -> Sequence[ParityCheck]:
+    try:
+        return check_parity(name, golden)
+    except OSError as error:
+        raise Defect(f"the golden folder of {name} lacks {Path(str(error.filename)).name}") from error
+    except (KeyError, ValueError) as error:
+        raise Defect(f"the folder is not a golden folder of {name}: {type(error).__name__} {error}") from error
+
+
+def _find_faults(entry: ModelEntry) -> Iterator[tuple[str, str]]:
+    for role, file in entry.files.items():
+        try:
+            verify(file)
+        except Defect as defect:
+            yield role, str(defect)
+
+
+@contextmanager
+def _told_defects() -> Iterator[None]:
+    """Tell a defect of weights or vectors in one line and exit 2."""
+    try:
+        yield
+    except Defect as defect:
+        typer.echo(str(defect), err=True)
+        raise typer.Exit(2) from defect

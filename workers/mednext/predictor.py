@@ -1,0 +1,68 @@
+"""A loaded MedNeXt: weights by digest, warm, and checked against its known answer before anyone may use it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model_weights.catalogue import ModelEntry
+from model_weights.loading import load_tensors
+from shared.errors import Defect
+from workers.mednext.configuration import Architecture, Preprocessing
+from workers.mednext.model import MedNeXt
+from workers.mednext.streaming import predict_logits
+from workers.mednext.weights import make_model
+
+CPU_TOLERANCE = 1e-4
+"""Largest difference of a probability from its known answer in float32; other processors round differently."""
+
+CUDA_TOLERANCE = 1e-2
+"""The same for float16 on a GPU."""
+
+
+class Predictor:
+    """MedNeXt of one catalogue entry, ready to predict. Safe to use from several threads."""
+
+    def __init__(self, entry: ModelEntry, device: torch.device) -> None:
+        self.preprocessing = Preprocessing.from_table(entry.preprocessing)
+        self._device = device
+        self._model = _load_model(entry, device)
+        self._check_known_answer(entry)
+
+    def predict(self, volume: Tensor) -> Tensor:
+        """Return probabilities (b, classes) of prepared volumes (b, 1, x, y, z), on the CPU in float32."""
+        return self._model.activate(self._compute_logits(volume.to(self._device))).cpu()
+
+    def _compute_logits(self, volume: Tensor) -> Tensor:
+        if self._device.type == "cpu":
+            return predict_logits(self._model, volume)
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16):
+            logits: Tensor = self._model(volume.contiguous(memory_format=torch.channels_last_3d))
+        return logits
+
+    def _check_known_answer(self, entry: ModelEntry) -> None:
+        """Warm the model up with the stored question. Raises Defect when it gives another answer."""
+        known = load_tensors(entry.get_file("known_answer"))
+        found = self.predict(known["input"].float())
+        error = float((found - known["probabilities"]).abs().max())
+        tolerance = CPU_TOLERANCE if self._device.type == "cpu" else CUDA_TOLERANCE
+        if not error <= tolerance:
+            raise Defect(
+                f"model {entry.name} gives another answer than its known one: a probability is off by {error:.2g},"
+                f" tolerated are {tolerance:.2g}",
+                digest=entry.digest,
+            )
+
+
+def choose_device() -> torch.device:
+    """Return the GPU where there is one, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_model(entry: ModelEntry, device: torch.device) -> MedNeXt:
+    architecture = Architecture.from_table(entry.architecture)
+    if architecture.num_classes != len(entry.labels):
+        raise Defect(
+            f"model {entry.name} has {architecture.num_classes} outputs, its catalogue entry names {len(entry.labels)}"
+        )
+    return make_model(architecture, load_tensors(entry.get_file("weights"), device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, NoReturn
 
 import typer
@@ -39,7 +39,7 @@ _PANEL = "Platform"
 
 def add_plugins(app: typer.Typer) -> None:
     """Give `app` a command for every one that is known or installed; what it is comes in when it is called."""
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    installed = find_installed()
     for name in [*KNOWN, *sorted(installed.keys() - KNOWN.keys())]:
         known = KNOWN.get(name, KnownCommand(f"Command of {_name_origin(installed.get(name))}.", "embedded"))
         command = _make_command(name, installed.get(name), known)
@@ -50,6 +50,20 @@ def add_plugins(app: typer.Typer) -> None:
             add_help_option=False,
             context_settings=_PASS_ALL,
         )(command)
+
+
+def find_installed() -> dict[str, EntryPoint]:
+    """Return the entry points of all installed packages by name, the first one found of each.
+
+    Every distribution is looked at, also one of a name that came before: in a checkout, an old `egg-info` stands in
+    front of the real installation.
+    """
+    found: dict[str, EntryPoint] = {}
+    for distribution in distributions():
+        for point in distribution.entry_points:
+            if point.group == GROUP:
+                found.setdefault(point.name, point)
+    return found
 
 
 def _make_command(name: str, point: EntryPoint | None, known: KnownCommand) -> Callable[[typer.Context], None]:

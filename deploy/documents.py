@@ -39,7 +39,7 @@ def render_settings() -> str:
         "# Settings\n",
         _MADE.format(source="`shared/settings.py`"),
         "Each is an environment variable of every server process: gateway, workers, control, migrations. `ctclip up`",
-        "sets those of its own servers and hands the others on. Durations are in ISO 8601 (`PT30S`) or seconds.\n",
+        "sets those of its own servers and hands the others on. Durations are in ISO 8601, such as `PT30S` or `PT2H`.\n",
         "| Setting | Default | What |",
         "|---|---|---|",
     ]
@@ -73,7 +73,7 @@ def _show(default: Any) -> str:  # noqa: ANN401  # a default may be anything
         case bool() | StrEnum():
             return str(default).lower()
         case timedelta():
-            return f"{default.total_seconds():g} s"
+            return f"PT{default.total_seconds():g}S"
         case int() if default >= MIB:
             return f"{default} ({_show_bytes(default)})"
         case Path():

@@ -1,0 +1,178 @@
+"""The command line: quick, explains itself, and speaks JSON when asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from client import plugins
+from client.command import app
+from client.local_stack import choose_url, find_local_url
+from tests.client.tiny_api import Answer, job_document, problem, serving
+
+RESULT = {
+    "study_uid": "1.2.3",
+    "series_uid": "1.2.3.4",
+    "probability_of_pathology": 0.8312,
+    "pathology": 1,
+    "most_dangerous_pathology_type": "Pleural effusion",
+    "processing_status": "Success",
+    "time_of_processing": 3.5,
+    "job_id": "job-1",
+    "completeness": {
+        "answered": 1,
+        "expected": 5,
+        "missing": [
+            {"model": "ct_clip", "reason": "model_not_installed"},
+            {"model": "fvlm", "reason": "model_not_installed"},
+        ],
+    },
+    "threshold": 0.59,
+    "policy_id": "default-1-aaaabbbb",
+    "weights_profile": "demo",
+    "findings": [
+        {
+            "finding": "pleural_effusion",
+            "name": "Pleural effusion",
+            "models": {"mednext": 0.91},
+            "attribution": 1.2,
+            "above_threshold": True,
+        },
+        {"finding": "mass", "name": "Mass", "models": {"mednext": 0.01}, "attribution": 0.0, "above_threshold": False},
+    ],
+    "attribution": {"base_value": 0.1, "by_model": {"mednext": 1.5}, "raw_score": 1.6},
+    "series": {"slices": 124, "spacing_zyx_mm": [2.5, 1.4, 1.4], "kernel": "STANDARD", "reason": "the only one"},
+    "quality": [{"code": "padding_replaced", "facts": {}}],
+    "models": [{"name": "mednext", "version": "1", "digest": "0123456789", "seconds": 1.0}],
+    "disclaimer": "Not for clinical use.",
+}
+PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.zip"
+    path.write_bytes(b"PK")
+    return path
+
+
+class TestHelp:
+    def test_lists_every_command_and_loads_none(self) -> None:
+        script = (
+            "import sys; sys.argv = ['ctclip', '--help']\n"
+            "from client.command import app\n"
+            "try: app()\n"
+            "except SystemExit: pass\n"
+            "heavy = {'torch', 'numpy', 'sqlalchemy', 'pydantic', 'celery', 'psutil'} & set(sys.modules)\n"
+            "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        for name in ("submit", "watch", "result", *plugins.KNOWN):
+            assert name in done.stdout
+
+    def test_of_a_platform_command_is_its_own(self) -> None:
+        done = CliRunner().invoke(app, ["down", "--help"], env=PLAIN)
+        assert done.exit_code == 0
+        assert "--state" in done.output
+
+
+class TestMissingExtra:
+    def test_is_named_with_the_way_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        known = plugins.KnownCommand("Does it.", "embedded")
+        application = typer.Typer()
+        application.command()(plugins._make_command("up", None, known))
+        done = CliRunner().invoke(application, [])
+        assert done.exit_code == plugins.EXTRA_MISSING
+        assert "pip install 'ct-clip-inference[embedded]'" in done.stderr
+
+
+class TestSubmit:
+    def test_prints_the_job_as_json(self, study: Path) -> None:
+        with serving(Answer(202, job_document("queued"))) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--json", "--api-url", api.url])
+        assert json.loads(done.stdout)["id"] == "job-1"
+
+    def test_waits_and_prints_the_result_as_json(self, study: Path) -> None:
+        answers = (Answer(202, job_document("queued")), Answer(200, job_document("completed")), Answer(200, RESULT))
+        with serving(*answers) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--wait", "--json", "--api-url", api.url])
+        assert done.exit_code == 0
+        assert json.loads(done.stdout) == RESULT
+
+    def test_ends_with_one_and_the_reason_when_there_is_no_result(self, study: Path) -> None:
+        told = {"code": "archive_corrupt", "title": "The archive is damaged", "detail": "at byte 7"}
+        rejected = Answer(200, job_document("rejected", problem=told))
+        with serving(Answer(202, job_document("queued")), rejected) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--wait", "--api-url", api.url], env=PLAIN)
+        assert done.exit_code == 1
+        assert "The archive is damaged (archive_corrupt)" in done.stdout
+
+    def test_explains_a_refusal(self, study: Path) -> None:
+        with serving(problem(413, "upload_too_large")) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--json", "--api-url", api.url])
+        assert done.exit_code == 1
+        assert json.loads(done.stdout)["code"] == "upload_too_large"
+        assert "A title: a detail" in done.stderr
+
+
+class TestWatch:
+    def test_prints_one_line_for_every_change_as_json(self) -> None:
+        with serving(Answer(200, job_document()), Answer(200, job_document("completed"))) as api:
+            done = CliRunner().invoke(app, ["watch", "job-1", "--json", "--api-url", api.url])
+        assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["running", "completed"]
+
+    def test_names_stages_and_why_one_was_skipped(self) -> None:
+        with serving(Answer(200, job_document()), Answer(200, job_document("completed_partial"))) as api:
+            done = CliRunner().invoke(app, ["watch", "job-1", "--api-url", api.url], env=PLAIN)
+        assert "Reading the study: ✓ 1.2 s" in done.stdout
+        assert "MedNeXt: – not installed" in done.stdout
+        assert "completed partial" in done.stdout
+
+
+class TestResult:
+    def test_says_the_answer_the_evidence_and_what_was_missing(self) -> None:
+        with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:
+            done = CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN)
+        assert done.exit_code == 0, done.output
+        for told in (
+            "0.831 >= 0.59",
+            "1 of 5 models",
+            "missing: CT-CLIP, fVLM (not installed)",
+            "above the model's threshold",
+            "base +0.10, MedNeXt +1.50 = +1.60",
+            "reading the study 1.2 s",
+            "Not for clinical use.",
+        ):
+            assert told in done.stdout
+
+    def test_leaves_out_findings_that_moved_nothing(self) -> None:
+        with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:
+            done = CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN)
+        assert "Mass" not in done.stdout
+
+
+class TestAddress:
+    def test_is_the_one_named_before_all_others(self) -> None:
+        assert choose_url("http://named") == "http://named"
+
+    def test_is_that_of_the_platform_running_here(self, tmp_path: Path) -> None:
+        self._write_report(tmp_path, launcher=1)
+        assert find_local_url(tmp_path) == "http://127.0.0.1:12345"
+
+    def test_is_not_that_of_a_platform_that_has_ended(self, tmp_path: Path) -> None:
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        self._write_report(tmp_path, launcher=ended.pid)
+        assert find_local_url(tmp_path) is None
+        assert find_local_url(tmp_path / "nowhere") is None
+
+    def _write_report(self, state: Path, launcher: int) -> None:
+        report = {"phase": "ready", "url": "http://127.0.0.1:12345", "pids": {"launcher": launcher}}
+        (state / "processes.json").write_text(json.dumps(report))

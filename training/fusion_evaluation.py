@@ -1,0 +1,152 @@
+"""What a fusion is worth on studies that it never saw: discrimination, calibration, and whether it names the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from model_weights.policies import Policy
+from shared.features import LABELS, get_model
+from shared.findings import FINDING_OF_LABEL
+from shared.stages import StageName
+from shared.states import StageState
+from workers.fusion.aggregates import compute_vector
+from workers.fusion.answers import Answers, collect_answers
+from workers.fusion.attribution import compute_attribution
+from workers.fusion.booster import FusionBooster
+from workers.fusion.decision import Decision, decide
+from workers.runtime.stage import StageRecord
+
+_BINS = 10
+_RESAMPLES = 2000
+_INTERVAL = (2.5, 97.5)
+
+Thresholds = Mapping[StageName, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study: the features that the models really gave, and what was put into it (names of MedNeXt's classes)."""
+
+    seed: int
+    features: Mapping[str, float]
+    truth: tuple[str, ...]
+
+    @property
+    def is_pathological(self) -> bool:
+        """Whether anything was put in."""
+        return bool(self.truth)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Measured on `studies` cases with the answers of `models` only. Intervals are 95 %, by bootstrap over cases."""
+
+    models: tuple[StageName, ...]
+    studies: int
+    pathological: int
+    auc: float
+    auc_interval: tuple[float, float]
+    calibration_error: float
+    sensitivity: float
+    specificity: float
+    leading_correct: int
+    leading_named: int
+
+    @property
+    def leading_accuracy(self) -> float:
+        """Share of the pathological studies called so whose leading finding was really put in."""
+        return self.leading_correct / self.leading_named if self.leading_named else float("nan")
+
+
+def evaluate(
+    booster: FusionBooster,
+    cases: Sequence[Case],
+    policy: Policy,
+    thresholds: Thresholds,
+    *,
+    models: Sequence[StageName],
+    seed: int,
+) -> Report:
+    """Decide every case as the stage would, with the answers of `models` only."""
+    decisions = [_decide(booster, case, policy, thresholds, models) for case in cases]
+    labels = np.array([case.is_pathological for case in cases])
+    probabilities = np.array([decision.probability for decision in decisions])
+    called = np.array([decision.is_pathological for decision in decisions])
+    found = [
+        decision.leading in _name_truth(case)
+        for case, decision in zip(cases, decisions, strict=True)
+        if case.is_pathological and decision.is_pathological
+    ]
+    return Report(
+        models=tuple(models),
+        studies=len(cases),
+        pathological=int(labels.sum()),
+        auc=float(roc_auc_score(labels, probabilities)),
+        auc_interval=compute_auc_interval(labels, probabilities, seed),
+        calibration_error=compute_calibration_error(labels, probabilities),
+        sensitivity=float(called[labels].mean()),
+        specificity=float(1 - called[~labels].mean()),
+        leading_correct=sum(found),
+        leading_named=len(found),
+    )
+
+
+def compute_auc_interval(
+    labels: NDArray[np.bool_], probabilities: NDArray[np.float64], seed: int
+) -> tuple[float, float]:
+    """Return the 95 % interval of the AUC over resampled cases; resamples of one class only are drawn again."""
+    generator = np.random.default_rng(seed)
+    areas: list[float] = []
+    while len(areas) < _RESAMPLES:
+        chosen = generator.integers(0, len(labels), len(labels))
+        if labels[chosen].any() and not labels[chosen].all():
+            areas.append(float(roc_auc_score(labels[chosen], probabilities[chosen])))
+    low, high = np.percentile(areas, _INTERVAL)
+    return float(low), float(high)
+
+
+def compute_calibration_error(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    """Return the expected calibration error over ten equal bins (Guo et al. 2017)."""
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    gaps = [
+        abs(labels[bins == each].mean() - probabilities[bins == each].mean()) * (bins == each).mean()
+        for each in np.unique(bins)
+    ]
+    return float(sum(gaps))
+
+
+def _decide(
+    booster: FusionBooster, case: Case, policy: Policy, thresholds: Thresholds, models: Sequence[StageName]
+) -> Decision:
+    answers = _make_answers(case, thresholds, models)
+    vector = compute_vector(answers.features)
+    explanation = booster.explain(vector)
+    attribution = compute_attribution(explanation, vector)
+    return decide(explanation.probability, policy, answers, attribution.by_finding)
+
+
+def _make_answers(case: Case, thresholds: Thresholds, models: Sequence[StageName]) -> Answers:
+    """Return the answers as the stage reads them from the records of a job."""
+    return collect_answers({model: _make_record(case, model, thresholds.get(model, {})) for model in models})
+
+
+def _make_record(case: Case, model: StageName, thresholds: Mapping[str, float]) -> StageRecord:
+    return StageRecord(
+        name=model,
+        state=StageState.SUCCEEDED,
+        reason=None,
+        facts={"thresholds": thresholds},
+        warnings=(),
+        features={name: value for name, value in case.features.items() if get_model(name) is model},
+        seconds=None,
+    )
+
+
+def _name_truth(case: Case) -> set[str]:
+    labels = LABELS[StageName.MEDNEXT]
+    return {FINDING_OF_LABEL[StageName.MEDNEXT, name].name for name in case.truth if name in labels}

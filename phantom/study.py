@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from phantom.anatomy.chest import Concern, measure_chest, paint_chest
+from phantom.anatomy.chest import Chest, Concern, measure_chest, paint_chest
 from phantom.anatomy.plan import BodyPlan, draw_plan
+from phantom.anatomy.vessel_tree import grow_tree
 from phantom.canvas import Canvas, Grid, Labels, Point
 from phantom.fields import draw, make_generator
 from phantom.findings.finding import Finding, PlacedFinding, Site
@@ -57,20 +58,29 @@ def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) ->
     chosen = _choose(findings)
     healthy = draw_plan(make_generator(seed, Concern.PLAN), settings.contrast_share)
     grid = _draw_grid(healthy, settings, make_generator(seed, Concern.GEOMETRY))
-    canvas = Canvas(grid)
     streams = {f.name: make_generator(seed, Concern.FINDINGS, FINDINGS.index(f.name)) for f in chosen}
     severities = {name: draw(stream, settings.severity) for name, stream in streams.items()}
     plan = healthy
     for finding in chosen:
         if finding.change:
             plan = finding.change(plan, severities[finding.name], streams[finding.name])
-    chest = measure_chest(canvas, plan, seed)
-    paint_chest(canvas, chest, seed)
+    canvas, chest = _paint_patient(grid, healthy, plan, seed)
     placed = tuple(
         f.paint(Site(canvas, chest, severities[f.name], streams[f.name])).place(f.name, severities[f.name])
         for f in chosen
     )
     return _scan_study(seed, canvas, healthy, settings, placed)
+
+
+def _paint_patient(grid: Grid, healthy: BodyPlan, plan: BodyPlan, seed: int) -> tuple[Canvas, Chest]:
+    canvas = Canvas(grid)
+    chest = measure_chest(canvas, healthy, seed)
+    # The vessels of the lungs grow in the healthy chest, so that a large heart does not move those far from it.
+    twigs = grow_tree(healthy, chest.lungs, make_generator(seed, Concern.VESSELS))
+    if plan != healthy:
+        chest = measure_chest(canvas, plan, seed)
+    paint_chest(canvas, chest, twigs, seed)
+    return canvas, chest
 
 
 def _scan_study(

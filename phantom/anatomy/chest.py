@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
 from phantom.anatomy.abdomen import paint_abdomen
 from phantom.anatomy.airways import make_airways, paint_airways
 from phantom.anatomy.great_vessels import (
@@ -21,8 +19,8 @@ from phantom.anatomy.heart import Heart, make_heart, paint_heart
 from phantom.anatomy.lungs import Lungs, measure_lungs, paint_lungs
 from phantom.anatomy.plan import BodyPlan
 from phantom.anatomy.skeleton import Spine, measure_spine, paint_ribs, paint_shoulders, paint_spine
-from phantom.anatomy.trunk import FAT_HU, Trunk, measure_trunk, paint_table, paint_trunk
-from phantom.anatomy.vessel_tree import grow_tree, paint_tree
+from phantom.anatomy.trunk import Trunk, measure_trunk, paint_cavity, paint_table, paint_trunk
+from phantom.anatomy.vessel_tree import Twig, paint_tree
 from phantom.canvas import Canvas
 from phantom.fields import make_generator
 from phantom.shapes import Tube
@@ -67,19 +65,18 @@ def measure_chest(canvas: Canvas, plan: BodyPlan, seed: int) -> Chest:
     return Chest(plan, trunk, spine, heart, aorta, lungs)
 
 
-def paint_chest(canvas: Canvas, chest: Chest, seed: int) -> None:
+def paint_chest(canvas: Canvas, chest: Chest, twigs: list[Twig], seed: int) -> None:
     """Paint everything, from the table to the bronchi."""
     plan = chest.plan
     paint_table(canvas, plan)
     paint_trunk(canvas, plan, chest.trunk, make_generator(seed, Concern.MUSCLE))
     paint_shoulders(canvas, plan, chest.trunk)
-    canvas.paint(chest.trunk.box, chest.trunk.to_cage, FAT_HU + 15)
+    paint_cavity(canvas, plan, chest.trunk)
     paint_ribs(canvas, plan, chest.trunk)
     paint_abdomen(canvas, plan, chest.trunk, make_generator(seed, Concern.ABDOMEN))
     paint_spine(canvas, plan, chest.spine)
     paint_lungs(canvas, plan, chest.lungs, make_generator(seed, Concern.LUNGS))
-    twigs = grow_tree(plan, chest.lungs, make_generator(seed, Concern.VESSELS))
-    paint_tree(canvas, twigs, float(np.mean((plan.blood_hu, plan.blood_hu))))
+    paint_tree(canvas, twigs, plan.blood_hu)
     paint_heart(canvas, plan, chest.heart)
     paint_great_vessels(canvas, plan, chest.aorta)
     paint_airways(canvas, plan)

@@ -24,7 +24,11 @@ _AORTA_PATH: tuple[tuple[Point, float], ...] = (
     ((6, 38, -45), 10.6),
     ((3, 34, -100), 10.0),
 )
-ASCENDING = slice(0, 4)
+# Points of the path that an aneurysm widens, by how much of it each takes.
+ANEURYSM_SITES: Mapping[str, Mapping[int, float]] = {
+    "ascending": {0: 0.5, 1: 1.0, 2: 1.0, 3: 0.5},
+    "descending": {6: 0.3, 7: 0.8, 8: 1.0, 9: 0.7, 10: 0.3},
+}
 _BRANCHES: Mapping[str, tuple[tuple[tuple[Point, float], ...], int | None]] = {
     "brachiocephalic_trunk": ((((-10, -8, 154), 6.5), ((-20, -4, 182), 6.5), ((-28, 2, 215), 5.5)), 54),
     "left_carotid": ((((2, 4, 160), 4.2), ((14, 2, 190), 4.0), ((24, 6, 240), 4.0), ((24, 8, 300), 3.5)), 58),
@@ -51,9 +55,11 @@ _CAVAL: Mapping[str, tuple[tuple[tuple[Point, float], ...], int | None]] = {
 }
 
 
-def make_aorta(plan: BodyPlan, extra: Mapping[int, float] | None = None) -> Tube:
-    """Return the aorta; `extra` multiplies the radius at points of its path."""
-    return _make(plan, _AORTA_PATH, plan.aorta_scale, extra or {})
+def make_aorta(plan: BodyPlan) -> Tube:
+    """Return the aorta, with the aneurysm that the plan asks for."""
+    shares = ANEURYSM_SITES[plan.aneurysm_site] if plan.aneurysm_site else {}
+    wider = {point: 1 + plan.aneurysm * share for point, share in shares.items()}
+    return _make(plan, _AORTA_PATH, plan.aorta_scale, wider)
 
 
 def make_pulmonary_arteries(plan: BodyPlan) -> dict[str, Tube]:

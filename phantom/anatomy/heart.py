@@ -57,7 +57,7 @@ class Heart:
         union: Floats | None = None
         for chamber in self.chambers.values():
             distance = chamber.compute_distance(box)
-            union = distance if union is None else join_smoothly(union, distance, 34.0)
+            union = distance if union is None else join_smoothly(union, distance, 26.0)
         assert union is not None
         return union - np.float32(self.epicardial_fat_mm)
 
@@ -66,15 +66,15 @@ def make_heart(plan: BodyPlan) -> Heart:
     """Lay out the chambers for a patient."""
     turn = make_rotation(yaw_deg=-38 + plan.heart_turn_deg, pitch_deg=18)
     reference = {
-        "left_ventricle": Ellipsoid((36, -22, 34), (40, 30, 34), turn),
-        "right_ventricle": Ellipsoid((6, -47, 32), (40, 25, 34), turn),
-        "right_atrium": Ellipsoid((-28, -24, 42), (23, 27, 33)),
-        "left_atrium": Ellipsoid((6, 12, 60), (33, 19, 23)),
+        "left_ventricle": Ellipsoid((35, -17, 30), (43, 35, 38), turn),
+        "right_ventricle": Ellipsoid((5, -47, 28), (44, 28, 37), turn),
+        "right_atrium": Ellipsoid((-29, -19, 42), (25, 30, 36)),
+        "left_atrium": Ellipsoid((5, 15, 58), (36, 22, 26)),
     }
     root = plan.place(*_ROOT)
     chambers = {}
     for name, chamber in reference.items():
-        size = plan.scale * 0.97
+        size = plan.scale
         radii = (chamber.radii[0] * size, chamber.radii[1] * size, chamber.radii[2] * size)
         placed = Ellipsoid(plan.place(*chamber.centre), radii, chamber.rotation)
         chambers[name] = placed.scale(plan.heart_scale, root)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from phantom.anatomy.heart import Heart
 from phantom.anatomy.plan import BodyPlan
 from phantom.anatomy.skeleton import Spine
 from phantom.anatomy.trunk import Trunk
-from phantom.canvas import Box, Canvas, Floats, Point
+from phantom.canvas import Box, Canvas, Floats
 from phantom.fields import make_smooth_field
 from phantom.shapes import Tube
 
@@ -27,16 +28,14 @@ class Lungs:
     distance: Floats
     to_diaphragm: Floats
 
-    def find_depth(self, point: Point) -> float:
-        """Return how deep a point lies under the pleura; negative outside of the lungs."""
-        index = []
-        for axis, value in zip((self.box.z, self.box.y, self.box.x), (point[2], point[1], point[0]), strict=True):
+    def find_depths(self, points: npt.NDArray[np.float64]) -> Floats:
+        """Return how deep points (n, 3) as (x, y, z) lie under the pleura; negative outside of the lungs."""
+        indices = []
+        for axis, values in zip((self.box.z, self.box.y, self.box.x), points.T[::-1], strict=True):
             line = axis.ravel()
-            nearest = round(float((value - line[0]) / (line[1] - line[0])))
-            if not 0 <= nearest < line.size:
-                return -np.inf
-            index.append(nearest)
-        return -float(self.distance[tuple(index)])
+            nearest = np.rint((values - line[0]) / (line[1] - line[0])).astype(int)
+            indices.append(np.clip(nearest, 0, line.size - 1))
+        return -self.distance[indices[0], indices[1], indices[2]]
 
 
 def measure_lungs(
@@ -62,10 +61,12 @@ def join_inside(first: Floats, second: Floats) -> Floats:
 def compute_diaphragm(box: Box, plan: BodyPlan) -> Floats:
     """Return the height of the diaphragm over (y, x): two domes that fall away to the walls."""
     sx, sy, sz = plan.scale_xyz
-    right = -((box.x / sx + 68) ** 2 / 190 + (box.y / sy + 8) ** 2 / 120)
-    left = plan.left_dome_mm - ((box.x / sx - 72) ** 2 / 190 + (box.y / sy + 4) ** 2 / 120)
-    saddle = -12.0 - (box.y / sy) ** 2 / 200 + 0 * box.x
-    return np.asarray(sz * np.maximum(np.maximum(right, left), saddle), dtype=np.float32)
+    x, y = box.x / sx, box.y / sy
+    fall = np.where(y < -5, 240.0, 140.0)  # the recess is deep behind and shallow in front
+    right = -((x + 66) ** 2 / 105 + (y + 5) ** 2 / fall)
+    left = plan.left_dome_mm - ((x - 70) ** 2 / 105 + (y + 5) ** 2 / fall)
+    tendon = -10.0 - np.clip(np.abs(x - 12) - 34, 0, None) ** 2 / 40 - np.clip(y - 5, 0, None) ** 2 / 110
+    return np.asarray(sz * np.maximum(np.maximum(right, left), tendon), dtype=np.float32)
 
 
 def paint_lungs(canvas: Canvas, plan: BodyPlan, lungs: Lungs, rng: np.random.Generator) -> None:
@@ -82,7 +83,7 @@ def paint_lungs(canvas: Canvas, plan: BodyPlan, lungs: Lungs, rng: np.random.Gen
 def _make_box(canvas: Canvas, plan: BodyPlan) -> Box:
     half_width, half_depth, _ = plan.compute_cage(canvas.grid.z)
     reach_x, reach_y = float(half_width.max()) + 10, float(half_depth.max()) + 26
-    return canvas.grid.make_box((-reach_x, -reach_y, -70.0 * plan.scale_xyz[2]), (reach_x, reach_y, plan.apex_mm + 8))
+    return canvas.grid.make_box((-reach_x, -reach_y, -85.0 * plan.scale_xyz[2]), (reach_x, reach_y, plan.apex_mm + 8))
 
 
 def _compute_apex(box: Box, plan: BodyPlan) -> Floats:
@@ -95,7 +96,7 @@ def _measure_mediastinum(
 ) -> Floats:
     sx, sy, _ = plan.scale_xyz
     t = np.clip(box.z / np.float32(plan.apex_mm), -0.3, 1.2)
-    half_width = sx * (11.0 + 12.0 * np.exp(-(((t - 0.55) / 0.2) ** 2)) + 10.0 * np.clip(t - 0.75, 0, 1) * 4)
+    half_width = sx * (17.0 + 13.0 * np.exp(-(((t - 0.55) / 0.2) ** 2)) + 10.0 * np.clip(t - 0.75, 0, 1) * 4)
     column = np.sqrt((box.x / half_width) ** 2 + ((box.y - 12.0 * sy) / (76.0 * sy)) ** 2)
     distance = np.asarray((column - 1) * half_width, dtype=np.float32)
     _include(distance, box, spine.box, spine.to_column - np.float32(4.0))

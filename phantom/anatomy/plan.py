@@ -47,6 +47,8 @@ class BodyPlan:
     is_male: bool
     compressed_vertebra: int | None = None
     compression: float = 0.0
+    aneurysm_site: str | None = None
+    aneurysm: float = 0.0
 
     def place(self, x: float, y: float, z: float) -> Point:
         """Carry a position of the reference patient into this one."""
@@ -85,11 +87,11 @@ class BodyPlan:
         wall = 20.0 + 9.0 * self.muscle
         width = CAGE_HALF_WIDTH_MM * self.scale_xyz[0] + wall + self.fat_mm
         depth = CAGE_HALF_DEPTH_MM * self.scale_xyz[1] + 24.0 + 5.0 * self.muscle + 0.8 * self.fat_mm
-        shoulder = 1 + 0.07 * np.exp(-(((t - 0.85) / 0.17) ** 2))
-        neck = np.clip((t - 0.92) / 0.5, 0, 1)
-        half_width = width * shoulder * (1 - 0.62 * neck * neck * (3 - 2 * neck))
-        half_depth = depth * (1 - 0.10 * np.clip(t - 0.5, 0, 1) - 0.30 * neck)
-        middle = 4.0 + 10.0 * np.clip(t - 0.5, 0, 1)
+        shoulder = 1 + 0.09 * np.exp(-(((t - 0.95) / 0.25) ** 2))
+        neck = np.clip((t - 1.02) / 0.55, 0, 1)
+        half_width = width * shoulder * (1 - 0.5 * neck * neck * (3 - 2 * neck))
+        half_depth = depth * (1 - 0.22 * np.clip(t - 0.5, 0, 1) - 0.25 * neck)
+        middle = 4.0 + 18.0 * np.clip(t - 0.5, 0, 1)
         return half_width.astype(np.float32), half_depth.astype(np.float32), middle.astype(np.float32)
 
     def compute_spine_y(self, z: Floats) -> Floats:
@@ -101,7 +103,7 @@ class BodyPlan:
         """Return the height of the middle of thoracic vertebra 1 to 12 (13 is L1, 0 is C7)."""
         return (T5_CENTRE_MM + (5 - number) * VERTEBRA_PITCH_MM) * self.scale_xyz[2]
 
-    def with_changes(self, **changes: float | None) -> BodyPlan:
+    def with_changes(self, **changes: float | str | None) -> BodyPlan:
         """Return the plan with some fields replaced; what findings of shape and size use."""
         return replace(self, **changes)  # type: ignore[arg-type]  # names are those of the fields
 
@@ -114,7 +116,7 @@ def draw_plan(rng: np.random.Generator, contrast_share: float) -> BodyPlan:
     blood = draw(rng, (36, 48))
     has_contrast = rng.random() < contrast_share
     enhanced = draw(rng, (140, 260))
-    scales = np.clip((1 + size + width, 1 + size + depth, 1 + size + height), 0.86, 1.14)
+    scales = np.clip((1 + size + width, 1 + size + depth, 0.95 + size + height), 0.84, 1.14)
     return BodyPlan(
         scale_xyz=(float(scales[0]), float(scales[1]), float(scales[2])),
         fat_mm=5.0 + 30.0 * habitus,
@@ -122,7 +124,7 @@ def draw_plan(rng: np.random.Generator, contrast_share: float) -> BodyPlan:
         breast_mm=0.0 if is_male else 14.0 + 30.0 * habitus + draw(rng, (0, 8)),
         heart_scale=draw(rng, (0.93, 1.05)),
         heart_turn_deg=draw(rng, (-10, 12)),
-        epicardial_fat_mm=3.0 + 5.0 * habitus,
+        epicardial_fat_mm=1.5 + 4.0 * habitus,
         aorta_scale=draw(rng, (0.9, 1.1)),
         left_dome_mm=draw(rng, (-16, -4)),
         lung_hu=draw(rng, (-885, -835)),
@@ -132,7 +134,7 @@ def draw_plan(rng: np.random.Generator, contrast_share: float) -> BodyPlan:
         liver_hu=draw(rng, (42, 64)) + (40 if has_contrast else 0),
         bone_density=draw(rng, (0.75, 1.2)),
         kyphosis_mm=draw(rng, (4, 13)),
-        rib_drop_mm=draw(rng, (58, 82)),
+        rib_drop_mm=draw(rng, (88, 112)),
         age_years=int(rng.integers(24, 86)),
         is_male=is_male,
     )

@@ -65,7 +65,9 @@ def paint_ribs(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     )
     turn = np.arctan2(np.abs(x), y * np.float32(1.35))  # 0 at the spine, pi at the sternum
     pitch = np.float32(VERTEBRA_PITCH_MM * plan.scale_xyz[2])
-    number = T5_CENTRE_MM / VERTEBRA_PITCH_MM + 5 - (z + plan.rib_drop_mm * np.sin(turn / 2) ** 2.4 - 4.0) / pitch
+    number = (
+        T5_CENTRE_MM / VERTEBRA_PITCH_MM + 5 - (z + plan.rib_drop_mm * (turn / np.float32(2.85)) ** 1.3 - 4.0) / pitch
+    )
     nearest = np.round(number)
     across = np.abs(number - nearest) * pitch
     distance = np.hypot(across / 6.6, layer[z_index, y_index, x_index] / 3.9) - 1
@@ -115,19 +117,19 @@ def paint_shoulders(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
 def _paint_scapula(canvas: Canvas, plan: BodyPlan, side: int, cage_half_width: float) -> None:
     top = plan.apex_mm
     rotation = make_rotation(yaw_deg=side * 38, pitch_deg=side * 8)
-    centre = (side * (cage_half_width + 22), 62.0 * plan.scale_xyz[1], 0.74 * top)
+    centre = (side * (cage_half_width + 14), 70.0 * plan.scale_xyz[1], 0.74 * top)
     for shift, radii in (((3, -9, 0), (46.0, 11.0, 62.0)), ((2, 11, 4), (46.0, 10.0, 58.0))):
         muscle = Ellipsoid((centre[0] + side * shift[0], centre[1] + shift[1], centre[2] + shift[2]), radii, rotation)
         box = muscle.make_box(canvas.grid)
         if not box.is_empty:
             _paint_over_fat(canvas, box, muscle.compute_distance(box), MUSCLE_HU)
-    blade = Ellipsoid(centre, (44.0, 3.2, 62.0), rotation)
+    blade = Ellipsoid(centre, (36.0, 2.4, 62.0), rotation)
     box = blade.make_box(canvas.grid)
     if not box.is_empty:
         label = SCAPULA_LEFT if side > 0 else SCAPULA_RIGHT
         canvas.paint(box, blade.compute_distance(box), 430 * plan.bone_density, label=label)
-    head = (side * (cage_half_width + 66), 34.0 * plan.scale_xyz[1], 0.98 * top)
-    arm = make_tube([head, (side * (cage_half_width + 82), 10.0, 1.35 * top)], [22.0, 13.0])
+    head = (side * (cage_half_width + 58), 24.0 * plan.scale_xyz[1], 1.04 * top)
+    arm = make_tube([head, (side * (cage_half_width + 70), 6.0, 1.45 * top)], [21.0, 13.0])
     arm.paint(canvas, MUSCLE_HU, grow_mm=9.0)
     _paint_bone_tube(canvas, plan, arm, HUMERUS_LEFT if side > 0 else HUMERUS_RIGHT)
 

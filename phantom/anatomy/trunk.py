@@ -60,11 +60,19 @@ def paint_trunk(canvas: Canvas, plan: BodyPlan, trunk: Trunk, rng: np.random.Gen
     _paint_breasts(canvas, plan, rng)
     canvas.paint(box, trunk.to_skin, SKIN_HU)
     canvas.paint(box, trunk.to_skin + np.float32(_SKIN_MM), FAT_HU)
-    thickness = _compute_muscle_thickness(box, plan)
-    canvas.paint(box, np.maximum(trunk.to_cage - thickness, trunk.to_skin + np.float32(5.0)), MUSCLE_HU)
-    # Between the ribs' layer and the outer muscles lies a sheet of fat.
-    sheet = np.abs(trunk.to_cage - np.float32(_WALL_MM + 2.5)) - np.float32(1.0)
-    canvas.paint(box, np.maximum(sheet, trunk.to_skin + np.float32(6.0)), FAT_HU, strength=0.75)
+    to_muscle = trunk.to_skin + _compute_fat_thickness(box, plan)
+    canvas.paint(box, to_muscle, MUSCLE_HU)
+    # Sheets of fat between muscles: one around the ribs' layer, the others where a smooth field is near zero.
+    sheets = np.abs(make_smooth_field(box, 24.0, rng)) * np.float32(9.0) - np.float32(1.0)
+    np.minimum(sheets, np.abs(trunk.to_cage - np.float32(_WALL_MM + 2.5)) - np.float32(1.0), out=sheets)
+    np.maximum(sheets, np.float32(_WALL_MM) - trunk.to_cage, out=sheets)
+    canvas.paint(box, np.maximum(sheets, to_muscle), FAT_HU, strength=0.8)
+
+
+def paint_cavity(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
+    """Fill the cage with the fat that lies between organs; above the lungs the neck's muscles take its place."""
+    neck = np.clip((trunk.box.z / np.float32(plan.apex_mm) - 0.86) / 0.12, 0, 1)
+    canvas.paint(trunk.box, trunk.to_cage, FAT_HU + 15 + neck * (MUSCLE_HU - FAT_HU - 45))
 
 
 def paint_table(canvas: Canvas, plan: BodyPlan) -> None:
@@ -98,13 +106,10 @@ def _paint_breasts(canvas: Canvas, plan: BodyPlan, rng: np.random.Generator) -> 
         canvas.paint(box, np.maximum(distance + 11.0, 4.0 * (0.9 - gland)), 25.0, strength=0.8)
 
 
-def _compute_muscle_thickness(box: Box, plan: BodyPlan) -> Floats:
-    """Outer muscles: pectorals in front above, serratus and latissimus beside, the back's long muscles behind."""
-    t = box.z / np.float32(plan.apex_mm)
+def _compute_fat_thickness(box: Box, plan: BodyPlan) -> Floats:
+    """Fat under the skin: thicker in front below and beside, thinner over the shoulders and the spine."""
+    t = np.clip(box.z / np.float32(plan.apex_mm), -0.4, 1.3)
     radius = np.sqrt(box.x**2 + box.y**2) + 1.0
-    across, behind = np.abs(box.x) / radius, box.y / radius
-    strength = 0.45 + 0.75 * plan.muscle
-    pectoral = np.exp(-(((t - 0.72) / 0.24) ** 2)) * (np.clip(-behind - 0.25, 0, 1) * np.clip(across, 0.12, 1)) * 34.0
-    lateral = np.exp(-(((t - 0.55) / 0.4) ** 2)) * np.clip(across - 0.45, 0, 1) * 26.0
-    back = (0.7 + 0.5 * np.exp(-(((t - 0.9) / 0.3) ** 2))) * np.clip(behind - 0.3, 0, 1) * 18.0
-    return np.asarray(_WALL_MM + strength * (pectoral + lateral + back), dtype=np.float32)
+    ahead = np.clip(-box.y / radius, 0, 1)
+    factor = 1.0 + (0.55 - 0.7 * t) * ahead * ahead - 0.3 * np.clip(t - 0.6, 0, 1)
+    return np.asarray(_SKIN_MM + 1.0 + plan.fat_mm * factor, dtype=np.float32)

@@ -1,8 +1,12 @@
-"""The trees of arteries and veins in the lungs, grown by repeated forking from the hila."""
+"""The trees of arteries and veins in the lungs.
+
+Grown as Cuntz et al. (2010, "One rule to grow them all") describe: points are strewn over the lung, and each, nearest
+to the hilum first, joins the branch that costs least in new length and in length of the way back. Widths follow from
+the number of ends that a branch feeds (Murray's law).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +18,13 @@ from phantom.canvas import Canvas
 from phantom.shapes import compute_cone_distance
 
 Vector = npt.NDArray[np.float64]
-_ROOTS = {-1: (-44.0, 16.0, 98.0), 1: (46.0, 20.0, 102.0)}
-_TRUNKS = 13
-_DEEPEST = 5
-_SHRINK = 0.76
+_ROOTS = {-1: (-42.0, 14.0, 98.0), 1: (45.0, 18.0, 102.0)}
+_POINTS_PER_LUNG = 520
+_WAY_BACK = 0.45
+_END_RADIUS_MM = 0.75
+_MURRAY = 0.42
+_LEAST_DEPTH_MM = 4.0
+_FAINTEST = 0.06
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,17 @@ class Twig:
 
 
 def grow_tree(plan: BodyPlan, lungs: Lungs, rng: np.random.Generator) -> list[Twig]:
-    """Return the vessels of both lungs; what leaves the lung is not grown."""
+    """Return the vessels of both lungs, from the hila to a few millimetres under the pleura."""
     twigs: list[Twig] = []
     for side, root in _ROOTS.items():
         start = np.asarray(plan.place(*root))
-        for direction in _spread_directions(side, rng):
-            radius = float(rng.uniform(2.7, 4.4)) * plan.scale
-            twigs.extend(_grow(lungs, start, direction, radius, 0, rng))
+        points = _strew_points(lungs, side, start, rng)
+        nodes = np.vstack([start, points])
+        parents = _join_points(nodes)
+        radii = _END_RADIUS_MM * plan.scale * _count_ends(parents) ** _MURRAY
+        twigs += [
+            Twig(nodes[parent], nodes[child], float(radii[child])) for child, parent in enumerate(parents) if child
+        ]
     return twigs
 
 
@@ -45,39 +56,45 @@ def paint_tree(canvas: Canvas, twigs: list[Twig], hu: float) -> None:
     widest = 0.55 * canvas.grid.edge_mm
     for twig in twigs:
         radius = max(twig.radius_mm, widest)
-        reach = radius + canvas.grid.edge_mm
-        box = canvas.grid.make_box(np.minimum(twig.start, twig.end) - reach, np.maximum(twig.start, twig.end) + reach)
+        strength = min(1.0, (twig.radius_mm / radius) ** 2)
+        if strength < _FAINTEST:
+            continue
+        reach = radius + 0.5 * canvas.grid.edge_mm
+        low, high = np.minimum(twig.start, twig.end) - reach, np.maximum(twig.start, twig.end) + reach
+        box = canvas.grid.make_box(low, high)
         if not box.is_empty:
-            distance = compute_cone_distance(box, twig.start, twig.end, radius, radius * _SHRINK)
-            canvas.paint(box, distance, hu, strength=min(1.0, (twig.radius_mm / radius) ** 2))
+            distance = compute_cone_distance(box, twig.start, twig.end, radius, radius)
+            canvas.paint(box, distance, hu, strength=strength)
 
 
-def _spread_directions(side: int, rng: np.random.Generator) -> Iterator[Vector]:
-    # A Fibonacci half-sphere that looks away from the mediastinum, shaken a little.
-    for k in range(_TRUNKS):
-        height = 1 - 2 * (k + 0.5) / _TRUNKS
-        angle = k * 2.399963
-        flat = np.sqrt(1 - height * height)
-        direction = np.array([side * abs(flat * np.cos(angle)), flat * np.sin(angle), height])
-        yield _normalise(direction + (side * 0.25, 0, 0) + rng.normal(0, 0.18, 3))
+def _strew_points(lungs: Lungs, side: int, root: Vector, rng: np.random.Generator) -> Vector:
+    """Return points inside one lung, nearest to the hilum first, (n, 3) as (x, y, z)."""
+    box = lungs.box
+    low = np.array([box.x.min() if side < 0 else 0.0, box.y.min(), box.z.min()])
+    high = np.array([0.0 if side < 0 else box.x.max(), box.y.max(), box.z.max()])
+    tried = rng.uniform(low, high, (4 * _POINTS_PER_LUNG, 3))
+    deep = lungs.find_depths(tried) > _LEAST_DEPTH_MM
+    points = tried[deep][:_POINTS_PER_LUNG]
+    return np.asarray(points[np.argsort(np.linalg.norm(points - root, axis=1))])
 
 
-def _grow(
-    lungs: Lungs, start: Vector, direction: Vector, radius: float, level: int, rng: np.random.Generator
-) -> Iterator[Twig]:
-    length = float(rng.uniform(20, 32)) * 0.86**level
-    end = start + direction * length
-    depth = lungs.find_depth((float(end[0]), float(end[1]), float(end[2])))
-    if level > 0 and depth < 1.5:
-        return
-    yield Twig(start, end, radius)
-    if level == _DEEPEST or radius < 0.55:
-        return
-    axis = _normalise(np.cross(direction, rng.normal(0, 1, 3)))
-    for sign, angle in ((1, rng.uniform(0.25, 0.6)), (-1, rng.uniform(0.3, 0.8))):
-        child = _normalise(direction * np.cos(angle) + sign * axis * np.sin(angle))
-        yield from _grow(lungs, end, child, radius * _SHRINK, level + 1, rng)
+def _join_points(nodes: Vector) -> npt.NDArray[np.int64]:
+    """Return the index of the parent of each node; node 0 is the root."""
+    parents = np.zeros(len(nodes), dtype=np.int64)
+    way_back = np.zeros(len(nodes))
+    for child in range(1, len(nodes)):
+        distances = np.sqrt(((nodes[:child] - nodes[child]) ** 2).sum(axis=1))
+        parent = int(np.argmin(distances + _WAY_BACK * way_back[:child]))
+        parents[child] = parent
+        way_back[child] = way_back[parent] + distances[parent]
+    return parents
 
 
-def _normalise(vector: Vector) -> Vector:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))
+def _count_ends(parents: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return how many ends each node feeds (parents come before their children)."""
+    has_child = np.zeros(len(parents), dtype=bool)
+    has_child[parents[1:]] = True
+    ends = np.where(has_child, 0.0, 1.0)
+    for child in range(len(parents) - 1, 0, -1):
+        ends[parents[child]] += ends[child]
+    return ends

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import urllib3
 from minio import Minio
@@ -34,6 +34,13 @@ class Readable(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes; empty at the end."""
+
+
+class Writable(Protocol):
+    """What a download is written to."""
+
+    def write(self, chunk: bytes, /) -> int:
+        """Take a chunk."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class ObjectStore:
         """Write bytes under a new random key."""
         return self.write_stream(io.BytesIO(content), prefix=prefix)
 
-    def fetch(self, stored: StoredObject, target: IO[bytes]) -> None:
+    def fetch(self, stored: StoredObject, target: Writable) -> None:
         """Copy an object into `target`, checking length and digest.
 
         Raises TransientFault when storage fails or the bytes differ from what was written.

@@ -17,6 +17,7 @@ from deploy.embedded.report import ProcessReport, StackPhase, StackReport
 DOCS_PATH = "/docs"
 
 _NAME_WIDTH = 14
+_LABEL_WIDTH = 10
 
 
 class StackProgress:
@@ -60,17 +61,16 @@ def showing_progress(console: Console) -> Iterator[StackProgress]:
 
 def print_entrances(console: Console, report: StackReport, *, how_to_stop: str) -> None:
     """Print where the stack is reached, where its secrets and logs are, and how it is stopped."""
-    state = Path(report.state)
-    table = Table.grid(padding=(0, 2))
-    table.add_row("  API", f"{report.url}")
-    table.add_row("  Docs page", f"{report.url}{DOCS_PATH}")
-    table.add_row(
-        "  Flower",
-        f"{report.flower_url}  [dim]user ctclip, password: flower_password in {_show(state)}/secrets.json[/]",
-    )
-    table.add_row("  State", f"{_show(state)}  [dim]data, secrets and logs[/]")
-    table.add_row("  Stop", how_to_stop)
-    console.print(table, soft_wrap=True, highlight=False)
+    state = _show(Path(report.state))
+    lines = {
+        "API": f"{report.url}",
+        "Docs page": f"{report.url}{DOCS_PATH}",
+        "Flower": f"{report.flower_url}  [dim]user ctclip, password: flower_password in {state}/secrets.json[/]",
+        "State": f"{state}  [dim]data, secrets and logs[/]",
+        "Stop": how_to_stop,
+    }
+    for name, text in lines.items():
+        console.print(f"  {name:{_LABEL_WIDTH}} {text}", soft_wrap=True, highlight=False)
 
 
 def print_status(console: Console, report: StackReport) -> None:

@@ -19,6 +19,7 @@ from deploy.embedded.problems import StackProblem
 _NAMESPACE = ("--user", "--map-user=1000", "--map-group=1000", "--")
 _FALLBACK_ACCOUNTS = ("postgres", "nobody")
 _TRIAL_LIMIT_S = 5
+_INSTALL_ADVICE = "Install the platform outside of a private home folder, or start it as an ordinary user."
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,19 @@ def give_folder(folder: Path, identity: PostgresIdentity) -> None:
         os.chown(path, identity.owner_uid, identity.owner_gid, follow_symlinks=False)
 
 
-def let_through(folder: Path, identity: PostgresIdentity) -> None:
-    """Let another account pass through the state folder (not list it), and prove that it reaches it.
+def let_through(folder: Path, identity: PostgresIdentity, server: Path) -> None:
+    """Let another account pass through the state folder (not list it), and prove that it reaches it and the server.
 
     Raises StackProblem when a folder above bars the way.
     """
     if identity.owner_uid == os.geteuid():
         return
     folder.chmod(0o711)
-    if not _runs((*identity.wrapper, "test", "-x", str(folder))):
-        raise StackProblem(
-            f"PostgreSQL must run as another account than root here, and that account cannot enter {folder}. "
-            "Name a folder under /var/lib or /srv with --state."
-        )
+    for path, advice in ((folder, "Name a folder under /var/lib or /srv with --state."), (server, _INSTALL_ADVICE)):
+        if not _runs((*identity.wrapper, "test", "-x", str(path))):
+            raise StackProblem(
+                f"PostgreSQL must run as another account than root here, and that account cannot reach {path}. {advice}"
+            )
 
 
 def _user_namespace() -> PostgresIdentity | None:

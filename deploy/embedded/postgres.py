@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,29 +120,45 @@ class PostgresServer:
         )
 
     def _run_initdb(self, folder: Path) -> None:
-        command = [
+        with self._password_file() as password_file:
+            done = subprocess.run(  # noqa: S603  # our own command line
+                self._initdb_command(folder, password_file),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=_environment(),
+                timeout=_INITDB_LIMIT_S,
+                check=False,
+            )
+        if done.returncode != 0:
+            reason = done.stderr.decode("utf-8", "replace").strip()
+            raise StackProblem(f"PostgreSQL could not make its data folder {self.data_folder}:\n{reason}")
+
+    def _initdb_command(self, folder: Path, password_file: Path) -> list[str]:
+        return [
             *self.identity.wrapper,
             str(find_postgres_program("initdb")),
             f"--pgdata={folder}",
             f"--username={self.credentials.postgres_user}",
-            # Through a pipe: a file would have to be readable by the account that runs it.
-            "--pwfile=/dev/stdin",
+            f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",
         ]
-        done = subprocess.run(  # noqa: S603  # our own command line
-            command,
-            input=self.credentials.postgres_password.encode(),
-            capture_output=True,
-            env=_environment(),
-            timeout=_INITDB_LIMIT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            reason = done.stderr.decode("utf-8", "replace").strip()
-            raise StackProblem(f"PostgreSQL could not make its data folder {self.data_folder}:\n{reason}")
+
+    @contextmanager
+    def _password_file(self) -> Iterator[Path]:
+        """Yield a file that the server's account alone can read; a pipe of ours it could not open."""
+        path = self.data_folder.with_name(f"{self.data_folder.name}.password")
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.fchown(descriptor, self.identity.owner_uid, self.identity.owner_gid)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(self.credentials.postgres_password)
+            yield path
+        finally:
+            path.unlink()
 
 
 def _environment() -> dict[str, str]:

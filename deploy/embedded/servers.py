@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.embedded import broker, postgres, storage
 from deploy.embedded.broker import BrokerServer
 from deploy.embedded.credentials import Credentials, load_or_create_credentials
+from deploy.embedded.executables import find_postgres_program
 from deploy.embedded.identity import choose_identity, let_through
 from deploy.embedded.ports import assign_ports
 from deploy.embedded.postgres import PostgresServer
@@ -153,5 +154,5 @@ def bring_up(servers: Servers, supervisor: Supervisor) -> None:
 
 def _plan_postgres(folder: StateFolder, port: int, credentials: Credentials) -> PostgresServer:
     identity = choose_identity()
-    let_through(folder.root, identity)
+    let_through(folder.root, identity, find_postgres_program(postgres.NAME))
     return PostgresServer(folder.postgres, port, credentials, identity)

@@ -1,0 +1,72 @@
+"""`python -m gateway`: serve until stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from gateway.app import create_app
+from shared.settings import Settings, get_settings
+from shared.telemetry import configure_logging, get_logger
+
+_log = get_logger()
+# Below the supervisor's patience, so that open requests end before the process is killed.
+_SHUTDOWN_LIMIT_S = 4
+# Longer than most clients keep a connection, so that it is they who close it.
+_KEEP_ALIVE_S = 75
+
+
+class AnnouncedServer(uvicorn.Server):
+    """A server that makes a file once it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready_file: Path | None) -> None:
+        super().__init__(config)
+        self._ready_file = ready_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started and self._ready_file is not None:
+            self._ready_file.touch()
+            _log.info("gateway ready")
+
+
+def main() -> None:
+    """Serve on the address of the settings."""
+    settings = get_settings()
+    configure_logging(settings, process="gateway")
+    if not is_loopback(settings.gateway_host):
+        # Authentication does not exist yet, so nobody else may reach the studies.
+        sys.exit(f"CTCLIP_GATEWAY_HOST={settings.gateway_host}: only loopback, while authentication is off.")
+    make_server(settings).run()
+
+
+def make_server(settings: Settings) -> AnnouncedServer:
+    """Return the server, not yet listening."""
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
+    )
+    return AnnouncedServer(config, settings.ready_file)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine only. Names other than `localhost` are not trusted."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The application: which routes there are, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from gateway.artifacts.api import router as artifacts
+from gateway.compatible.api import router as compatible
+from gateway.documentation.api import router as documentation
+from gateway.documentation.openapi import install_openapi
+from gateway.health.api import router as health
+from gateway.jobs.api import router as jobs
+from gateway.limits.api import router as limits
+from gateway.models.api import router as models
+from gateway.observer import RequestObserver
+from gateway.problems.api import router as problems
+from gateway.problems.handlers import install_problem_handlers
+from gateway.resources import Resources
+from gateway.results.api import router as results
+from shared.settings import Settings
+
+ROUTERS = (jobs, results, artifacts, models, limits, problems, compatible, health, documentation)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application. Nothing is connected before the first request that needs it."""
+    app = FastAPI(
+        title="CT-CLIP Inference API",
+        version=_find_version(),
+        lifespan=_live,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.resources = Resources(settings)
+    app.add_middleware(RequestObserver)
+    install_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_openapi(app)
+    return app
+
+
+@asynccontextmanager
+async def _live(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.resources.close()
+
+
+def _find_version() -> str:
+    try:
+        return version("ct-clip-inference")
+    except PackageNotFoundError:
+        return "0.0.0"

@@ -1,0 +1,1 @@
+"""The routes of the predecessor: the same shapes, over the job API."""

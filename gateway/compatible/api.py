@@ -1,0 +1,111 @@
+"""`/predict` and `/predict_nifti`, exactly as existing callers know them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from gateway.compatible.schemas import DetailBody, FailureBody, PredictionBody
+from gateway.compatible.service import Prediction, PredictionFailed, choose_status
+from gateway.jobs.documentation import describe_upload_form
+from gateway.problems.examples import SUBMISSION_PROBLEMS
+from gateway.problems.handlers import describe_fault
+from gateway.problems.responses import leaves_a_long_body
+from gateway.resources import Resources, ResourcesOf
+from gateway.tenants import Tenant, TenantOf
+from shared.errors import InputProblem, TransientFault
+from shared.problems import CATALOGUE, Problem, ProblemCode
+from shared.telemetry import PROBLEMS
+
+router = APIRouter(tags=["Compatible"])
+
+_ZIP_EXTENSIONS = (".zip",)
+_NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+_RETRY_AFTER_S = "5"
+
+
+def _document_failures() -> dict[int | str, dict[str, Any]]:
+    """Return every failure by status, with an example of each code."""
+    by_status: dict[int | str, dict[str, Any]] = {400: {"model": DetailBody, "description": "Wrong extension."}}
+    for code in _list_answerable_codes():
+        status = choose_status(Problem(code, "").to_document())
+        entry = by_status.setdefault(
+            status,
+            {"model": FailureBody, "description": "No prediction.", "content": {"application/json": {"examples": {}}}},
+        )
+        body = FailureBody(time_of_processing=0.8, error=f"{code}: {CATALOGUE[code].title}.").model_dump()
+        entry["content"]["application/json"]["examples"][str(code)] = {"value": body}
+    return by_status
+
+
+def _list_answerable_codes() -> list[ProblemCode]:
+    """Return what may end a submission or a job: everything but what only the job API asks."""
+    asked_elsewhere = {
+        ProblemCode.NOT_FOUND,
+        ProblemCode.METHOD_NOT_ALLOWED,
+        ProblemCode.JOB_NOT_FOUND,
+        ProblemCode.JOB_NOT_FINISHED,
+        ProblemCode.JOB_HAS_NO_RESULT,
+        ProblemCode.INTAKE_NOT_FINISHED,
+    }
+    return [code for code in (*SUBMISSION_PROBLEMS, *CATALOGUE) if code not in asked_elsewhere]
+
+
+_FAILURES = _document_failures()
+
+
+@router.post(
+    "/predict",
+    summary="Read a ZIP and wait for the answer",
+    response_model=PredictionBody,
+    responses=_FAILURES,
+    openapi_extra=describe_upload_form("Field `file`: a ZIP of the DICOM files of one study; its name ends in `.zip`."),
+)
+async def predict(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
+    """Submit a study, wait, and answer with seven fields. `POST /v1/jobs` is the better way in."""
+    return await _answer(resources, tenant, request, _ZIP_EXTENSIONS)
+
+
+@router.post(
+    "/predict_nifti",
+    summary="Read a NIfTI file and wait for the answer",
+    response_model=PredictionBody,
+    responses=_FAILURES,
+    openapi_extra=describe_upload_form("Field `file`: a volume in Hounsfield units, named `.nii` or `.nii.gz`."),
+)
+async def predict_nifti(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
+    """Submit a volume, wait, and answer with seven fields; the identifiers are made from the file's name."""
+    return await _answer(resources, tenant, request, _NIFTI_EXTENSIONS)
+
+
+async def _answer(resources: Resources, tenant: Tenant, request: Request, extensions: tuple[str, ...]) -> Response:
+    prediction = Prediction(resources, tenant, request, extensions)
+    try:
+        return JSONResponse((await prediction.run()).model_dump())
+    except HTTPException as error:
+        return JSONResponse({"detail": error.detail}, error.status_code, _choose_headers(request, error.status_code))
+    except PredictionFailed as failed:
+        return _fail(request, failed.status, failed.message, failed.seconds, failed.headers)
+    except (InputProblem, TransientFault) as error:
+        problem = error.problem if isinstance(error, InputProblem) else describe_fault(error)
+        PROBLEMS.labels(code=problem.code).inc()
+        message = f"{problem.code}: {problem.kind.title}. {problem.detail}"
+        return _fail(request, choose_status(problem.to_document()), message, prediction.seconds)
+
+
+def _fail(
+    request: Request, status: int, message: str, seconds: float, headers: Mapping[str, str] | None = None
+) -> Response:
+    body = FailureBody(time_of_processing=round(seconds, 3), error=message)
+    return JSONResponse(body.model_dump(), status, {**_choose_headers(request, status), **(headers or {})})
+
+
+def _choose_headers(request: Request, status: int) -> dict[str, str]:
+    headers = {"Retry-After": _RETRY_AFTER_S} if status == CATALOGUE[ProblemCode.NOT_READY].status else {}
+    if leaves_a_long_body(request.scope):
+        headers["Connection"] = "close"
+    return headers

@@ -1,0 +1,1 @@
+"""The API reference: OpenAPI, and a page of it that needs no internet."""

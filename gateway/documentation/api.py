@@ -1,0 +1,19 @@
+"""`/docs`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from gateway.documentation.page import render_page
+
+router = APIRouter(include_in_schema=False)
+
+_NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+
+
+@router.get("/docs")
+async def read_docs(request: Request) -> HTMLResponse:
+    """Show the API reference."""
+    page = render_page(request.app.openapi())
+    return HTMLResponse(page, headers={"Content-Security-Policy": _NOTHING_FROM_ELSEWHERE})

@@ -1,0 +1,37 @@
+"""The OpenAPI 3.1 document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway.problems.schemas import ProblemBody
+
+_REFERENCE = "#/components/schemas/{model}"
+_DESCRIPTION = (
+    "Reads a chest CT with five models and answers with one explained probability. Submit a study to `POST /v1/jobs`, "
+    "follow the job, fetch its result. Every error is a problem (RFC 9457) whose `code` stands in `GET /v1/problems`. "
+    "For research; not a medical device."
+)
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Make the application describe itself; the description is made once, when first asked."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _describe(app)
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    problem = ProblemBody.model_json_schema(ref_template=_REFERENCE)
+    schemas.update(problem.pop("$defs", {}))
+    schemas["ProblemBody"] = problem
+    return document

@@ -1,0 +1,1 @@
+"""Health: alive, ready, and in numbers."""

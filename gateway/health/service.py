@@ -1,0 +1,54 @@
+"""Readiness: every dependency proven, each check named."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy.orm import Session
+
+from gateway.jobs.acceptance import require_policy_id
+from gateway.resources import Resources
+from shared.database import SCHEMA_REVISION, fetch_schema_revision
+from shared.errors import TransientFault
+from shared.problems import ProblemCode
+from shared.settings import Settings
+
+OK = "ok"
+_UNKNOWN = "unknown"
+_OTHER_REVISION = "schema_revision_differs"
+_NO_POLICY = "no_active_policy"
+
+
+async def run_checks(resources: Resources) -> Mapping[str, str]:
+    """Return the outcome of every check by name: `ok`, or a code."""
+    database, storage = await asyncio.gather(_check_database(resources), _check_storage(resources))
+    return {**database, "storage": storage}
+
+
+async def _check_database(resources: Resources) -> Mapping[str, str]:
+    try:
+        found = await resources.transact(lambda session: _look(session, resources.settings))
+    except TransientFault as fault:
+        return {"database": str(fault.code), "schema": _UNKNOWN, "policy": _UNKNOWN}
+    return {"database": OK, **found}
+
+
+def _look(session: Session, settings: Settings) -> Mapping[str, str]:
+    if fetch_schema_revision(session) != SCHEMA_REVISION:
+        return {"schema": _OTHER_REVISION, "policy": _UNKNOWN}
+    try:
+        require_policy_id(session, settings)
+    except TransientFault as fault:
+        if fault.code is not ProblemCode.NOT_READY:
+            raise
+        return {"schema": OK, "policy": _NO_POLICY}
+    return {"schema": OK, "policy": OK}
+
+
+async def _check_storage(resources: Resources) -> str:
+    try:
+        await resources.downloads.run(resources.store.check)
+    except TransientFault as fault:
+        return str(fault.code)
+    return OK

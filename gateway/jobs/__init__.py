@@ -1,0 +1,1 @@
+"""Jobs: submitted studies and what becomes of them."""

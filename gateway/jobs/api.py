@@ -1,0 +1,90 @@
+"""`/v1/jobs`: submit a study, follow it, see what reading it found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from gateway.etags import answer_unless_known
+from gateway.jobs.documentation import SUBMISSION
+from gateway.jobs.errors import POLL_AFTER_S
+from gateway.jobs.schemas import IntakeBody, JobBody, JobList
+from gateway.jobs.service import get_intake, get_job, list_jobs
+from gateway.jobs.submission import Submitter
+from gateway.parameters import NO_QUERY, JobId
+from gateway.problems.examples import DEPENDENCIES, SUBMISSION_PROBLEMS, document_problems
+from gateway.resources import ResourcesOf
+from gateway.tenants import TenantOf
+from shared.problems import ProblemCode
+from shared.states import JobState
+
+MOST_JOBS_A_PAGE = 100
+
+router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
+
+_READ_PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
+_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed since the ETag named."}}
+
+
+class ListQuery(BaseModel):
+    """Query of a list of jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=20, ge=1, le=MOST_JOBS_A_PAGE, description="Jobs a page.")
+    cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
+    state: list[JobState] = Field(default=[], description="Only jobs in one of these states.")
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a study",
+    response_model=JobBody,
+    responses=document_problems(*SUBMISSION_PROBLEMS, *DEPENDENCIES, ProblemCode.NOT_READY),
+    openapi_extra=SUBMISSION,
+)
+async def submit_job(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
+    """Take in a ZIP of DICOM files or a NIfTI file and answer with the job that will read it.
+
+    The body is stored while it comes; its size is limited by `GET /v1/limits`. Follow `Location`.
+    """
+    accepted = await Submitter(resources, tenant, request).submit()
+    headers = {"Location": accepted.job.links.self, "Retry-After": str(POLL_AFTER_S)}
+    if accepted.is_replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(accepted.job.model_dump_json(), 202, headers, media_type="application/json")
+
+
+@router.get("", summary="List jobs", responses=document_problems(*_READ_PROBLEMS[1:]))
+async def read_jobs(query: Annotated[ListQuery, Query()], resources: ResourcesOf, tenant: TenantOf) -> JobList:
+    """List jobs, newest first."""
+    return await list_jobs(resources, tenant, states=query.state, cursor=query.cursor, limit=query.limit)
+
+
+@router.get(
+    "/{job_id}",
+    summary="Follow a job",
+    response_model=JobBody,
+    responses={**document_problems(*_READ_PROBLEMS), **_NOT_MODIFIED},
+    dependencies=[NO_QUERY],
+)
+async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Response:
+    """Answer with a job: its state, its stages and how far it is. `Retry-After` says when to ask again."""
+    job = await get_job(resources, tenant, job_id)
+    headers = {} if job.state.is_terminal else {"Retry-After": str(POLL_AFTER_S)}
+    return answer_unless_known(request, job.model_dump_json().encode(), headers=headers)
+
+
+@router.get(
+    "/{job_id}/intake",
+    summary="What reading the upload found",
+    responses=document_problems(*_READ_PROBLEMS, ProblemCode.INTAKE_NOT_FINISHED),
+    dependencies=[NO_QUERY],
+)
+async def read_intake(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> IntakeBody:
+    """Answer with every file of the upload and every series that could have been read, with reasons."""
+    return await get_intake(resources, tenant, job_id)

@@ -1,0 +1,63 @@
+"""The submission as the API description tells it: its body is read by hand, so it is described by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.jobs.idempotency import LONGEST_KEY
+from gateway.jobs.options import SubmissionOptions
+from gateway.uploads.multipart import FILE_FIELD
+
+_BINARY = {"type": "string", "format": "binary"}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "priority": {"type": "integer", "minimum": 0, "maximum": 9, "default": 5, "description": "9 is read first."},
+    "series_instance_uid": {"type": "string", "description": "Read this series, whatever would be chosen."},
+    "models": {
+        "type": "string",
+        "description": "Comma-separated models to run; all that are installed by default.",
+        "examples": ["mednext,fvlm"],
+    },
+}
+assert set(_OPTIONS) == set(SubmissionOptions.model_fields)  # a new option must be described
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same payload is answered with the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+}
+
+
+def _describe_file(description: str) -> dict[str, Any]:
+    form = {"type": "object", "required": [FILE_FIELD], "properties": {FILE_FIELD: _BINARY, **_OPTIONS}}
+    raw = {
+        media_type: {"schema": _BINARY}
+        for media_type in ("application/zip", "application/octet-stream", "application/gzip")
+    }
+    return {
+        "required": True,
+        "description": description,
+        "content": {"multipart/form-data": {"schema": form}, **raw},
+    }
+
+
+def describe_upload_form(description: str) -> dict[str, Any]:
+    """Return the description of a multipart body with one file and nothing else."""
+    form = {"type": "object", "required": [FILE_FIELD], "properties": {FILE_FIELD: _BINARY}}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {"multipart/form-data": {"schema": form}},
+        }
+    }
+
+
+SUBMISSION: dict[str, Any] = {
+    "requestBody": _describe_file("A ZIP of the DICOM files of one study, or one NIfTI volume in Hounsfield units."),
+    "parameters": [
+        _KEY,
+        *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _OPTIONS.items()),
+    ],
+}

@@ -1,0 +1,34 @@
+"""Problems of jobs, each made in one place."""
+
+from __future__ import annotations
+
+from gateway.problems.handlers import RetryLater
+from shared.errors import InputProblem
+from shared.problems import ProblemCode
+from shared.states import JobState
+
+POLL_AFTER_S = 1
+"""When to look again at a job that has not ended; stages take seconds, and looking is cheap (ETag)."""
+
+
+class JobNotFound(InputProblem):
+    """No job of this tenant has this id."""
+
+    def __init__(self) -> None:
+        super().__init__(ProblemCode.JOB_NOT_FOUND, "There is no job of this id.")
+
+
+class JobNotFinished(RetryLater):
+    """The answer asked for exists only at the end of the job."""
+
+    def __init__(self, state: JobState) -> None:
+        detail = f"The job is {state}; its result exists once it has ended."
+        super().__init__(ProblemCode.JOB_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)
+
+
+class IntakeNotFinished(RetryLater):
+    """The upload is still being read."""
+
+    def __init__(self) -> None:
+        detail = "The upload is still waiting to be read, or being read."
+        super().__init__(ProblemCode.INTAKE_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)

@@ -1,0 +1,86 @@
+"""Options of a submission, parsed from query and form fields. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gateway.problems.handlers import InvalidFields, make_pointer
+from shared.json_values import JsonObject
+from shared.problems import FieldError
+from shared.stages import MODELS, StageName
+
+LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 0, 5, 9
+_UID = r"^[0-9]+(\.[0-9]+)*$"
+_LONGEST_UID = 64
+
+
+class SubmissionOptions(BaseModel):
+    """What a caller may ask of a job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
+    series_instance_uid: str | None = Field(default=None, pattern=_UID, max_length=_LONGEST_UID)
+    models: tuple[StageName, ...] | None = None
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+        unknown = [name for name in names if name not in MODELS]
+        if unknown:
+            raise ValueError(f"Expected a comma-separated list of {', '.join(MODELS)}")
+        return names
+
+
+OPTION_FIELDS = frozenset(SubmissionOptions.model_fields)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a job is planned from."""
+
+    options: SubmissionOptions
+    upload_name: str
+
+    def to_document(self) -> dict[str, object]:
+        """Return what the stages of the job may read."""
+        options = self.options.model_dump(mode="json", exclude={"priority"}, exclude_none=True)
+        return {**options, "upload_name": self.upload_name}
+
+    def digest_with(self, body_sha256: str) -> str:
+        """Return the digest of the whole payload: the same digest means the same request."""
+        payload: JsonObject = {"body": body_sha256, "priority": self.options.priority, "options": self.to_document()}  # type: ignore[dict-item]  # dumped as JSON
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def parse_options(*sources: Iterable[tuple[str, str]]) -> SubmissionOptions:
+    """Return the options that stand in the query and the form together. Raises InvalidFields."""
+    found: dict[str, str] = {}
+    for name, value in (pair for source in sources for pair in source):
+        if name in found:
+            raise InvalidFields(FieldError(make_pointer([name[:100]]), "Sent more than once"))
+        found[name] = value
+    return _validate(found)
+
+
+def _validate(found: Mapping[str, str]) -> SubmissionOptions:
+    try:
+        return SubmissionOptions.model_validate(found)
+    except ValidationError as error:
+        fields = [
+            FieldError(make_pointer([str(step)[:100] for step in detail["loc"]]), _say(detail["type"], detail["msg"]))
+            for detail in error.errors(include_url=False, include_input=False)
+        ]
+        raise InvalidFields(*fields) from error
+
+
+def _say(kind: str, message: str) -> str:
+    return "Unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")

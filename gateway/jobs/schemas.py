@@ -1,0 +1,190 @@
+"""Bodies of jobs, and how they are made from rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from gateway.problems.schemas import ProblemBody
+from shared.stages import StageName
+from shared.states import JobState, StageState
+from shared.tables import Job, StageRun
+
+_STAGE_ORDER = {stage: number for number, stage in enumerate(StageName)}
+
+
+class StageBody(BaseModel):
+    """One stage of a job."""
+
+    name: StageName
+    state: StageState
+    attempt: int = Field(description="How often it was begun.")
+    reason: str | None = Field(description="Why it was skipped or failed.")
+    progress: float = Field(ge=0, le=1)
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None = Field(description="Seconds of the last run, once it has ended.")
+
+
+class EtaBody(BaseModel):
+    """When the job may end."""
+
+    p50_s: float
+    p90_s: float
+
+
+class LinksBody(BaseModel):
+    """Where to go on; null where there is nothing yet."""
+
+    self: str
+    result: str | None
+    intake: str | None
+    events: str | None
+    artifacts: str | None
+
+
+class JobBody(BaseModel):
+    """A job."""
+
+    id: uuid.UUID
+    state: JobState
+    progress: float = Field(ge=0, le=1)
+    stages: list[StageBody]
+    queue_position: int | None = Field(description="1 is next; null once it runs.")
+    eta: EtaBody | None = Field(description="Null while it was not measured.")
+    created_at: datetime
+    finished_at: datetime | None
+    deadline: datetime
+    priority: int
+    labels: dict[str, Any]
+    problem: ProblemBody | None
+    reused_from: uuid.UUID | None
+    links: LinksBody
+
+
+class JobList(BaseModel):
+    """One page of jobs, newest first."""
+
+    items: list[JobBody]
+    next_cursor: str | None
+
+
+class UploadFileBody(BaseModel):
+    """What became of one file of the upload."""
+
+    ordinal: int
+    name: str = Field(description="Escaped and cut.")
+    size_bytes: int
+    outcome: str = Field(description="used, ignored or rejected")
+    code: str | None
+    detail: str | None
+
+
+class SeriesCandidateBody(BaseModel):
+    """One stack of slices that could have been read."""
+
+    rank: int
+    is_chosen: bool
+    series_instance_uid: str
+    score: float
+    criteria: dict[str, Any]
+    facts: dict[str, Any]
+    reason: str
+
+
+class IntakeBody(BaseModel):
+    """Everything that reading the upload found."""
+
+    job_id: uuid.UUID
+    state: StageState
+    problem: ProblemBody | None
+    files: list[UploadFileBody]
+    candidates: list[SeriesCandidateBody]
+    warnings: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job's row with what belongs to it."""
+
+    job: Job
+    stages: Sequence[StageRun]
+    queue_position: int | None
+
+
+def describe_job(record: JobRecord) -> JobBody:
+    """Return the job as callers see it."""
+    job = record.job
+    stages = sorted(record.stages, key=lambda run: _STAGE_ORDER[run.stage])
+    return JobBody(
+        id=job.id,
+        state=job.state,
+        progress=_compute_progress(job, stages),
+        stages=[_describe_stage(run) for run in stages],
+        queue_position=record.queue_position,
+        eta=None,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        deadline=job.deadline_at,
+        priority=job.priority,
+        labels=job.labels,
+        problem=describe_problem(job.problem, job.id),
+        reused_from=None,
+        links=_make_links(job, stages),
+    )
+
+
+def describe_problem(document: Mapping[str, Any] | None, job_id: uuid.UUID) -> ProblemBody | None:
+    """Return a problem of a job or a stage; it happened to the job, so no request's trace belongs to it."""
+    if document is None:
+        return None
+    return ProblemBody.model_validate({**document, "instance": make_job_path(job_id), "trace_id": None})
+
+
+def make_job_path(job_id: uuid.UUID) -> str:
+    """Return the address of a job."""
+    return f"/v1/jobs/{job_id}"
+
+
+def _describe_stage(run: StageRun) -> StageBody:
+    seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else None
+    return StageBody(
+        name=run.stage,
+        state=run.state,
+        attempt=run.attempt,
+        reason=run.reason,
+        progress=_measure(run),
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        seconds=seconds,
+    )
+
+
+def _measure(run: StageRun) -> float:
+    return 1.0 if run.state.is_terminal else run.progress
+
+
+def _compute_progress(job: Job, stages: Sequence[StageRun]) -> float:
+    """Return the share of the planned stages that is done; every stage counts the same."""
+    planned = [run for run in stages if run.state is not StageState.SKIPPED]
+    if job.state.is_terminal or not planned:
+        return 1.0
+    return round(sum(_measure(run) for run in planned) / len(planned), 4)
+
+
+def _make_links(job: Job, stages: Sequence[StageRun]) -> LinksBody:
+    path = make_job_path(job.id)
+    has_intake = any(run.stage is StageName.INTAKE and run.state.is_terminal for run in stages)
+    return LinksBody(
+        self=path,
+        result=f"{path}/result" if job.state.has_result else None,
+        intake=f"{path}/intake" if has_intake else None,
+        events=None,
+        artifacts=f"{path}/artifacts",
+    )

@@ -1,0 +1,156 @@
+"""Submission: reserve the key, store the body while it comes, then make the job in one transaction.
+
+Whatever fails on the way, nothing is left behind: no object, no row, no reserved key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from fastapi import Request
+from sqlalchemy.orm import Session
+
+from gateway.jobs.acceptance import Submission, add_job, require_policy_id
+from gateway.jobs.idempotency import (
+    RENEWED_EVERY_S,
+    EarlierAnswer,
+    Reservation,
+    keep_answer,
+    parse_key,
+    release,
+    renew,
+    reserve,
+)
+from gateway.jobs.options import OPTION_FIELDS, JobRequest, parse_options
+from gateway.jobs.schemas import JobBody
+from gateway.resources import Resources
+from gateway.tenants import Tenant
+from gateway.uploads.names import sanitise_name
+from gateway.uploads.reception import ReceivedUpload, Reception
+from shared.errors import TransientFault
+from shared.settings import MIB
+from shared.storage import Readable, StoredObject
+from shared.telemetry import UPLOAD_BYTES, get_logger
+
+_log = get_logger()
+_UPLOAD_PREFIX = "uploads"
+
+NameCheck = Callable[[str | None], None]
+
+
+@dataclass(frozen=True)
+class AcceptedJob:
+    """The answer to a submission; `is_replayed` when an earlier request had been answered with it."""
+
+    job: JobBody
+    is_replayed: bool
+
+
+class Submitter:
+    """Takes one request in. `check_name` sees the name of the file before any of it is kept."""
+
+    def __init__(
+        self, resources: Resources, tenant: Tenant, request: Request, check_name: NameCheck = lambda _: None
+    ) -> None:
+        self._resources = resources
+        self._tenant = tenant
+        self._query = list(request.query_params.multi_items())
+        self._key = parse_key(request.headers.get("idempotency-key"))
+        parse_options(self._query)
+        self._reception = Reception(
+            request,
+            limit_bytes=resources.settings.upload_limit_bytes,
+            allowed_fields=OPTION_FIELDS,
+            check_fields=lambda fields: parse_options(self._query, fields.items()),
+            check_name=check_name,
+        )
+
+    async def submit(self) -> AcceptedJob:
+        """Return the job. Raises InputProblem or TransientFault, and then has left nothing behind."""
+        settings = self._resources.settings
+        await self._resources.transact(lambda session: require_policy_id(session, settings))
+        if self._key is None:
+            return AcceptedJob(await self._take_in(None), is_replayed=False)
+        key = self._key
+        claim = await self._resources.transact(lambda session: reserve(session, self._tenant, key))
+        if isinstance(claim, EarlierAnswer):
+            return await self._replay(claim)
+        async with _held(self._resources, claim):
+            return AcceptedJob(await self._take_in(claim), is_replayed=False)
+
+    async def _replay(self, answer: EarlierAnswer) -> AcceptedJob:
+        """Read the body only to compare it: nothing is stored a second time."""
+        upload, sha256 = await self._reception.pour(self._resources.uploads, compute_sha256)
+        payload_sha256 = self._make_request(upload).digest_with(sha256)
+        return AcceptedJob(answer.replay_for(payload_sha256), is_replayed=True)
+
+    async def _take_in(self, reservation: Reservation | None) -> JobBody:
+        upload, stored = await self._reception.pour(self._resources.uploads, self._store)
+        submission = Submission(self._tenant, self._make_request(upload), upload, stored)
+        try:
+            job = await self._make_job(submission, reservation)
+        except BaseException:
+            await self._remove(stored)
+            raise
+        UPLOAD_BYTES.inc(stored.size_bytes)
+        _log.info("job accepted", job_id=str(job.id), size_bytes=stored.size_bytes, kind=upload.kind)
+        return job
+
+    def _store(self, stream: Readable) -> StoredObject:
+        return self._resources.store.write_stream(stream, prefix=_UPLOAD_PREFIX)
+
+    def _make_request(self, upload: ReceivedUpload) -> JobRequest:
+        options = parse_options(self._query, upload.fields.items())
+        return JobRequest(options, sanitise_name(upload.file_name))
+
+    async def _make_job(self, submission: Submission, reservation: Reservation | None) -> JobBody:
+        settings = self._resources.settings
+
+        def write(session: Session) -> JobBody:
+            job = add_job(session, settings, submission)
+            if reservation is not None:
+                payload_sha256 = submission.request.digest_with(submission.stored.sha256)
+                keep_answer(session, reservation, payload_sha256, job)
+            return job
+
+        return await self._resources.transact(write)
+
+    async def _remove(self, stored: StoredObject) -> None:
+        try:
+            await self._resources.uploads.run(lambda: self._resources.store.remove(stored.key))
+        except TransientFault as fault:
+            # The hourly sweep removes what could not be removed now.
+            _log.warning("orphan object left", key=stored.key, reason=str(fault))
+
+
+def compute_sha256(stream: Readable) -> str:
+    """Return the digest of a stream, read to its end."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(MIB):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+@asynccontextmanager
+async def _held(resources: Resources, reservation: Reservation) -> AsyncIterator[None]:
+    """Hold a key while the block runs, and give it back when the block fails."""
+    renewing = asyncio.create_task(_renew_on_and_on(resources, reservation))
+    try:
+        yield
+    except BaseException:
+        with suppress(TransientFault):  # it then lapses by itself
+            await resources.transact(lambda session: release(session, reservation))
+        raise
+    finally:
+        renewing.cancel()
+
+
+async def _renew_on_and_on(resources: Resources, reservation: Reservation) -> None:
+    while True:
+        await asyncio.sleep(RENEWED_EVERY_S)
+        with suppress(TransientFault):
+            await resources.transact(lambda session: renew(session, reservation))

@@ -1,0 +1,1 @@
+"""Limits: every one of them in one answer."""

@@ -1,0 +1,66 @@
+"""`/v1/limits`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from gateway.jobs.api import MOST_JOBS_A_PAGE
+from gateway.jobs.idempotency import LONGEST_KEY
+from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from gateway.parameters import NO_QUERY
+from gateway.problems.examples import document_problems
+from gateway.resources import ResourcesOf
+from gateway.uploads.reception import IDLE_LIMIT_S
+from shared.problems import ProblemCode
+from shared.settings import Settings
+from shared.stages import STAGES, StageName
+
+router = APIRouter(prefix="/v1/limits", tags=["Limits"])
+
+
+class LimitsBody(BaseModel):
+    """Every limit of this installation."""
+
+    upload_bytes: int = Field(description="Largest upload.")
+    upload_idle_s: float = Field(description="Longest silence in the middle of an upload.")
+    uploads_at_once: int = Field(description="Uploads that one gateway takes in at once; others wait a little.")
+    archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
+    archive_entries: int = Field(description="Most entries of an archive.")
+    lowest_priority: int
+    highest_priority: int
+    jobs_a_page: int
+    idempotency_key_characters: int
+    idempotency_retention_s: float
+    compatible_wait_s: float = Field(description="Longest time that `/predict` holds the connection.")
+    job_s: float = Field(description="A job that has not ended after this is failed, queueing included.")
+    stage_s: dict[StageName, float] = Field(description="Longest time of one run of a stage.")
+
+
+@router.get(
+    "",
+    summary="Every limit",
+    responses=document_problems(ProblemCode.VALIDATION_FAILED),
+    dependencies=[NO_QUERY],
+)
+async def read_limits(resources: ResourcesOf) -> LimitsBody:
+    """Answer with the limits as they are set here."""
+    return _describe(resources.settings)
+
+
+def _describe(settings: Settings) -> LimitsBody:
+    return LimitsBody(
+        upload_bytes=settings.upload_limit_bytes,
+        upload_idle_s=IDLE_LIMIT_S,
+        uploads_at_once=settings.upload_concurrency,
+        archive_bytes=settings.archive_limit_bytes,
+        archive_entries=settings.archive_limit_entries,
+        lowest_priority=LOWEST_PRIORITY,
+        highest_priority=HIGHEST_PRIORITY,
+        jobs_a_page=MOST_JOBS_A_PAGE,
+        idempotency_key_characters=LONGEST_KEY,
+        idempotency_retention_s=settings.idempotency_retention.total_seconds(),
+        compatible_wait_s=settings.compatible_wait_limit.total_seconds(),
+        job_s=settings.job_time_limit.total_seconds(),
+        stage_s={stage.name: stage.time_limit.total_seconds() for stage in STAGES.values()},
+    )

@@ -1,0 +1,1 @@
+"""Models: what runs here, and what does not."""

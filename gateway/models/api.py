@@ -1,0 +1,34 @@
+"""`/v1/models`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from gateway.models.schemas import ModelList, describe_models
+from gateway.parameters import NO_QUERY
+from gateway.problems.examples import document_problems
+from gateway.resources import ResourcesOf
+from shared.problems import ProblemCode
+from shared.tables import ModelVersion, Policy
+
+router = APIRouter(prefix="/v1/models", tags=["Models"])
+
+
+@router.get(
+    "",
+    summary="What runs here",
+    responses=document_problems(ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE),
+    dependencies=[NO_QUERY],
+)
+async def read_models(resources: ResourcesOf) -> ModelList:
+    """List the nine stages with version, digest and weights profile, and say what is missing."""
+    settings = resources.settings
+
+    def describe(session: Session) -> ModelList:
+        versions = session.scalars(select(ModelVersion).where(ModelVersion.is_active))
+        policy = session.scalar(select(Policy).where(Policy.name == settings.policy, Policy.is_active))
+        return describe_models({version.stage: version for version in versions}, policy, settings.weights_profile)
+
+    return await resources.transact(describe)

@@ -1,0 +1,98 @@
+"""The outermost layer of the application: trace id, duration, and the last word on what nobody foresaw."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+import structlog
+from prometheus_client import Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.problems.responses import make_problem_response
+from gateway.tracing import TRACE_HEADER, choose_trace_id
+from shared.problems import Problem, ProblemCode
+from shared.telemetry import get_logger
+
+_log = get_logger()
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
+_CLIENT_GONE = 499  # nginx's number: nobody was left to answer
+_FRAMES_KEPT = 20
+_OUR_BUG = Problem(ProblemCode.INTERNAL_ERROR, "Something happened here that we did not foresee. It was recorded.")
+
+REQUEST_SECONDS = Histogram(
+    "ctclip_request_seconds",
+    "Seconds from a request's headers to the end of its answer.",
+    ("method", "route", "status"),
+    buckets=_BUCKETS_S,
+)
+
+
+class RequestObserver:
+    """ASGI middleware around everything."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace_id = choose_trace_id(Headers(scope=scope))
+        scope.setdefault("state", {})["trace_id"] = trace_id
+        with structlog.contextvars.bound_contextvars(trace_id=trace_id):
+            await _Exchange(scope, send, trace_id).run(self._app, receive)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, send: Send, trace_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._trace_id = trace_id
+        self._status: int | None = None
+
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        started = time.perf_counter()
+        try:
+            await app(self._scope, receive, self._forward)
+        except ClientDisconnect:
+            self._status = self._status or _CLIENT_GONE
+        except Exception as error:  # noqa: BLE001  # process edge: recorded with the trace id, answered without a word of it
+            await self._answer_bug(error, receive)
+        finally:
+            labels = (_name_method(self._scope), _name_route(self._scope), str(self._status))
+            REQUEST_SECONDS.labels(*labels).observe(time.perf_counter() - started)
+
+    async def _forward(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            MutableHeaders(scope=message)[TRACE_HEADER] = self._trace_id
+        await self._send(message)
+
+    async def _answer_bug(self, error: Exception, receive: Receive) -> None:
+        # A foreign message may quote the request, so only its kind and its place are logged.
+        frames = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        _log.error("defect", error=kind, frames=frames[-_FRAMES_KEPT:], route=_name_route(self._scope))
+        if self._status is not None:
+            raise error  # half an answer is out; the server must cut the connection
+        response = make_problem_response(self._scope, _OUR_BUG)
+        await response(self._scope, receive, self._forward)
+
+
+def _name_method(scope: Scope) -> str:
+    method = str(scope["method"])
+    return method if method in _METHODS else "other"
+
+
+def _name_route(scope: Scope) -> str:
+    """Return the route's template, never the path: labels are bounded."""
+    return getattr(scope.get("route"), "path", "none")

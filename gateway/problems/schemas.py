@@ -1,0 +1,46 @@
+"""Bodies of problem answers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.problems import ProblemCode
+
+
+class FieldErrorBody(BaseModel):
+    """One wrong field."""
+
+    pointer: str = Field(description="JSON Pointer (RFC 6901) to the field.")
+    message: str = Field(description="What is wrong with it.")
+
+
+class ProblemBody(BaseModel):
+    """One occurrence of a problem (RFC 9457). Some codes carry more members, such as `limit_bytes`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Page of the catalogue.")
+    title: str
+    status: int
+    detail: str = Field(description="What was found, what was expected and where.")
+    instance: str = Field(description="The address that was asked.")
+    code: ProblemCode
+    errors: list[FieldErrorBody] = []
+    trace_id: str | None = Field(description="Tell it to the operator; logs carry it.")
+
+
+class ProblemKindBody(BaseModel):
+    """One entry of the catalogue."""
+
+    type: str
+    code: ProblemCode
+    title: str
+    status: int = Field(description="HTTP status of the answer, where the code is an HTTP answer.")
+    advice: str = Field(description="What to do.")
+
+
+class ProblemKindList(BaseModel):
+    """The whole catalogue."""
+
+    items: list[ProblemKindBody]
+    next_cursor: str | None = None

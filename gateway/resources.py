@@ -1,0 +1,71 @@
+"""What the routes work with: settings, database and storage, each behind a bounded number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from gateway.jobs.endings import JobEndings
+from gateway.threads import ThreadSlots
+from shared.database import make_engine, transaction
+from shared.problems import ProblemCode
+from shared.settings import Settings
+from shared.storage import ObjectStore
+
+Found = TypeVar("Found")
+
+# As many threads as connections: a thread that has begun never waits for the pool.
+_DATABASE_THREADS = 10
+_DATABASE_PATIENCE_S = 5.0
+_DOWNLOAD_THREADS = 16
+_STORAGE_PATIENCE_S = 30.0
+
+
+class Resources:
+    """One gateway process's way to its dependencies. Nothing is connected before it is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = ObjectStore(settings)
+        self.uploads = _make_storage_threads("uploads", settings.upload_concurrency)
+        self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
+        self.endings = JobEndings(self.transact)
+        self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
+        self._database = ThreadSlots(
+            "database",
+            size=_DATABASE_THREADS,
+            patience_s=_DATABASE_PATIENCE_S,
+            refusal=ProblemCode.DATABASE_UNAVAILABLE,
+        )
+
+    async def transact(self, work: Callable[[Session], Found]) -> Found:
+        """Run `work` in one transaction on a thread. Raises TransientFault when the database is not available."""
+
+        def run() -> Found:
+            with transaction(self._engine) as session:
+                return work(session)
+
+        return await self._database.run(run)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for threads in (self.uploads, self.downloads, self._database):
+            threads.close()
+        self._engine.dispose()
+
+
+def _make_storage_threads(name: str, size: int) -> ThreadSlots:
+    return ThreadSlots(name, size=size, patience_s=_STORAGE_PATIENCE_S, refusal=ProblemCode.STORAGE_UNAVAILABLE)
+
+
+def get_resources(request: Request) -> Resources:
+    """Return the resources of the application that answers this request."""
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+ResourcesOf = Annotated[Resources, Depends(get_resources)]
+"""A route's parameter of this type gets the resources."""

@@ -1,0 +1,1 @@
+"""Results: the published document of a job, as fusion wrote it."""

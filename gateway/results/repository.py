@@ -1,0 +1,39 @@
+"""Rows of results."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy.orm import Session
+
+from gateway.jobs.errors import JobNotFinished
+from gateway.jobs.repository import fetch_job
+from gateway.jobs.schemas import describe_problem
+from gateway.tenants import Tenant
+from shared.errors import InputProblem
+from shared.problems import ProblemCode
+from shared.tables import Document, Job, Result
+
+
+class JobHasNoResult(InputProblem):
+    """The job ended without a result; `job_problem` says why."""
+
+    def __init__(self, job: Job) -> None:
+        problem = describe_problem(job.problem, job.id)
+        super().__init__(
+            ProblemCode.JOB_HAS_NO_RESULT,
+            f"The job is {job.state}: there will be no result.",
+            job_state=str(job.state),
+            job_problem=problem.model_dump(mode="json") if problem else None,
+        )
+
+
+def fetch_result(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Document:
+    """Return the result of a job. Raises JobNotFound, JobNotFinished or JobHasNoResult."""
+    job = fetch_job(session, tenant, job_id)
+    if not job.state.is_terminal:
+        raise JobNotFinished(job.state)
+    result = session.get(Result, job_id)
+    if result is None or not job.state.has_result:
+        raise JobHasNoResult(job)
+    return result.document

@@ -1,0 +1,211 @@
+"""Taking in one body: limits, kind, then a thread that consumes it while it still comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
+
+from gateway.problems.responses import mark_body_read
+from gateway.threads import ThreadSlots
+from gateway.uploads.kinds import get_media_type, is_head_enough, judge_kind
+from gateway.uploads.multipart import MultipartReader
+from gateway.uploads.pipe import BodyPipe
+from shared.artefacts import UploadKind
+from shared.errors import InputProblem
+from shared.problems import ProblemCode
+from shared.settings import MIB
+from shared.storage import Readable
+
+Taken = TypeVar("Taken")
+
+IDLE_LIMIT_S = 60.0
+"""A client that sends nothing for this long is given up."""
+
+_ENVELOPE_BYTES = MIB  # what multipart headers and fields may add to the file
+_LONGEST_LENGTH = 20  # digits of a Content-Length that is a number at all
+
+
+class BodyReader(Protocol):
+    """Finds the file in a body."""
+
+    fields: dict[str, str]
+    file_name: str | None
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Read a chunk and return the bytes of the file in it."""
+
+    def finish(self) -> None:
+        """Check that the body was whole."""
+
+
+class RawReader:
+    """The body is the file."""
+
+    def __init__(self, file_name: str | None) -> None:
+        self.fields: dict[str, str] = {}
+        self.file_name = file_name
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the chunk itself."""
+        return [chunk]
+
+    def finish(self) -> None:
+        """Accept: the server has checked the length."""
+
+
+@dataclass(frozen=True)
+class ReceivedUpload:
+    """What came with the bytes."""
+
+    kind: UploadKind
+    media_type: str
+    file_name: str | None
+    fields: Mapping[str, str]
+
+
+class Reception:
+    """One body on its way in.
+
+    `check_name` sees the file's name before any of its bytes are kept; `check_fields` sees all fields before the
+    file is taken for good. Both raise InputProblem.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        limit_bytes: int,
+        allowed_fields: frozenset[str],
+        check_fields: Callable[[Mapping[str, str]], object],
+        check_name: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
+        self._request = request
+        self._limit_bytes = limit_bytes
+        self._check_name = check_name
+        self._check_fields = check_fields
+        self._reader = _choose_reader(request, allowed_fields)
+        self._head = b""
+        self._kind: UploadKind | None = None
+        _check_length(request, limit_bytes)
+
+    async def pour(self, threads: ThreadSlots, consume: Callable[[Readable], Taken]) -> tuple[ReceivedUpload, Taken]:
+        """Let `consume` read the file on a thread while it comes; return what came and what `consume` made of it.
+
+        Raises InputProblem for what is wrong with the body, and what `consume` raises. When the body breaks off,
+        `consume` sees an error from its next read and so can undo its own work.
+        """
+        pipe = BodyPipe()
+        consuming = asyncio.ensure_future(threads.run(lambda: consume(pipe)))
+        consuming.add_done_callback(lambda _: pipe.leave())
+        try:
+            async for piece in self._iterate_judged():
+                if not await pipe.write(piece):
+                    break
+            else:
+                self._check_fields(self._reader.fields)
+            pipe.end()
+        except BaseException:
+            pipe.abort()
+            await asyncio.wait({consuming})
+            _ = consuming.cancelled() or consuming.exception()  # known already: the consumer saw the body break off
+            raise
+        taken = await consuming
+        return self._describe(), taken
+
+    def _describe(self) -> ReceivedUpload:
+        assert self._kind is not None  # a body that was poured to its end was judged
+        media_type = get_media_type(self._kind, self._head)
+        return ReceivedUpload(self._kind, media_type, self._reader.file_name, self._reader.fields)
+
+    async def _iterate_judged(self) -> AsyncIterator[bytes]:
+        """Yield the file; its first bytes are held back until they were judged."""
+        async for piece in self._iterate_file():
+            if self._kind is not None:
+                yield piece
+                continue
+            self._head += piece
+            if is_head_enough(self._head):
+                self._judge()
+                yield self._head
+        if self._kind is None:
+            self._judge()
+            yield self._head
+
+    def _judge(self) -> None:
+        self._check_name(self._reader.file_name)
+        if not self._head:
+            raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The upload has no bytes.")
+        self._kind = judge_kind(self._head)
+        if self._kind is None:
+            raise InputProblem(
+                ProblemCode.NOT_AN_ARCHIVE,
+                f"The first bytes are {self._head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
+            )
+
+    async def _iterate_file(self) -> AsyncIterator[bytes]:
+        file_bytes = 0
+        async for chunk in self._iterate_body():
+            for piece in self._reader.feed(chunk):
+                file_bytes += len(piece)
+                if file_bytes > self._limit_bytes:
+                    raise _too_large(self._limit_bytes)
+                if piece:
+                    yield piece
+        mark_body_read(self._request.scope)
+        self._reader.finish()
+
+    async def _iterate_body(self) -> AsyncIterator[bytes]:
+        stream = self._request.stream()
+        body_bytes = 0
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_LIMIT_S):
+                    chunk = await anext(stream, None)
+            except TimeoutError as error:
+                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, f"No byte came for {IDLE_LIMIT_S:g} s.") from error
+            except ClientDisconnect as error:
+                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, "The connection closed before the end.") from error
+            if chunk is None:
+                break
+            body_bytes += len(chunk)
+            if body_bytes > self._limit_bytes + _ENVELOPE_BYTES:
+                raise _too_large(self._limit_bytes)
+            if chunk:
+                yield chunk
+        if body_bytes == 0:
+            raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The request has no body.")
+
+
+def _choose_reader(request: Request, allowed_fields: frozenset[str]) -> BodyReader:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, "Content-Encoding is not understood. Send the file as it is.")
+    content_type, options = parse_options_header(request.headers.get("content-type"))
+    if content_type != b"multipart/form-data":
+        _, disposition = parse_options_header(request.headers.get("content-disposition"))
+        name = disposition.get(b"filename")
+        return RawReader(None if name is None else name.decode("utf-8", "replace"))
+    if not options.get(b"boundary"):
+        raise InputProblem(ProblemCode.MALFORMED_REQUEST, "The multipart Content-Type names no boundary.")
+    return MultipartReader(options[b"boundary"], allowed_fields)
+
+
+def _check_length(request: Request, limit_bytes: int) -> None:
+    """Refuse by the announced length, before a byte is read. What really comes is counted all the same."""
+    length = request.headers.get("content-length", "0")
+    envelope = _ENVELOPE_BYTES if request.headers.get("content-type", "").startswith("multipart/") else 0
+    if not length.isdecimal() or len(length) > _LONGEST_LENGTH or int(length) > limit_bytes + envelope:
+        raise _too_large(limit_bytes)
+
+
+def _too_large(limit_bytes: int) -> InputProblem:
+    return InputProblem(
+        ProblemCode.UPLOAD_TOO_LARGE,
+        f"The upload is larger than {limit_bytes} bytes.",
+        limit_bytes=limit_bytes,
+    )

@@ -106,6 +106,13 @@ class Client:
         """Return what became of every file of the upload, and the series candidates with reasons."""
         return self._get(f"/v1/jobs/{job_id}/intake")
 
+    def fetch_advice(self, code: str) -> str | None:
+        """Return what the catalogue of problems advises for a code, or None when it does not know it."""
+        try:
+            return str(self._get(f"/v1/problems/{code}")["advice"])
+        except (ApiError, KeyError):
+            return None
+
     def _get(self, path: str) -> Document:
         return self._read(lambda: self._http.get(path))
 

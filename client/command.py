@@ -79,7 +79,7 @@ def watch(job: JobId, api_url: Url = None, as_json: Json = False) -> None:
         else:
             ended = watch_jobs(api, {"job": job}, Console())["job"]
             has_result = ended.has_result
-            typer.echo(f"Read it: ctclip result {job}") if has_result else print_failure(Console(), ended)
+            typer.echo(f"Read it: ctclip result {job}") if has_result else _explain(api, ended)
     raise typer.Exit(0 if has_result else NO_RESULT)
 
 
@@ -106,10 +106,14 @@ def _follow(api: Client, job_id: str, as_json: bool) -> Job:
 
 def _show_outcome(api: Client, job: Job, as_json: bool) -> None:
     if not job.has_result:
-        _print_json(job.document) if as_json else print_failure(Console(), job)
+        _print_json(job.document) if as_json else _explain(api, job)
         raise typer.Exit(NO_RESULT)
     document = api.fetch_result(job.id)
     _print_json(document) if as_json else print_result(Console(), document, job)
+
+
+def _explain(api: Client, job: Job) -> None:
+    print_failure(Console(), job, api.fetch_advice(job.problem.code) if job.problem else None)
 
 
 @contextmanager

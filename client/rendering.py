@@ -33,12 +33,11 @@ def print_result(console: Console, result: ResultDocument, job: Job | None = Non
     console.print(Panel(Group(*parts), title=f"[bold]{escape(title)}[/]", title_align="left", border_style=colour))
 
 
-def print_failure(console: Console, job: Job, *, title: str = "Result") -> None:
-    """Print why a job has no result."""
+def print_failure(console: Console, job: Job, advice: str | None = None, *, title: str = "Result") -> None:
+    """Print why a job has no result, and what to do."""
     problem = job.problem
     text = Text(f"The job ended as {job.state}.", style="bold red")
     if problem:
-        advice = problem.document.get("advice")
         text.append(f"\n{problem.title} ({problem.code})\n{problem.detail}", style="default")
         text.append(f"\n{advice}" if advice else "", style="default")
     text.append(f"\nJob {job.id}", style="dim")

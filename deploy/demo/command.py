@@ -42,6 +42,7 @@ class Outcome:
 
     job: Job
     result: ResultDocument | None
+    advice: str | None = None
 
 
 def demo(state: State = None, as_json: Json = False) -> None:
@@ -86,14 +87,20 @@ def _read_studies(api: Client, studies: Mapping[str, Path], console: Console) ->
     console.print("[bold]Reading both studies[/]")
     ids = {title: api.submit(path).id for title, path in studies.items()}
     jobs = watch_jobs(api, ids, console, limit_s=JOB_LIMIT_S)
-    return {title: Outcome(job, api.fetch_result(job.id) if job.has_result else None) for title, job in jobs.items()}
+    return {title: _fetch_outcome(api, job) for title, job in jobs.items()}
+
+
+def _fetch_outcome(api: Client, job: Job) -> Outcome:
+    if job.has_result:
+        return Outcome(job, api.fetch_result(job.id))
+    return Outcome(job, None, api.fetch_advice(job.problem.code) if job.problem else None)
 
 
 def _print_outcomes(console: Console, outcomes: Mapping[str, Outcome]) -> None:
     for title, outcome in outcomes.items():
         console.print()
         if outcome.result is None:
-            print_failure(console, outcome.job, title=title)
+            print_failure(console, outcome.job, outcome.advice, title=title)
         else:
             print_result(console, outcome.result, outcome.job, title=title)
 

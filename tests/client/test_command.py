@@ -109,9 +109,11 @@ class TestSubmit:
     def test_ends_with_one_and_the_reason_when_there_is_no_result(self, study: Path) -> None:
         told = {"code": "archive_corrupt", "title": "The archive is damaged", "detail": "at byte 7"}
         rejected = Answer(200, job_document("rejected", problem=told))
-        with serving(Answer(202, job_document("queued")), rejected) as api:
+        advice = Answer(200, {"advice": "Make the ZIP again."})
+        with serving(Answer(202, job_document("queued")), rejected, advice) as api:
             done = CliRunner().invoke(app, ["submit", str(study), "--wait", "--api-url", api.url], env=PLAIN)
         assert done.exit_code == 1
+        assert "Make the ZIP again." in done.stdout
         assert "The archive is damaged (archive_corrupt)" in done.stdout
 
     def test_explains_a_refusal(self, study: Path) -> None:

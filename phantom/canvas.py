@@ -82,7 +82,7 @@ class Grid:
         """Coordinates along z, (nz,)."""
         return self._make_axis(0, self.origin_lps_mm[2])
 
-    @property
+    @cached_property
     def edge_mm(self) -> float:
         """Width of a soft edge: about one voxel."""
         return float(np.prod(self.spacing_zyx_mm) ** (1 / 3))

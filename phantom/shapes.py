@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,8 @@ class Ellipsoid:
         length = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2)
         gradient = np.sqrt(slope[0] ** 2 + slope[1] ** 2 + slope[2] ** 2) + _TINY
         # Near the centre the quotient loses its meaning; the smallest half-axis bounds it.
-        return np.maximum(length * (length - 1) / gradient, np.float32(-min(self.radii)))
+        distance: Floats = np.maximum(length * (length - 1) / gradient, np.float32(-min(self.radii)))
+        return distance
 
     def scale(self, factor: float, about: Point) -> Ellipsoid:
         """Return the ellipsoid grown about a fixed point."""
@@ -72,14 +74,14 @@ class Tube:
     def compute_distance(self, box: Box) -> Floats:
         """Return distances on the box: the least over all segments."""
         distance = np.full(box.shape, np.inf, dtype=np.float32)
-        for (start, end), (r0, r1) in zip(_pair(self.points), _pair(self.radii), strict=True):
+        for (start, end), (r0, r1) in zip(pairwise(self.points), pairwise(self.radii), strict=True):
             np.minimum(distance, compute_cone_distance(box, start, end, float(r0), float(r1)), out=distance)
         return distance
 
     def paint(self, canvas: Canvas, hu: float, *, grow_mm: float = 0.0, label: int | None = None) -> None:
         """Paint segment by segment, each on its own box; `grow_mm` makes the tube thicker."""
         reach = canvas.grid.edge_mm + grow_mm
-        for (start, end), (r0, r1) in zip(_pair(self.points), _pair(self.radii), strict=True):
+        for (start, end), (r0, r1) in zip(pairwise(self.points), pairwise(self.radii), strict=True):
             low = np.minimum(start - r0, end - r1) - reach
             high = np.maximum(start + r0, end + r1) + reach
             box = canvas.grid.make_box(low, high)
@@ -107,7 +109,7 @@ def compute_cone_distance(box: Box, start: Matrix, end: Matrix, r0: float, r1: f
     squared = (dx - along * axis[0]) ** 2
     squared += (dy - along * axis[1]) ** 2
     squared += (dz - along * axis[2]) ** 2
-    distance = np.sqrt(squared, out=squared)
+    distance: Floats = np.sqrt(squared, out=squared)
     distance -= np.float32(r0) + along * np.float32(r1 - r0)
     return distance
 
@@ -115,11 +117,8 @@ def compute_cone_distance(box: Box, start: Matrix, end: Matrix, r0: float, r1: f
 def join_smoothly(first: Floats, second: Floats, blend_mm: float) -> Floats:
     """Return the union of two shapes, rounded where they meet (polynomial smooth minimum)."""
     overlap = np.maximum(np.float32(blend_mm) - np.abs(first - second), 0.0)
-    return np.minimum(first, second) - overlap * overlap * np.float32(0.25 / blend_mm)
-
-
-def _pair(values: Matrix) -> zip[tuple[Matrix, Matrix]]:
-    return zip(values[:-1], values[1:], strict=True)
+    joined: Floats = np.minimum(first, second) - overlap * overlap * np.float32(0.25 / blend_mm)
+    return joined
 
 
 def _round_path(path: Matrix, steps: int) -> Matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phantom.anatomy.plan import BodyPlan
-from phantom.canvas import Canvas
+from phantom.canvas import Canvas, Point
 from phantom.shapes import Tube, make_tube
 
 TRACHEA, OESOPHAGUS = 16, 15
@@ -14,7 +14,7 @@ def make_airways(plan: BodyPlan) -> list[Tube]:
     """Return trachea, main bronchi and their first branches up to the hila."""
     s = plan.scale
     carina = (1.0, 27.0, 138.0)
-    paths = [
+    paths: list[tuple[list[Point], list[float]]] = [
         ([(0, 6, 320), (0, 12, 230), (-1, 18, 185), carina], [8.4, 8.6, 8.8, 8.8]),
         ([carina, (-18, 28, 122), (-38, 28, 108)], [8.0, 7.4, 6.8]),
         ([carina, (20, 31, 122), (46, 35, 104)], [7.4, 6.6, 6.0]),
@@ -29,7 +29,15 @@ def make_airways(plan: BodyPlan) -> list[Tube]:
 
 def make_oesophagus(plan: BodyPlan) -> Tube:
     """Return the oesophagus from the neck to the stomach."""
-    points = [(3, 24, 320), (3, 32, 220), (4, 42, 150), (4, 44, 100), (6, 42, 50), (12, 32, 5), (26, 20, -14)]
+    points: list[Point] = [
+        (3, 24, 320),
+        (3, 32, 220),
+        (4, 42, 150),
+        (4, 44, 100),
+        (6, 42, 50),
+        (12, 32, 5),
+        (26, 20, -14),
+    ]
     return make_tube(plan.place_all(*points), 6.8 * plan.scale, steps=3)
 
 

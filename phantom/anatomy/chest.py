@@ -61,7 +61,7 @@ def measure_chest(canvas: Canvas, plan: BodyPlan, seed: int) -> Chest:
     heart, aorta = make_heart(plan), make_aorta(plan)
     tubes = [aorta, *make_branches(plan).values(), *make_caval_veins(plan).values()]
     tubes += [*make_pulmonary_arteries(plan).values(), *make_pulmonary_veins(plan), *make_airways(plan)[:3]]
-    lungs = measure_lungs(canvas, plan, trunk, spine, heart, tubes)
+    lungs = measure_lungs(canvas, plan, trunk, spine=spine, heart=heart, tubes=tubes)
     return Chest(plan, trunk, spine, heart, aorta, lungs)
 
 
@@ -70,13 +70,13 @@ def paint_chest(canvas: Canvas, chest: Chest, twigs: list[Twig], seed: int) -> N
     plan = chest.plan
     paint_table(canvas, plan)
     paint_trunk(canvas, plan, chest.trunk, make_generator(seed, Concern.MUSCLE))
-    paint_shoulders(canvas, plan, chest.trunk)
+    paint_shoulders(canvas, plan)
     paint_cavity(canvas, plan, chest.trunk)
     paint_ribs(canvas, plan, chest.trunk)
     paint_abdomen(canvas, plan, chest.trunk, make_generator(seed, Concern.ABDOMEN))
     paint_spine(canvas, plan, chest.spine)
     paint_lungs(canvas, plan, chest.lungs, make_generator(seed, Concern.LUNGS))
-    paint_tree(canvas, twigs, plan.blood_hu)
-    paint_heart(canvas, plan, chest.heart)
+    paint_tree(canvas, chest.lungs.box, twigs, plan.blood_hu)
+    paint_heart(canvas, plan, chest.heart, chest.trunk)
     paint_great_vessels(canvas, plan, chest.aorta)
     paint_airways(canvas, plan)

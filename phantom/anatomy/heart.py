@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from phantom.anatomy.plan import BodyPlan
+from phantom.anatomy.trunk import Trunk
 from phantom.canvas import Box, Canvas, Floats, Point
 from phantom.shapes import Ellipsoid, Tube, join_smoothly, make_rotation, make_tube
 
 HEART = 51
 EPICARDIAL_FAT_HU, PERICARDIUM_HU, MYOCARDIUM_HU = -88.0, 15.0, 48.0
 # The heart grows about the point where the great vessels hold it, so a large one reaches down and to the left.
-_ROOT = (2.0, 2.0, 78.0)
+_ROOT = (-2.0, -16.0, 76.0)
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ def make_heart(plan: BodyPlan) -> Heart:
 
 def make_coronaries(heart: Heart) -> dict[str, Tube]:
     """Return the left anterior descending, circumflex and right coronary arteries, in the grooves of the heart."""
-    left, right = heart.chambers["left_ventricle"], heart.chambers["right_ventricle"]
-    atrium = heart.chambers["right_atrium"]
-    top = np.asarray(heart.chambers["left_atrium"].centre) + (4, -22, 10)
-    groove = (np.asarray(left.centre) + np.asarray(right.centre)) / 2
-    descending = [top + (8, -10, 0), groove + (14, -16, 22), groove + (30, -22, 6), groove + (38, -22, -18)]
-    circumflex = [top + (8, -6, 0), np.asarray(left.centre) + (8, 16, 26), np.asarray(left.centre) + (16, 30, 6)]
-    between = (np.asarray(atrium.centre) + np.asarray(right.centre)) / 2
-    right_artery = [top + (-14, -14, -2), between + (-6, -16, 12), between + (-8, -12, -10), between + (0, 10, -30)]
+    left, right = (np.asarray(heart.chambers[name].centre) for name in ("left_ventricle", "right_ventricle"))
+    top = _move(np.asarray(heart.chambers["left_atrium"].centre), 4, -22, 10)
+    groove = (left + right) / 2
+    between = (np.asarray(heart.chambers["right_atrium"].centre) + right) / 2
+    descending = [_move(top, 8, -10, 0), *(_move(groove, *by) for by in ((14, -16, 22), (30, -22, 6), (38, -22, -18)))]
+    circumflex = [_move(top, 8, -6, 0), _move(left, 8, 16, 26), _move(left, 16, 30, 6)]
+    right_artery = [_move(top, -14, -14, -2)]
+    right_artery += [_move(between, *by) for by in ((-6, -16, 12), (-8, -12, -10), (0, 10, -30))]
     return {
         "left_anterior_descending": _trace(descending),
         "circumflex": _trace(circumflex),
@@ -98,14 +99,14 @@ def make_coronaries(heart: Heart) -> dict[str, Tube]:
     }
 
 
-def paint_heart(canvas: Canvas, plan: BodyPlan, heart: Heart) -> None:
+def paint_heart(canvas: Canvas, plan: BodyPlan, heart: Heart, trunk: Trunk) -> None:
     """Paint pericardium, epicardial fat, muscle, blood, and the coronary arteries."""
-    box = heart.make_box(canvas, heart.epicardial_fat_mm + 12)
+    box = heart.make_box(canvas, heart.epicardial_fat_mm + 12).intersect(trunk.box)
     if box.is_empty:
         return
     sac, muscle = heart.compute_sac(box), heart.compute_chambers(box)
-    above_diaphragm = np.float32(-8.0 * plan.scale_xyz[2]) - box.z
-    sac = np.maximum(sac, above_diaphragm)
+    floor = np.float32(-8.0 * plan.scale_xyz[2]) - box.z
+    sac = np.maximum(np.maximum(sac, floor), trunk.take_cage(box) + np.float32(2.0))
     canvas.paint(box, sac, PERICARDIUM_HU, label=HEART)
     canvas.paint(box, sac + np.float32(1.8), EPICARDIAL_FAT_HU)
     canvas.paint(box, np.maximum(muscle, sac + np.float32(2.0)), MYOCARDIUM_HU)
@@ -115,6 +116,10 @@ def paint_heart(canvas: Canvas, plan: BodyPlan, heart: Heart) -> None:
         canvas.paint(box, np.maximum(inside, sac + np.float32(wall)), plan.blood_hu)
     for artery in make_coronaries(heart).values():
         artery.paint(canvas, plan.blood_hu)
+
+
+def _move(point: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
+    return np.asarray(point + np.asarray((x, y, z)))
 
 
 def _trace(points: list[np.ndarray]) -> Tube:

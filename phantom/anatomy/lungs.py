@@ -35,27 +35,22 @@ class Lungs:
             line = axis.ravel()
             nearest = np.rint((values - line[0]) / (line[1] - line[0])).astype(int)
             indices.append(np.clip(nearest, 0, line.size - 1))
-        return -self.distance[indices[0], indices[1], indices[2]]
+        depths: Floats = -self.distance[indices[0], indices[1], indices[2]]
+        return depths
 
 
 def measure_lungs(
-    canvas: Canvas, plan: BodyPlan, trunk: Trunk, spine: Spine, heart: Heart, tubes: Sequence[Tube]
+    canvas: Canvas, plan: BodyPlan, trunk: Trunk, *, spine: Spine, heart: Heart, tubes: Sequence[Tube]
 ) -> Lungs:
     """Compute where the lungs are: in the cage, above the diaphragm, beside the mediastinum."""
     box = _make_box(canvas, plan).intersect(trunk.box)
     to_cage = trunk.take_cage(box)
     diaphragm = compute_diaphragm(box, plan)
     to_diaphragm = np.asarray((diaphragm - box.z) * np.float32(0.75), dtype=np.float32)
-    mediastinum = _measure_mediastinum(canvas, plan, box, spine, heart, tubes)
+    mediastinum = _measure_mediastinum(canvas, plan, box, spine=spine, heart=heart, tubes=tubes)
     distance = np.maximum(to_cage, -mediastinum)
-    distance = -join_inside(-distance, -to_diaphragm)
-    apex = _compute_apex(box, plan)
-    return Lungs(box, np.maximum(distance, apex), to_diaphragm)
-
-
-def join_inside(first: Floats, second: Floats) -> Floats:
-    """Return the lesser of two depths, sharp: costophrenic angles are acute."""
-    return np.minimum(first, second)
+    np.maximum(distance, to_diaphragm, out=distance)
+    return Lungs(box, np.maximum(distance, _compute_apex(box, plan)), to_diaphragm)
 
 
 def compute_diaphragm(box: Box, plan: BodyPlan) -> Floats:
@@ -65,7 +60,7 @@ def compute_diaphragm(box: Box, plan: BodyPlan) -> Floats:
     fall = np.where(y < -5, 240.0, 140.0)  # the recess is deep behind and shallow in front
     right = -((x + 66) ** 2 / 105 + (y + 5) ** 2 / fall)
     left = plan.left_dome_mm - ((x - 70) ** 2 / 105 + (y + 5) ** 2 / fall)
-    tendon = -10.0 - np.clip(np.abs(x - 12) - 34, 0, None) ** 2 / 40 - np.clip(y - 5, 0, None) ** 2 / 110
+    tendon = -9.0 - ((x - 8) ** 2 / 80 + (y + 22) ** 2 / 130)
     return np.asarray(sz * np.maximum(np.maximum(right, left), tendon), dtype=np.float32)
 
 
@@ -92,7 +87,7 @@ def _compute_apex(box: Box, plan: BodyPlan) -> Floats:
 
 
 def _measure_mediastinum(
-    canvas: Canvas, plan: BodyPlan, box: Box, spine: Spine, heart: Heart, tubes: Sequence[Tube]
+    canvas: Canvas, plan: BodyPlan, box: Box, *, spine: Spine, heart: Heart, tubes: Sequence[Tube]
 ) -> Floats:
     sx, sy, _ = plan.scale_xyz
     t = np.clip(box.z / np.float32(plan.apex_mm), -0.3, 1.2)

@@ -8,7 +8,7 @@ import numpy as np
 
 from phantom.anatomy.plan import T5_CENTRE_MM, VERTEBRA_PITCH_MM, BodyPlan
 from phantom.anatomy.trunk import FAT_HU, MUSCLE_HU, Trunk
-from phantom.canvas import Box, Canvas, Floats
+from phantom.canvas import Box, Canvas, Floats, Point
 from phantom.shapes import Ellipsoid, Tube, make_rotation, make_tube
 
 CORTEX_HU, MARROW_HU, CARTILAGE_HU, DISC_HU, CORD_HU, FLUID_HU = 620.0, 170.0, 95.0, 75.0, 38.0, 8.0
@@ -52,7 +52,7 @@ def paint_spine(canvas: Canvas, plan: BodyPlan, spine: Spine) -> None:
     canvas.paint(box, spine.to_column, DISC_HU)
     _paint_bone(canvas, box, bone, plan, 1.5)
     _mark(canvas, box, bone < 0, labels)
-    _paint_arches(canvas, plan, box, depth, offset, labels)
+    _paint_arches(canvas, plan, box, depth=depth, offset=offset, labels=labels)
 
 
 def paint_ribs(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
@@ -98,26 +98,29 @@ def _paint_rib_voxels(
     labels[tuple(axis[inside] for axis in index)] = np.where(is_cartilage, CARTILAGES, rib)[inside]
 
 
-def paint_shoulders(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
+def paint_shoulders(canvas: Canvas, plan: BodyPlan) -> None:
     """Paint sternum, clavicles, scapulae with their muscles, and the heads of the humeri."""
     top = plan.apex_mm
     half_width, half_depth, middle = plan.compute_cage(np.asarray([0.3 * top, 0.78 * top], dtype=np.float32))
     front_low, front_high = (float(m - d) for m, d in zip(middle, half_depth, strict=True))
     sternum = make_tube([(0, front_low - 6, 0.18 * top), (0, front_high - 6, 0.80 * top)], [8.0, 10.0])
     for dx in (-9.0, 0.0, 9.0):
-        _paint_bone_tube(canvas, plan, Tube(sternum.points + (dx, 0, 0), sternum.radii * 0.8), STERNUM)
+        _paint_bone_tube(canvas, plan, Tube(sternum.points + np.asarray((dx, 0, 0)), sternum.radii * 0.8), STERNUM)
     for side in (-1, 1):
         _paint_scapula(canvas, plan, side, float(half_width[1]))
-        points = [(side * 22, front_high - 4, 0.83 * top), (side * 70, front_high + 6, 0.93 * top)]
-        points.append((side * 140 * plan.scale_xyz[0], front_high + 42, 1.02 * top))
+        points: list[Point] = [
+            (side * 22, front_high - 4, 0.83 * top),
+            (side * 70, front_high + 6, 0.93 * top),
+            (side * 140 * plan.scale_xyz[0], front_high + 42, 1.02 * top),
+        ]
         clavicle = make_tube(points, [8.0, 5.5, 6.5], steps=3)
         _paint_bone_tube(canvas, plan, clavicle, CLAVICLE_LEFT if side > 0 else CLAVICLE_RIGHT)
 
 
 def _paint_scapula(canvas: Canvas, plan: BodyPlan, side: int, cage_half_width: float) -> None:
     top = plan.apex_mm
-    rotation = make_rotation(yaw_deg=side * 38, pitch_deg=side * 8)
-    centre = (side * (cage_half_width + 14), 70.0 * plan.scale_xyz[1], 0.74 * top)
+    rotation = make_rotation(yaw_deg=-side * 40, pitch_deg=side * 8)
+    centre = (side * (0.80 * cage_half_width + 18), 76.0 * plan.scale_xyz[1], 0.74 * top)
     for shift, radii in (((3, -9, 0), (46.0, 11.0, 62.0)), ((2, 11, 4), (46.0, 10.0, 58.0))):
         muscle = Ellipsoid((centre[0] + side * shift[0], centre[1] + shift[1], centre[2] + shift[2]), radii, rotation)
         box = muscle.make_box(canvas.grid)
@@ -154,14 +157,17 @@ def _number_vertebrae(number: Floats) -> np.ndarray:
     return np.clip(VERTEBRA_T12 + 12 - number, 27, 50).astype(np.uint8)
 
 
-def _paint_arches(canvas: Canvas, plan: BodyPlan, box: Box, depth: Floats, offset: Floats, labels: np.ndarray) -> None:
+def _paint_arches(
+    canvas: Canvas, plan: BodyPlan, box: Box, *, depth: Floats, offset: Floats, labels: np.ndarray
+) -> None:
     ring = np.sqrt((box.x / 17.0) ** 2 + ((depth - 21.5 * plan.scale) / 14.5) ** 2)
     ring = np.asarray((ring - 1) * 15.0, dtype=np.float32) + np.clip(offset - 7.5, 0, 4) * np.float32(2.0)
     process = np.maximum(np.abs(box.x) - 3.4, np.abs(depth - 43.0 * plan.scale) - 13.0) + np.clip(offset - 7, 0, 9)
-    reach = np.maximum(np.abs(np.abs(box.x) - 24.0) - 11.0, np.abs(depth - 24.0 * plan.scale) - 4.8)
-    reach = np.maximum(reach, offset - 5.5)
-    bone = np.minimum(np.minimum(ring, process), reach)
-    bone = np.maximum(bone, -(np.asarray(box.z * 0, dtype=np.float32) + depth - 11.0))
+    swept = depth - 24.0 * plan.scale - 0.3 * (np.abs(box.x) - 14.0)
+    reach = np.maximum(np.abs(np.abs(box.x) - 25.0) - 11.0, np.abs(swept) - 5.0)
+    pedicle = np.maximum(np.abs(np.abs(box.x) - 13.0) - 4.2, np.abs(depth - 14.0 * plan.scale) - 7.0)
+    bone = np.minimum(np.minimum(ring, process), np.maximum(np.minimum(reach, pedicle), offset - 6.0))
+    bone = np.asarray(np.maximum(bone, 8.0 - depth), dtype=np.float32)
     _paint_bone(canvas, box, bone, plan, 2.6)
     _mark(canvas, box, bone < 0, labels)
     canal = (np.sqrt((box.x / 10.5) ** 2 + ((depth - 21.0 * plan.scale) / 8.2) ** 2) - 1) * np.float32(9.0)

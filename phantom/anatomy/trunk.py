@@ -9,7 +9,7 @@ import numpy as np
 from phantom.anatomy.plan import BODY_EXPONENT, CAGE_EXPONENT, BodyPlan
 from phantom.canvas import Box, Canvas, Floats
 from phantom.fields import make_smooth_field
-from phantom.shapes import Ellipsoid, make_rotation
+from phantom.shapes import Ellipsoid, join_smoothly, make_rotation
 
 SKIN_HU, FAT_HU, MUSCLE_HU = 10.0, -105.0, 52.0
 _SKIN_MM = 2.2
@@ -18,9 +18,13 @@ _WALL_MM = 10.0
 
 @dataclass(frozen=True)
 class Trunk:
-    """Signed distances to the skin and to the pleural surface on a box around the body."""
+    """Signed distances on a box around the body: to the trunk's outline, to the skin, and to the pleural surface.
+
+    The skin is the outline with the breasts; muscles are measured from the outline.
+    """
 
     box: Box
+    to_outline: Floats
     to_skin: Floats
     to_cage: Floats
 
@@ -33,14 +37,14 @@ def measure_trunk(canvas: Canvas, plan: BodyPlan, rng: np.random.Generator) -> T
     """Compute the distances that the layers of the trunk are painted by."""
     half_width, half_depth, middle = plan.compute_body(canvas.grid.z)
     reach_x, reach_y = float(half_width.max()) + 6, float(half_depth.max()) + 6
-    low = (-reach_x, float(middle.min()) - reach_y, -np.inf)
+    low = (-reach_x, float(middle.min()) - reach_y - plan.breast_mm, -np.inf)
     box = canvas.grid.make_box(low, (reach_x, float(middle.max()) + reach_y, np.inf))
     wobble = make_smooth_field(box, 55.0, rng)
-    to_skin = compute_oval_distance(box, plan.compute_body(box.z), BODY_EXPONENT)
-    to_skin += wobble * np.float32(1.2)
+    to_outline = compute_oval_distance(box, plan.compute_body(box.z), BODY_EXPONENT)
+    to_outline += wobble * np.float32(1.2)
     to_cage = compute_oval_distance(box, plan.compute_cage(box.z), CAGE_EXPONENT)
     to_cage += wobble * np.float32(2.0)
-    return Trunk(box, to_skin, to_cage)
+    return Trunk(box, to_outline, _raise_breasts(box, to_outline, plan, canvas), to_cage)
 
 
 def compute_oval_distance(box: Box, oval: tuple[Floats, Floats, Floats], exponent: float) -> Floats:
@@ -57,16 +61,16 @@ def compute_oval_distance(box: Box, oval: tuple[Floats, Floats, Floats], exponen
 def paint_trunk(canvas: Canvas, plan: BodyPlan, trunk: Trunk, rng: np.random.Generator) -> None:
     """Paint breasts, skin, fat, and the muscles of the chest wall."""
     box = trunk.box
-    _paint_breasts(canvas, plan, rng)
     canvas.paint(box, trunk.to_skin, SKIN_HU)
     canvas.paint(box, trunk.to_skin + np.float32(_SKIN_MM), FAT_HU)
-    to_muscle = trunk.to_skin + _compute_fat_thickness(box, plan)
+    to_muscle = trunk.to_outline + _compute_fat_thickness(box, plan)
     canvas.paint(box, to_muscle, MUSCLE_HU)
     # Sheets of fat between muscles: one around the ribs' layer, the others where a smooth field is near zero.
     sheets = np.abs(make_smooth_field(box, 24.0, rng)) * np.float32(9.0) - np.float32(1.0)
     np.minimum(sheets, np.abs(trunk.to_cage - np.float32(_WALL_MM + 2.5)) - np.float32(1.0), out=sheets)
     np.maximum(sheets, np.float32(_WALL_MM) - trunk.to_cage, out=sheets)
     canvas.paint(box, np.maximum(sheets, to_muscle), FAT_HU, strength=0.8)
+    _paint_glands(canvas, plan, rng)
 
 
 def paint_cavity(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
@@ -88,22 +92,35 @@ def paint_table(canvas: Canvas, plan: BodyPlan) -> None:
     canvas.paint(box, inside + np.float32(2.0), -960.0)
 
 
-def _paint_breasts(canvas: Canvas, plan: BodyPlan, rng: np.random.Generator) -> None:
+def _make_breasts(plan: BodyPlan) -> list[Ellipsoid]:
     if not plan.breast_mm:
-        return
+        return []
     _, half_depth, middle = plan.compute_body(np.asarray([0.42 * plan.apex_mm], dtype=np.float32))
-    front = float(middle[0] - half_depth[0])
-    for side in (-1, 1):
-        centre = (side * 78.0 * plan.scale_xyz[0], front + 22.0, 88.0 * plan.scale_xyz[2])
-        breast = Ellipsoid(centre, (62.0, 22 + plan.breast_mm, 58.0), make_rotation(yaw_deg=side * 14))
+    front, (sx, _, sz) = float(middle[0] - half_depth[0]), plan.scale_xyz
+    radii = (64.0, 26.0 + 0.8 * plan.breast_mm, 60.0)
+    return [
+        Ellipsoid((side * 76.0 * sx, front + 24.0, 84.0 * sz), radii, make_rotation(yaw_deg=side * 22))
+        for side in (-1, 1)
+    ]
+
+
+def _raise_breasts(trunk_box: Box, to_skin: Floats, plan: BodyPlan, canvas: Canvas) -> Floats:
+    """Return the skin with the breasts, joined smoothly."""
+    surface = to_skin.copy()
+    for breast in _make_breasts(plan):
+        box = breast.make_box(canvas.grid, 14.0).intersect(trunk_box)
+        window = trunk_box.find_window(box)
+        surface[window] = join_smoothly(surface[window], breast.compute_distance(box), 22.0)
+    return surface
+
+
+def _paint_glands(canvas: Canvas, plan: BodyPlan, rng: np.random.Generator) -> None:
+    for breast in _make_breasts(plan):
         box = breast.make_box(canvas.grid)
-        if box.is_empty:
-            continue
-        distance = breast.compute_distance(box)
-        canvas.paint(box, distance, SKIN_HU)
-        canvas.paint(box, distance + np.float32(_SKIN_MM), FAT_HU)
-        gland = make_smooth_field(box, 11.0, rng)
-        canvas.paint(box, np.maximum(distance + 11.0, 4.0 * (0.9 - gland)), 25.0, strength=0.8)
+        if not box.is_empty:
+            gland = make_smooth_field(box, 11.0, rng)
+            distance = np.maximum(breast.compute_distance(box) + np.float32(12.0), 4.0 * (0.8 - gland))
+            canvas.paint(box, distance, 25.0, strength=0.8)
 
 
 def _compute_fat_thickness(box: Box, plan: BodyPlan) -> Floats:

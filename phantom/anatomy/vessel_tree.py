@@ -8,23 +8,24 @@ the number of ends that a branch feeds (Murray's law).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from phantom.anatomy.lungs import Lungs
 from phantom.anatomy.plan import BodyPlan
-from phantom.canvas import Canvas
-from phantom.shapes import compute_cone_distance
+from phantom.canvas import Box, Canvas, Floats, Shape
+from phantom.shapes import Tube
 
 Vector = npt.NDArray[np.float64]
 _ROOTS = {-1: (-42.0, 14.0, 98.0), 1: (45.0, 18.0, 102.0)}
-_POINTS_PER_LUNG = 520
+_POINTS_PER_LUNG = 700
 _WAY_BACK = 0.45
-_END_RADIUS_MM = 0.75
+_END_RADIUS_MM = 0.8
 _MURRAY = 0.42
 _LEAST_DEPTH_MM = 4.0
-_FAINTEST = 0.06
+_THIN = 0.7  # of a voxel; wider vessels are painted as shapes
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,46 @@ def grow_tree(plan: BodyPlan, lungs: Lungs, rng: np.random.Generator) -> list[Tw
     return twigs
 
 
-def paint_tree(canvas: Canvas, twigs: list[Twig], hu: float) -> None:
-    """Paint the vessels. One thinner than a voxel is painted as wide as a voxel and as much fainter."""
-    widest = 0.55 * canvas.grid.edge_mm
+def paint_tree(canvas: Canvas, box: Box, twigs: list[Twig], hu: float) -> None:
+    """Paint the vessels in the box of the lungs: wide ones as shapes, thin ones by the volume that they fill."""
+    limit = _THIN * canvas.grid.edge_mm
+    thin = [twig for twig in twigs if twig.radius_mm < limit]
+    canvas.blend(box, _fill_thin(canvas, box, thin), hu)
     for twig in twigs:
-        radius = max(twig.radius_mm, widest)
-        strength = min(1.0, (twig.radius_mm / radius) ** 2)
-        if strength < _FAINTEST:
-            continue
-        reach = radius + 0.5 * canvas.grid.edge_mm
-        low, high = np.minimum(twig.start, twig.end) - reach, np.maximum(twig.start, twig.end) + reach
-        box = canvas.grid.make_box(low, high)
-        if not box.is_empty:
-            distance = compute_cone_distance(box, twig.start, twig.end, radius, radius)
-            canvas.paint(box, distance, hu, strength=strength)
+        if twig.radius_mm >= limit:
+            tube = Tube(np.stack([twig.start, twig.end]), np.full(2, twig.radius_mm))
+            tube.paint(canvas, hu)
+
+
+def _fill_thin(canvas: Canvas, box: Box, twigs: list[Twig]) -> Floats:
+    """Return the share of each voxel that thin vessels fill: beads along them, shared among the eight neighbours."""
+    if not twigs:
+        return np.zeros(box.shape, dtype=np.float32)
+    starts, ends = np.array([twig.start for twig in twigs]), np.array([twig.end for twig in twigs])
+    lengths = np.linalg.norm(ends - starts, axis=1)
+    beads = np.ceil(lengths / (0.5 * canvas.grid.edge_mm)).astype(int)
+    owner = np.repeat(np.arange(len(twigs)), beads)
+    rank = np.arange(len(owner)) - np.repeat(np.cumsum(beads) - beads, beads)
+    along = ((rank + 0.5) / beads[owner])[:, None]
+    points = starts[owner] * (1 - along) + ends[owner] * along
+    areas = np.pi * np.array([twig.radius_mm for twig in twigs]) ** 2
+    shares = (areas * lengths / beads)[owner] / np.prod(canvas.grid.spacing_zyx_mm)
+    first = np.array([box.z.flat[0], box.y.flat[0], box.x.flat[0]])
+    return _share_out(box.shape, (points[:, ::-1] - first) / np.asarray(canvas.grid.spacing_zyx_mm), shares)
+
+
+def _share_out(shape: Shape, indices: Vector, shares: Vector) -> Floats:
+    """Add shares at fractional indices (n, 3) as (z, y, x), linearly between voxels; full voxels stay full."""
+    lower = np.floor(indices).astype(int)
+    part = indices - lower
+    filled = np.zeros(int(np.prod(shape)))
+    for corner in product((0, 1), repeat=3):
+        place = lower + corner
+        weight = np.prod(np.where(corner, part, 1 - part), axis=1) * shares
+        inside = ((place >= 0) & (place < shape)).all(axis=1)
+        flat = np.ravel_multi_index(place[inside].T, shape)
+        filled += np.bincount(flat, weight[inside], filled.size)
+    return np.clip(filled, 0, 1).astype(np.float32).reshape(shape)
 
 
 def _strew_points(lungs: Lungs, side: int, root: Vector, rng: np.random.Generator) -> Vector:

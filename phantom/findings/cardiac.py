@@ -11,15 +11,16 @@ from phantom.findings.finding import Extent, Site
 
 
 def enlarge_heart(plan: BodyPlan, severity: float, _rng: np.random.Generator) -> BodyPlan:
-    """Make the heart 1.2 to 1.5 times as wide."""
-    return plan.with_changes(heart_scale=plan.heart_scale * (1.2 + 0.3 * severity))
+    """Make the heart 1.15 to 1.45 times as wide."""
+    return plan.with_changes(heart_scale=plan.heart_scale * (1.15 + 0.3 * severity))
 
 
 def measure_heart(site: Site) -> Extent:
     """Return the extent of the enlarged heart, which the plan has painted already."""
     heart = site.chest.heart
-    box = heart.make_box(site.canvas, heart.epicardial_fat_mm + 12)
-    return Extent.join([Extent.around(box, heart.compute_sac(box) < 0)])
+    box = heart.make_box(site.canvas, heart.epicardial_fat_mm + 12).intersect(site.chest.trunk.box)
+    inside = np.maximum(heart.compute_sac(box), site.chest.trunk.take_cage(box)) < 0
+    return Extent.join([Extent.around(box, inside)])
 
 
 def paint_pericardial_effusion(site: Site) -> Extent:

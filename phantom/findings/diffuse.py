@@ -50,11 +50,13 @@ def paint_fibrosis(site: Site) -> Extent:
     box = site.chest.lungs.box
     lungs = site.cover_lungs(box)
     height = np.clip(box.z / site.chest.plan.apex_mm, -0.3, 1)
-    reach = site.grade(12.0, 42.0) * np.clip(1.15 - 1.2 * height, 0.15, 1.2) * np.clip(1 + box.y / 160.0, 0.4, 1.6)
-    depth = -site.chest.lungs.distance + 5.0 * make_smooth_field(box, 20.0, site.rng)
-    coverage = np.clip((reach - depth) / 8.0, 0, 1).astype(np.float32) * lungs
-    net = np.abs(make_smooth_field(box, 7.5, site.rng))
-    walls = np.clip(1.25 - net * np.float32(2.6), 0, 1)
+    reach = site.grade(9.0, 30.0) * np.clip(1.15 - 1.3 * height, 0.12, 1.2) * np.clip(1 + box.y / 140.0, 0.35, 1.6)
+    depth = np.minimum(-site.chest.trunk.take_cage(box), 2.5 * -site.chest.lungs.to_diaphragm)
+    depth = depth + 4.0 * make_smooth_field(box, 20.0, site.rng)
+    coverage = np.clip((reach - depth) / 6.0, 0, 1).astype(np.float32) * lungs
+    # Where either of two smooth fields is near zero lies a wall: cells of several millimetres.
+    net = np.minimum(np.abs(make_smooth_field(box, 6.0, site.rng)), np.abs(make_smooth_field(box, 5.0, site.rng)))
+    walls = np.clip(1.2 - net * np.float32(3.4), 0, 1)
     texture = np.float32(site.grade(-700, -820)) + walls * np.float32(site.grade(420, 760))
     return Extent.join([site.blend(box, coverage * np.float32(0.9), texture)])
 

@@ -91,7 +91,9 @@ class Site:
     def cover_lungs(self, box: Box) -> Floats:
         """Return how much of each voxel is lung, airways left out."""
         open_airway = self.canvas.labels[box.slices] == TRACHEA
-        return self.canvas.cover(self.take_lungs(box)) * ~open_airway
+        coverage = self.canvas.cover(self.take_lungs(box))
+        coverage[open_airway] = 0.0
+        return coverage
 
     def make_side_box(self, side: int) -> Box:
         """Return the half of the lungs' box that belongs to one side."""

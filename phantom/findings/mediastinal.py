@@ -59,4 +59,4 @@ def _may_give_way(site: Site, box: Box) -> Floats:
     """Return 1 where tissue can be pushed aside: not bone, aorta or airway."""
     labels, hu = site.canvas.labels[box.slices], site.canvas.hu[box.slices]
     is_fixed = (labels == TRACHEA) | (labels == AORTA) | ((labels >= 25) & (labels <= 50)) | (hu > 250)
-    return (~is_fixed).astype(np.float32)
+    return np.where(is_fixed, 0.0, 1.0).astype(np.float32)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from model_weights.policies import Policy
 from shared.features import LABELS, get_model
@@ -47,6 +46,7 @@ class Report:
     """Measured on `studies` cases with the answers of `models` only. Intervals are 95 %, by bootstrap over cases."""
 
     models: tuple[StageName, ...]
+    scanner: str
     studies: int
     pathological: int
     auc: float
@@ -70,6 +70,7 @@ def evaluate(
     thresholds: Thresholds,
     *,
     models: Sequence[StageName],
+    scanner: str,
     seed: int,
 ) -> Report:
     """Decide every case as the stage would, with the answers of `models` only."""
@@ -84,9 +85,10 @@ def evaluate(
     ]
     return Report(
         models=tuple(models),
+        scanner=scanner,
         studies=len(cases),
         pathological=int(labels.sum()),
-        auc=float(roc_auc_score(labels, probabilities)),
+        auc=compute_auc(labels, probabilities),
         auc_interval=compute_auc_interval(labels, probabilities, seed),
         calibration_error=compute_calibration_error(labels, probabilities),
         sensitivity=float(called[labels].mean()),
@@ -96,18 +98,30 @@ def evaluate(
     )
 
 
+def compute_auc(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    """Return the share of pairs of one pathological and one normal study that stand in the right order."""
+    return float(_compare_pairs(labels, probabilities).mean())
+
+
 def compute_auc_interval(
     labels: NDArray[np.bool_], probabilities: NDArray[np.float64], seed: int
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the AUC over resampled cases; resamples of one class only are drawn again."""
+    """Return the 95 % interval of the AUC over resampled studies; resamples of one class only do not count."""
+    pairs = _compare_pairs(labels, probabilities)
     generator = np.random.default_rng(seed)
-    areas: list[float] = []
-    while len(areas) < _RESAMPLES:
-        chosen = generator.integers(0, len(labels), len(labels))
-        if labels[chosen].any() and not labels[chosen].all():
-            areas.append(float(roc_auc_score(labels[chosen], probabilities[chosen])))
+    # How often each study was drawn, (resamples, studies): an AUC is then a mean over weighted pairs.
+    drawn = generator.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), _RESAMPLES)
+    pathological, normal = drawn[:, labels], drawn[:, ~labels]
+    weights = pathological.sum(axis=1) * normal.sum(axis=1)
+    areas = ((pathological @ pairs) * normal).sum(axis=1)[weights > 0] / weights[weights > 0]
     low, high = np.percentile(areas, _INTERVAL)
     return float(low), float(high)
+
+
+def _compare_pairs(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (pathological, normal): 1 where the pathological study has the higher probability, 0.5 for a tie."""
+    above = probabilities[labels][:, None] - probabilities[~labels][None, :]
+    return (np.sign(above) + 1) / 2
 
 
 def compute_calibration_error(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:

@@ -1,0 +1,140 @@
+"""The two texts beside a trained fusion: the description that it is loaded by, and the card that people read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from model_weights.catalogue import ModelEntry
+from training.fusion_evaluation import Case, Report
+from training.fusion_plan import FusionPlan, find_policy
+from workers.fusion.aggregates import compute_vector
+from workers.fusion.booster import FusionBooster, make_known_answer
+
+_FORMAT = 1
+_ANSWERS = 3
+
+_COLUMNS = (
+    "Models that answered",
+    "Scanner",
+    "Studies (with a finding)",
+    "AUC (95 % interval)",
+    "ECE",
+    "Sensitivity",
+    "Specificity",
+    "Leading finding right",
+)
+_HEADING = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
+
+
+def describe(
+    plan: FusionPlan,
+    mednext: ModelEntry,
+    booster: FusionBooster,
+    reports: Sequence[Report],
+    held_out: Sequence[Case],
+) -> dict[str, Any]:
+    """Return the JSON beside the LightGBM text: features, known answers, and how it came to be."""
+    policy = find_policy()
+    questions = [{}, *(case.features for case in held_out[:_ANSWERS])]
+    return {
+        "format": _FORMAT,
+        "features": list(booster.features),
+        "features_sha256": hashlib.sha256(json.dumps(list(booster.features)).encode()).hexdigest(),
+        "policy_defaults": {"threshold": policy.threshold, "minimum_models": policy.minimum_models},
+        "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
+        "training": {
+            "command": make_command(plan),
+            "seed": plan.booster.seed,
+            "seeds": {
+                "training": _tell_range(plan.training_seeds),
+                "held_out": _tell_range(plan.held_out_seeds),
+                "shifted": _tell_range(plan.shifted_seeds),
+            },
+            "dropout": plan.dropout,
+            "mednext_digest": mednext.digest,
+            "target": "any finding present in the phantom",
+        },
+        "measured": [_tell_report(report) for report in reports],
+    }
+
+
+def make_command(plan: FusionPlan) -> str:
+    """Return the command that makes these weights again."""
+    return (
+        f"python -m training.fusion --training-studies {plan.training_studies} "
+        f"--held-out-studies {plan.held_out_studies} --shifted-studies {plan.shifted_studies}"
+    )
+
+
+def write_card(plan: FusionPlan, mednext: ModelEntry, reports: Sequence[Report], held_out: Sequence[Case]) -> str:
+    """Return the model card in Markdown."""
+    findings = sorted({name for case in held_out for name in case.truth})
+    return f"""# Model card: fusion of the demo profile
+
+**Not for clinical use.** Trained and measured on computed phantoms only; nothing is claimed for patients.
+
+| | |
+|---|---|
+| What | LightGBM, {plan.booster.trees} trees of at most {plan.booster.leaves} leaves, over the 168 features; monotone |
+| Target | any finding is present in the phantom |
+| Training | {plan.training_studies} studies, seeds {_tell_range(plan.training_seeds)} |
+| Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
+| Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
+| Findings drawn | {", ".join(findings)} |
+| Answers | `{mednext.name}` version {mednext.version}, digest `{mednext.digest[:12]}`, by the code that serves |
+| Missing models | all but MedNeXt; MedNeXt itself dropped from {plan.dropout:.0%} of the training vectors |
+| Threshold | {find_policy().threshold:.2f} (policy `default`) |
+| Seed | {plan.booster.seed} |
+| Command | `{make_command(plan)}` |
+
+## Measured on the held-out phantoms
+{_HEADING}
+{chr(10).join(_format_report(report) for report in reports)}
+
+Intervals are by bootstrap over studies. "Leading finding right" counts the studies with a finding that were called
+pathological and whose named finding was really put in. Without any answer the booster gives one constant
+probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and class 0 at the
+threshold says only that nothing is known.
+
+## Limits
+- The phantoms are simpler than patients; the figures above measure the software, not medicine.
+- "shifted" is the same generator with other kernels, more noise, thicker slices and contrast; it is still a phantom.
+"""
+
+
+def _tell_range(seeds: range) -> str:
+    return f"{seeds.start}:{seeds.stop}"
+
+
+def _tell_report(report: Report) -> dict[str, Any]:
+    return {
+        "models": [str(model) for model in report.models],
+        "scanner": report.scanner,
+        "studies": report.studies,
+        "pathological": report.pathological,
+        "auc": report.auc,
+        "auc_interval": list(report.auc_interval),
+        "ece": report.calibration_error,
+        "sensitivity": report.sensitivity,
+        "specificity": report.specificity,
+        "leading_correct": report.leading_correct,
+        "leading_named": report.leading_named,
+    }
+
+
+def _format_report(report: Report) -> str:
+    low, high = report.auc_interval
+    cells = (
+        ", ".join(report.models) or "none",
+        report.scanner,
+        f"{report.studies} ({report.pathological})",
+        f"{report.auc:.3f} ({low:.3f} to {high:.3f})",
+        f"{report.calibration_error:.3f}",
+        f"{report.sensitivity:.2f}",
+        f"{report.specificity:.2f}",
+        f"{report.leading_correct} of {report.leading_named}" if report.leading_named else "-",
+    )
+    return f"| {' | '.join(cells)} |"

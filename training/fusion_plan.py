@@ -1,0 +1,43 @@
+"""What decides the demo fusion's weights, in one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from model_weights.policies import Policy, load_policies
+from training.fusion_booster import BoosterSettings
+
+
+@dataclass(frozen=True)
+class FusionPlan:
+    """Everything that decides the weights. Seeds of training and held-out studies never meet."""
+
+    training_studies: int = 700
+    held_out_studies: int = 400
+    shifted_studies: int = 200
+    first_training_seed: int = 500_000
+    first_held_out_seed: int = 600_000
+    first_shifted_seed: int = 650_000
+    copies: int = 2
+    dropout: float = 0.15
+    booster: BoosterSettings = field(default_factory=BoosterSettings)
+
+    @property
+    def training_seeds(self) -> range:
+        """Seeds of the studies that the booster is fitted on."""
+        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
+
+    @property
+    def held_out_seeds(self) -> range:
+        """Seeds of the studies that only the report sees."""
+        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
+
+    @property
+    def shifted_seeds(self) -> range:
+        """Seeds of held-out studies from another scanner."""
+        return range(self.first_shifted_seed, self.first_shifted_seed + self.shifted_studies)
+
+
+def find_policy() -> Policy:
+    """Return the policy that the report decides under."""
+    return next(policy for policy in load_policies() if policy.name == "default")

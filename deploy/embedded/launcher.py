@@ -205,7 +205,12 @@ class Launcher:
                 _log.info("%s is %s (process %d)", name, process.state, process.identity.pid)
         self._report = replace(self._report, phase=phase, processes=children)
         write_report(self._folder, self._report)
-        self._on_report(self._report)
+        try:
+            self._on_report(self._report)
+        except OSError:
+            # The terminal has gone. The stack must still be kept, or stopped, in order.
+            _log.warning("nobody reads the reports any more")
+            self._on_report = ignore_report
 
 
 def end_orphans(folder: StateFolder) -> int:

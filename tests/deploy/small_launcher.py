@@ -18,8 +18,6 @@ START_A_LONER = (
 )
 BREAK = "import sys; sys.exit('the reason stands in the log')"
 
-PLATFORMS = ("sound", "breaking", "unmigrated")
-
 
 def make_platform(kind: str) -> Platform:
     """Return a platform that works, one whose program breaks, or one whose migration fails."""

@@ -24,7 +24,7 @@ def parse_job_id(
 
 def refuse_query(request: Request) -> None:
     """Refuse every query field, on a route that has none."""
-    unknown = [FieldError(make_pointer([name[:100]]), "Unknown field") for name in request.query_params]
+    unknown = [FieldError(make_pointer([name]), "Unknown field") for name in request.query_params]
     if unknown:
         raise InvalidFields(*unknown)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gateway.problems.handlers import InvalidFields, make_pointer
+from gateway.problems.handlers import InvalidFields, make_pointer, say_what_is_wrong
 from shared.json_values import JsonObject
 from shared.problems import FieldError
 from shared.stages import MODELS, StageName
@@ -66,7 +66,7 @@ def parse_options(*sources: Iterable[tuple[str, str]]) -> SubmissionOptions:
     found: dict[str, str] = {}
     for name, value in (pair for source in sources for pair in source):
         if name in found:
-            raise InvalidFields(FieldError(make_pointer([name[:100]]), "Sent more than once"))
+            raise InvalidFields(FieldError(make_pointer([name]), "Sent more than once"))
         found[name] = value
     return _validate(found)
 
@@ -76,11 +76,7 @@ def _validate(found: Mapping[str, str]) -> SubmissionOptions:
         return SubmissionOptions.model_validate(found)
     except ValidationError as error:
         fields = [
-            FieldError(make_pointer([str(step)[:100] for step in detail["loc"]]), _say(detail["type"], detail["msg"]))
+            FieldError(make_pointer(detail["loc"]), say_what_is_wrong(detail["type"], detail["msg"]))
             for detail in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidFields(*fields) from error
-
-
-def _say(kind: str, message: str) -> str:
-    return "Unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")

@@ -16,6 +16,7 @@ from shared.telemetry import get_logger
 
 _log = get_logger()
 _BY_STATUS = {404: ProblemCode.NOT_FOUND, 405: ProblemCode.METHOD_NOT_ALLOWED}
+_LONGEST_STEP = 100  # of a pointer: it may repeat a name that a caller made up
 _DETAILS = {
     ProblemCode.NOT_FOUND: "There is nothing at this address.",
     ProblemCode.METHOD_NOT_ALLOWED: "This address does not answer to this method.",
@@ -72,10 +73,18 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [FieldError(make_pointer(found["loc"][1:]), str(found["msg"])) for found in error.errors()]
+    fields = [
+        FieldError(make_pointer(found["loc"][1:]), say_what_is_wrong(found["type"], found["msg"]))
+        for found in error.errors()
+    ]
     return make_problem_response(request.scope, InvalidFields(*fields).problem)
 
 
 def make_pointer(path: Sequence[str | int]) -> str:
     """Return a JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return "".join("/" + str(step)[:_LONGEST_STEP].replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def say_what_is_wrong(kind: str, message: str) -> str:
+    """Return pydantic's message about a field in our words."""
+    return "Unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")

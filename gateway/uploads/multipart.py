@@ -15,7 +15,6 @@ FILE_FIELD = "file"
 
 _LONGEST_FIELD_BYTES = 8192
 _MOST_FIELDS = 32
-_LONGEST_SHOWN_NAME = 100
 
 
 @dataclass
@@ -89,7 +88,7 @@ class MultipartReader:
             self._open_file(options.get(b"filename"))
         elif name not in self._allowed or name in self.fields or len(self.fields) >= _MOST_FIELDS:
             message = "Sent more than once" if name in self.fields else "Unknown field"
-            raise InvalidFields(FieldError(make_pointer([name[:_LONGEST_SHOWN_NAME]]), message))
+            raise InvalidFields(FieldError(make_pointer([name]), message))
 
     def _open_file(self, file_name: bytes | None) -> None:
         if self.has_file:

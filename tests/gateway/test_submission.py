@@ -1,0 +1,283 @@
+"""Submission over real sockets, into a real database and a real object storage."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import struct
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from shared.artefacts import ArtefactKind
+from shared.database import transaction
+from shared.settings import MIB
+from shared.stages import StageName
+from shared.storage import ObjectStore, StoredObject
+from shared.tables import Artefact, Event, Job, Outbox, StageRun
+from tests.gateway.conftest import NOTHING, UPLOAD_LIMIT_BYTES, ZIP, RunningGateway
+from tests.stack.running import wait_until
+
+Leftovers = Callable[[], tuple[set[str], int]]
+
+LARGE_ZIP = ZIP + bytes(17 * MIB)
+"""Three parts of a multipart put."""
+
+
+def make_nifti() -> bytes:
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    header[344:348] = b"n+1\0"
+    return bytes(header) + bytes(100)
+
+
+def fetch_upload(engine: Engine, job_id: str) -> Artefact:
+    with transaction(engine) as session:
+        query = select(Artefact).where(Artefact.job_id == uuid.UUID(job_id), Artefact.kind == ArtefactKind.UPLOAD)
+        return session.scalars(query).one()
+
+
+def fetch_options(engine: Engine, job_id: str) -> dict[str, Any]:
+    with transaction(engine) as session:
+        return session.get_one(Job, uuid.UUID(job_id)).options
+
+
+class TestAnAcceptedStudy:
+    def test_is_answered_with_its_job_and_where_to_follow_it(self, gateway: RunningGateway) -> None:
+        answer = gateway.http.post("/v1/jobs", files={"file": ("study.zip", ZIP)})
+        job = answer.json()
+        assert answer.status_code == 202
+        assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+        assert int(answer.headers["retry-after"]) >= 1
+        assert (job["state"], job["progress"], job["problem"], job["priority"]) == ("queued", 0, None, 5)
+        assert set(job) == {
+            *("id", "state", "progress", "stages", "queue_position", "eta", "created_at", "finished_at", "deadline"),
+            *("priority", "labels", "problem", "reused_from", "links"),
+        }
+
+    def test_is_planned_by_what_is_installed(self, gateway: RunningGateway) -> None:
+        stages = {stage["name"]: (stage["state"], stage["reason"]) for stage in gateway.submit()["stages"]}
+        assert list(stages) == list(StageName)
+        assert stages["intake"] == ("ready", None)
+        assert stages["mednext"] == stages["fusion"] == ("waiting", None)
+        assert stages["fvlm"] == ("skipped", "model_not_installed")
+        assert stages["delivery"] == ("skipped", "no_callback")
+
+    @pytest.mark.parametrize("content", [ZIP, LARGE_ZIP], ids=["small", "large"])
+    def test_is_stored_byte_by_byte(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore, content: bytes
+    ) -> None:
+        upload = fetch_upload(engine, gateway.submit(content)["id"])
+        assert (upload.size_bytes, upload.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        stored = io.BytesIO()
+        store.fetch(StoredObject(upload.key, upload.size_bytes, upload.sha256), stored)
+        assert stored.getvalue() == content
+
+    def test_leaves_one_message_and_its_events(self, gateway: RunningGateway, engine: Engine) -> None:
+        job_id = uuid.UUID(gateway.submit()["id"])
+        with transaction(engine) as session:
+            assert session.scalars(select(Outbox.stage).where(Outbox.job_id == job_id)).all() == [StageName.INTAKE]
+            assert session.get_one(StageRun, (job_id, StageName.INTAKE)).publications == 1
+            states = session.scalars(select(Event.state).where(Event.job_id == job_id, Event.stage.is_(None))).all()
+        assert states == ["queued"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "kind"),
+        [
+            ("ct.nii", make_nifti(), "nifti"),
+            ("ct.nii.gz", gzip.compress(make_nifti()), "nifti"),
+            ("ct.zip", b"PK\x05\x06" + bytes(18), "zip"),
+        ],
+    )
+    def test_is_told_apart_by_its_first_bytes(
+        self, gateway: RunningGateway, engine: Engine, name: str, content: bytes, kind: str
+    ) -> None:
+        job = gateway.http.post("/v1/jobs", files={"file": (name, content)}).json()
+        assert fetch_upload(engine, job["id"]).facts == {"kind": kind}
+        assert fetch_options(engine, job["id"]) == {"upload_name": "ct"}
+
+    def test_may_come_as_the_raw_body(self, gateway: RunningGateway, engine: Engine) -> None:
+        headers = {"Content-Type": "application/zip"}
+        job = gateway.http.post("/v1/jobs?priority=9", content=ZIP, headers=headers).json()
+        assert job["priority"] == 9
+        assert fetch_upload(engine, job["id"]).media_type == "application/zip"
+
+    @pytest.mark.parametrize("is_file_first", [True, False])
+    def test_may_bring_its_options_in_any_order(
+        self, gateway: RunningGateway, engine: Engine, is_file_first: bool
+    ) -> None:
+        field = (None, "mednext, fvlm")
+        parts: list[tuple[str, Any]] = [("models", field), ("series_instance_uid", (None, "1.2.840"))]
+        parts.insert(0 if is_file_first else 2, ("file", ("study.zip", ZIP)))
+        job = gateway.http.post("/v1/jobs", files=parts).json()
+        options = fetch_options(engine, job["id"])
+        assert (options["models"], options["series_instance_uid"]) == (["mednext", "fvlm"], "1.2.840")
+        reasons = {stage["name"]: stage["reason"] for stage in job["stages"]}
+        assert (reasons["ct_clip"], reasons["fvlm"]) == ("model_not_requested", "model_not_installed")
+
+
+class TestARefusedBody:
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"", (400, "empty_upload")),
+            (b"\xff\xd8\xff\xe0 JFIF", (415, "not_an_archive")),
+            (b"P", (415, "not_an_archive")),
+            (gzip.compress(b"a tape archive" * 100), (415, "not_an_archive")),
+            (bytes(5000), (415, "not_an_archive")),
+        ],
+    )
+    @pytest.mark.parametrize("is_form", [True, False], ids=["form", "raw"])
+    def test_is_told_what_it_was(
+        self, gateway: RunningGateway, leftovers: Leftovers, content: bytes, expected: tuple[int, str], is_form: bool
+    ) -> None:
+        answer = (
+            gateway.http.post("/v1/jobs", files={"file": ("study.zip", content)})
+            if is_form
+            else gateway.http.post("/v1/jobs", content=content)
+        )
+        assert (answer.status_code, answer.json()["code"]) == expected
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert leftovers() == NOTHING
+
+    @pytest.mark.parametrize(
+        ("fields", "pointer"),
+        [
+            ({"priority": "10"}, "/priority"),
+            ({"priority": "high"}, "/priority"),
+            ({"models": "mednext,pneumonet"}, "/models"),
+            ({"models": ""}, "/models"),
+            ({"series_instance_uid": "1.2.x"}, "/series_instance_uid"),
+            ({"series_instance_uid": "1" * 65}, "/series_instance_uid"),
+            ({"colour/hue": "red"}, "/colour~1hue"),
+            ({"callback_url": "http://127.0.0.1/"}, "/callback_url"),
+            ({"priority": "1" * 9000}, "/priority"),
+        ],
+    )
+    def test_is_told_each_wrong_field(
+        self, gateway: RunningGateway, leftovers: Leftovers, fields: dict[str, str], pointer: str
+    ) -> None:
+        after_the_file: list[tuple[str, Any]] = [("file", ("study.zip", LARGE_ZIP))]
+        after_the_file += [(name, (None, value)) for name, value in fields.items()]
+        answer = gateway.http.post("/v1/jobs", files=after_the_file)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+        assert leftovers() == NOTHING
+
+    def test_is_told_wrong_fields_of_the_query_too(self, gateway: RunningGateway) -> None:
+        answer = gateway.http.post("/v1/jobs?priority=5&priority=6&x=1", content=ZIP)
+        assert answer.json()["errors"] == [{"pointer": "/priority", "message": "Sent more than once"}]
+        answer = gateway.http.post("/v1/jobs?x=1", content=ZIP)
+        assert answer.json()["errors"] == [{"pointer": "/x", "message": "Unknown field"}]
+
+    @pytest.mark.parametrize(
+        ("content_type", "content", "code"),
+        [
+            ("multipart/form-data", ZIP, "malformed_request"),
+            ("multipart/form-data; boundary=b", b"no boundary here", "malformed_request"),
+            (
+                "multipart/form-data; boundary=b",
+                b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + ZIP,
+                "malformed_request",
+            ),
+            ("multipart/form-data; boundary=" + "b" * 300, ZIP, "malformed_request"),
+            ("multipart/form-data; boundary=b", b"", "empty_upload"),
+            ("application/json", b"{}", "not_an_archive"),
+        ],
+    )
+    def test_is_told_that_its_form_is_broken(
+        self, gateway: RunningGateway, content_type: str, content: bytes, code: str
+    ) -> None:
+        answer = gateway.http.post("/v1/jobs", content=content, headers={"Content-Type": content_type})
+        assert answer.json()["code"] == code
+
+    def test_is_told_that_the_file_is_missing_or_doubled(self, gateway: RunningGateway, leftovers: Leftovers) -> None:
+        answer = gateway.http.post("/v1/jobs", files={"priority": (None, "5")})
+        assert answer.json()["errors"] == [{"pointer": "/file", "message": "Field required"}]
+        twice = [("file", ("a.zip", ZIP)), ("file", ("b.zip", ZIP))]
+        answer = gateway.http.post("/v1/jobs", files=twice)
+        assert answer.json()["errors"] == [{"pointer": "/file", "message": "Sent more than once"}]
+        assert leftovers() == NOTHING
+
+    def test_is_not_unpacked_on_the_way(self, gateway: RunningGateway) -> None:
+        answer = gateway.http.post("/v1/jobs", content=gzip.compress(ZIP), headers={"Content-Encoding": "gzip"})
+        assert (answer.status_code, answer.json()["code"]) == (415, "not_an_archive")
+
+
+def read_answer(gateway: RunningGateway, request: bytes) -> bytes:
+    """Send bytes and read until the server closes the connection."""
+    with gateway.connect() as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+class TestTheByteLimit:
+    @pytest.mark.parametrize("length", [str(UPLOAD_LIMIT_BYTES + 1), "9" * 18])
+    def test_refuses_an_announced_length_before_a_byte_comes_and_closes(
+        self, gateway: RunningGateway, leftovers: Leftovers, length: str
+    ) -> None:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        answer = read_answer(gateway, head.encode())
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in answer.lower()
+        assert b'"code": "upload_too_large"' in answer
+        assert f'"limit_bytes": {UPLOAD_LIMIT_BYTES}'.encode() in answer
+        assert leftovers() == NOTHING
+
+    @pytest.mark.parametrize("is_form", [True, False], ids=["form", "raw"])
+    def test_counts_what_really_comes(self, gateway: RunningGateway, leftovers: Leftovers, is_form: bool) -> None:
+        def iterate() -> Iterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + ZIP if is_form else ZIP
+            for _ in range(UPLOAD_LIMIT_BYTES // MIB):
+                yield bytes(MIB)
+
+        content_type = "multipart/form-data; boundary=b" if is_form else "application/zip"
+        answer = gateway.http.post("/v1/jobs", content=iterate(), headers={"Content-Type": content_type})
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        assert leftovers() == NOTHING
+
+    def test_is_itself_accepted(self, gateway: RunningGateway, engine: Engine) -> None:
+        content = ZIP.ljust(UPLOAD_LIMIT_BYTES, b"\0")
+        assert fetch_upload(engine, gateway.submit(content)["id"]).size_bytes == UPLOAD_LIMIT_BYTES
+
+
+class TestABodyThatBreaksOff:
+    @pytest.mark.parametrize("sent", [len(ZIP), 10 * MIB], ids=["at the start", "after the first part"])
+    def test_leaves_nothing_behind(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore, leftovers: Leftovers, sent: int
+    ) -> None:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {20 * MIB}\r\nIdempotency-Key: cut-{sent}\r\n\r\n"
+        with gateway.connect() as connection:
+            connection.sendall(head.encode() + LARGE_ZIP[:sent])
+            wait_until(lambda: is_reserved(engine, f"cut-{sent}"), "the request is being taken in")
+        wait_until(lambda: not is_reserved(engine, f"cut-{sent}"), "the key is given back")
+        assert leftovers() == NOTHING
+
+
+def is_reserved(engine: Engine, key: str) -> bool:
+    with transaction(engine) as session:
+        return bool(session.scalar(text("SELECT count(*) FROM idempotency_keys WHERE key = :key"), {"key": key}))
+
+
+class TestAFailedCommit:
+    def test_takes_the_object_back(self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers) -> None:
+        refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$"
+        with transaction(engine) as session:
+            session.execute(text(refuse))
+            session.execute(text("CREATE TRIGGER refuse BEFORE INSERT ON jobs EXECUTE FUNCTION refuse()"))
+        try:
+            answer = gateway.http.post("/v1/jobs", content=LARGE_ZIP, headers={"Idempotency-Key": "refused"})
+        finally:
+            with transaction(engine) as session:
+                session.execute(text("DROP FUNCTION refuse CASCADE"))
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+        assert "refused" not in answer.json()["detail"]
+        assert leftovers() == NOTHING
+        assert not is_reserved(engine, "refused")

@@ -157,7 +157,7 @@ def _await_end(
         if time.monotonic() > deadline:
             return False
         report = read_report(folder)
-        if report is not None and report != seen:
+        if report is not None and report != seen and report.phase is StackPhase.STOPPING:
             seen = report
             on_report(report)
         time.sleep(_POLL_S)

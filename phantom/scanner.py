@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,42 +10,11 @@ from scipy import ndimage
 
 from phantom.canvas import Floats, Grid
 from phantom.fields import draw
+from phantom.kernels import KERNELS, Kernel
 from phantom.settings import PhantomSettings
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 PADDING_HU = -3024  # stored -2000 under an intercept of -1024, as scanners write outside of the field of view
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One reconstruction: `blur_mm` of the point spread, `edge` overshoot of sharp kernels, noise in HU."""
-
-    name: str
-    manufacturer: str
-    blur_mm: float
-    edge: float
-    noise_hu: float
-    noise_grain_mm: float
-
-
-KERNELS: Mapping[str, Kernel] = {
-    kernel.name: kernel
-    for kernel in (
-        Kernel("SOFT", "GE MEDICAL SYSTEMS", 0.95, 0.0, 8.0, 1.3),
-        Kernel("STANDARD", "GE MEDICAL SYSTEMS", 0.75, 0.0, 11.0, 1.1),
-        Kernel("LUNG", "GE MEDICAL SYSTEMS", 0.45, 0.5, 32.0, 0.5),
-        Kernel("BONE", "GE MEDICAL SYSTEMS", 0.4, 0.6, 38.0, 0.45),
-        Kernel("B30f", "SIEMENS", 0.9, 0.0, 9.0, 1.2),
-        Kernel("B40f", "SIEMENS", 0.75, 0.0, 11.0, 1.1),
-        Kernel("B60f", "SIEMENS", 0.5, 0.35, 26.0, 0.6),
-        Kernel("B70f", "SIEMENS", 0.4, 0.6, 36.0, 0.45),
-        Kernel("B", "Philips", 0.8, 0.0, 11.0, 1.1),
-        Kernel("YA", "Philips", 0.5, 0.45, 28.0, 0.55),
-        Kernel("FC18", "CANON_MEC", 0.75, 0.0, 12.0, 1.0),
-        Kernel("FC52", "CANON_MEC", 0.45, 0.45, 30.0, 0.5),
-        Kernel("FC81", "CANON_MEC", 0.4, 0.55, 36.0, 0.45),
-    )
-}
 
 
 @dataclass(frozen=True)

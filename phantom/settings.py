@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
+from phantom.kernels import KERNELS
+
 
 @dataclass(frozen=True)
 class PhantomSettings:
     """Ranges from which the seed draws. Every (low, high) pair is drawn from evenly.
 
     `matrix` is rows and columns; the field of view follows the size of the patient, so that pixels come out between
-    1.3 and 1.6 mm at 256. `kernels` names the reconstructions to choose from (`phantom.scanner.KERNELS`).
+    1.3 and 1.6 mm at 256. `kernels` names the reconstructions to choose from (`phantom.kernels.KERNELS`).
     """
 
     matrix: int = 256
@@ -30,6 +32,8 @@ class PhantomSettings:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is {low} to {high}, expected 0 < low <= high")
+        if not self.kernels or set(self.kernels) - set(KERNELS):
+            raise ValueError(f"kernels are {self.kernels}, expected some of {', '.join(KERNELS)}")
         if not 0 <= self.severity[0] <= self.severity[1] <= 1:
             raise ValueError(f"severity is {self.severity}, expected 0 <= low <= high <= 1")
 

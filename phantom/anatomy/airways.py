@@ -7,7 +7,7 @@ from phantom.canvas import Canvas, Point
 from phantom.shapes import Tube, make_tube
 
 TRACHEA, OESOPHAGUS = 16, 15
-LUMEN_HU, WALL_HU = -1000.0, 20.0
+LUMEN_HU, WALL_HU = -985.0, 20.0
 
 
 def make_airways(plan: BodyPlan) -> list[Tube]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phantom.anatomy.great_vessels import ANEURYSM_SITES
+from phantom.anatomy.great_vessels import make_aorta
 from phantom.anatomy.plan import BodyPlan
 from phantom.findings.calcium import paint_grains
 from phantom.findings.finding import Extent, Site
@@ -18,13 +18,11 @@ def widen_aorta(plan: BodyPlan, severity: float, rng: np.random.Generator) -> Bo
 
 def measure_aneurysm(site: Site) -> Extent:
     """Return the extent of the widened part, which the plan has painted already."""
-    name = site.chest.plan.aneurysm_site
-    assert name is not None
+    healthy = make_aorta(site.chest.plan.with_changes(aneurysm_site=None))
     points, radii = site.chest.aorta.points, site.chest.aorta.radii
-    # The rounded path has four pieces for each leg of the plan's path.
-    span = slice(4 * max(min(ANEURYSM_SITES[name]) - 1, 0), 4 * (max(ANEURYSM_SITES[name]) + 1))
-    reach = radii[span, None]
-    low, high = (points[span] - reach).min(axis=0).tolist(), (points[span] + reach).max(axis=0).tolist()
+    wider = np.abs(radii - healthy.radii) > 0.2
+    reach = radii[wider, None]
+    low, high = (points[wider] - reach).min(axis=0).tolist(), (points[wider] + reach).max(axis=0).tolist()
     return Extent((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 

@@ -20,7 +20,7 @@ def measure_heart(site: Site) -> Extent:
     heart = site.chest.heart
     box = heart.make_box(site.canvas, heart.epicardial_fat_mm + 12).intersect(site.chest.trunk.box)
     inside = np.maximum(heart.compute_sac(box), site.chest.trunk.take_cage(box)) < 0
-    return Extent.join([Extent.around(box, inside)])
+    return Extent.join([Extent.around(site.canvas.grid, box, inside)])
 
 
 def paint_pericardial_effusion(site: Site) -> Extent:

@@ -71,7 +71,7 @@ def paint_mosaic_attenuation(site: Site) -> Extent:
     under = site.canvas.hu[box.slices]
     is_parenchyma = np.clip((-480.0 - under) / 120.0, 0, 1)
     site.canvas.blend(box, lungs * is_parenchyma.astype(np.float32), under + change)
-    return Extent.join([Extent.around(box, lungs > 0.5)])
+    return Extent.join([Extent.around(site.canvas.grid, box, lungs > 0.5)])
 
 
 def paint_bronchiectasis(site: Site) -> Extent:

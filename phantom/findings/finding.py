@@ -11,9 +11,9 @@ import numpy.typing as npt
 from phantom.anatomy.airways import TRACHEA
 from phantom.anatomy.chest import Chest
 from phantom.anatomy.plan import BodyPlan
-from phantom.canvas import Box, Canvas, Floats, Point
+from phantom.canvas import Box, Canvas, Floats, Grid, Point
 
-_SEEN = 0.3
+_SEEN = 0.2  # of the strongest coverage
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,16 @@ class Extent:
     high: Point
 
     @classmethod
-    def around(cls, box: Box, changed: npt.NDArray[np.bool_]) -> Extent | None:
-        """Return the corners of the voxels that are true in an array over the box; None if there are none."""
+    def around(cls, grid: Grid, box: Box, changed: npt.NDArray[np.bool_]) -> Extent | None:
+        """Return the outer corners of the voxels that are true in an array over the box; None if there are none."""
         if not changed.any():
             return None
         spans = []
         for axis, line in ((2, box.x), (1, box.y), (0, box.z)):
             others = tuple(other for other in range(3) if other != axis)
             reached = line.ravel()[changed.any(axis=others)]
-            spans.append((float(reached[0]), float(reached[-1])))
+            half_voxel = grid.spacing_zyx_mm[axis] / 2
+            spans.append((float(reached[0]) - half_voxel, float(reached[-1]) + half_voxel))
         (x0, x1), (y0, y1), (z0, z1) = spans
         return cls((x0, y0, z0), (x1, y1, z1))
 
@@ -106,7 +107,8 @@ class Site:
         if box.is_empty:
             return None
         self.canvas.blend(box, coverage, hu)
-        return Extent.around(box, coverage > _SEEN)
+        strongest = float(coverage.max())
+        return Extent.around(self.canvas.grid, box, coverage > _SEEN * strongest) if strongest else None
 
     def pick_lung_points(
         self, count: int, depth_mm: tuple[float, float], z_share: tuple[float, float] = (-0.2, 0.9), side: int = 0

@@ -32,10 +32,12 @@ def paint_pneumothorax(site: Site) -> Extent:
     plan = site.chest.plan
     ahead = np.clip(0.6 - box.y / (100.0 * plan.scale_xyz[1]), 0.08, 1.2)
     high = np.clip(0.45 + 0.75 * box.z / plan.apex_mm, 0.1, 1.2)
-    distance = np.asarray(_measure_rim(site, box) - site.grade(8.0, 48.0) * ahead * high, dtype=np.float32)
+    thickness = site.grade(8.0, 48.0) * ahead * high
+    distance = np.asarray(_measure_rim(site, box) - thickness, dtype=np.float32)
     inside = site.canvas.cover(site.take_lungs(box))
     line = site.canvas.cover(np.abs(distance - np.float32(1.0)) - np.float32(0.6)) * inside
-    site.canvas.blend(box, line * np.float32(0.5), -200.0)
+    line *= np.clip((thickness - 3.0) / 6.0, 0, 0.5)
+    site.canvas.blend(box, line, -200.0)
     return Extent.join([site.blend(box, site.canvas.cover(distance) * inside, -998.0)])
 
 

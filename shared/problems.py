@@ -45,6 +45,7 @@ class ProblemCode(StrEnum):
     NO_DICOM_IMAGES = "no_dicom_images"
     WRONG_MODALITY = "wrong_modality"
     MIXED_STUDIES = "mixed_studies"
+    PHANTOM_STUDY = "phantom_study"
     SERIES_NOT_FOUND = "series_not_found"
     NO_USABLE_SERIES = "no_usable_series"
     INSUFFICIENT_COVERAGE = "insufficient_coverage"
@@ -171,6 +172,9 @@ CATALOGUE: Mapping[ProblemCode, ProblemKind] = {
         "The archive holds more than one study or patient",
         422,
         "Send one ZIP per study; `ctclip prepare` makes them.",
+    ),
+    ProblemCode.PHANTOM_STUDY: ProblemKind(
+        "All images show a phantom", 422, "These are images of quality control. Send a chest CT of a patient."
     ),
     ProblemCode.SERIES_NOT_FOUND: ProblemKind(
         "The series asked for is not in the study",

@@ -1,0 +1,118 @@
+"""`python -m workers.intake.child`: reads one study and ends. Meets untrusted bytes, so it holds nothing else.
+
+It imports everything, waits for one order on standard input, limits itself, works, and answers on the file
+descriptor that its parent named. When its parent goes away, standard input ends and so does it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.artefacts import UploadKind
+from shared.errors import TransientFault
+from shared.problems import ProblemCode
+from workers.intake.archive import ByteSource, FileSource, HttpSource
+from workers.intake.messages import Ending, Message, Order, decode_order, encode_message
+from workers.intake.nifti_study import read_nifti_study
+from workers.intake.reading import Question
+from workers.intake.study import StudyRead, read_study
+from workers.volume import write_volume
+
+_PROGRESS_INTERVAL_S = 0.5
+_FRAMES_TOLD = 8
+_OPEN_FILES = 64
+
+
+def main() -> None:
+    """Wait for an order, carry it out, answer."""
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return
+        order = decode_order(line)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        _limit_itself(order)
+        answers.write(encode_message(_carry_out(order, answers)))
+
+
+def _end_with_parent() -> None:
+    """Leave when standard input ends: the parent is gone, and nobody wants the answer."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(0)
+
+
+def _limit_itself(order: Order) -> None:
+    memory, seconds = order.limits.memory_bytes, int(order.limits.time.total_seconds()) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+
+
+def _carry_out(order: Order, answers: BinaryIO) -> Message:
+    try:
+        return Message(ending=Ending.ANSWERED, report=_read(order, _Reporter(answers)).report)
+    except TransientFault as fault:
+        return Message(ending=Ending.STORAGE_FAULT, fault=fault.code, evidence=str(fault))
+    except MemoryError as error:
+        return Message(ending=Ending.OUT_OF_MEMORY, evidence=_describe(error))
+    except Exception as error:  # noqa: BLE001  # process edge: the parent decides what it means
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return Message(ending=Ending.NO_SPACE, fault=ProblemCode.NO_SPACE)
+        return Message(ending=Ending.DEFECT, evidence=_describe(error))
+
+
+def _read(order: Order, reporter: _Reporter) -> StudyRead:
+    with _open(order.address) as source:
+        read = _read_kind(order, source, reporter)
+    if read.volume is not None:
+        started = time.perf_counter()
+        write_volume(read.volume, order.volume_path)
+        read.report.seconds["write"] = round(time.perf_counter() - started, 4)
+    return read
+
+
+def _open(address: str) -> FileSource | HttpSource:
+    return HttpSource(address) if address.startswith(("http://", "https://")) else FileSource(Path(address))
+
+
+def _read_kind(order: Order, source: ByteSource, reporter: _Reporter) -> StudyRead:
+    scratch = order.volume_path.parent
+    if order.kind is UploadKind.NIFTI:
+        return read_nifti_study(source, order.upload_name, order.limits, scratch=scratch, has_digest=order.has_digest)
+    question = Question(series_uid=order.series_uid, has_digest=order.has_digest)
+    return read_study(source, question, order.limits, scratch=scratch, report=reporter.report)
+
+
+class _Reporter:
+    """Sends progress, but not more often than anybody can read it."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
+
+    def report(self, progress: float) -> None:
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + _PROGRESS_INTERVAL_S
+            with suppress(BrokenPipeError):
+                self._answers.write(encode_message(Message(progress=round(progress, 3))))
+
+
+def _describe(error: BaseException) -> str:
+    """Return the error's type and where it came from. Its text may quote the study, so it stays here."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_TOLD:]
+    return f"{type(error).__qualname__} in {' > '.join(f'{frame.name}:{frame.lineno}' for frame in frames)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Values of data elements, tolerantly: what cannot be read is None, and the reader of the header decides."""
+
+from __future__ import annotations
+
+import struct
+
+from workers.intake.dicom.scanner import Elements
+from workers.intake.dicom.tags import Tag
+
+_LONGEST_TEXT = 1024
+
+
+class Attributes:
+    """Typed access to the elements of one dataset."""
+
+    def __init__(self, elements: Elements) -> None:
+        self._values = elements.values
+        self._order = elements.encoding.order
+
+    def __contains__(self, tag: Tag) -> bool:
+        return tag in self._values
+
+    def texts(self, tag: Tag) -> tuple[str, ...] | None:
+        """Return the values of a text attribute (CS, LO, SH, UI, DS, IS), or None when it is absent."""
+        raw = self._values.get(tag)
+        if raw is None:
+            return None
+        text = raw[:_LONGEST_TEXT].decode("latin-1").rstrip("\x00 ")
+        return tuple(part.strip(" \x00") for part in text.split("\\"))
+
+    def text(self, tag: Tag) -> str:
+        """Return the first value of a text attribute; empty when it is absent."""
+        texts = self.texts(tag)
+        return texts[0] if texts else ""
+
+    def numbers(self, tag: Tag) -> tuple[float, ...] | None:
+        """Return the values of a decimal string, or None when it is absent, empty or no number."""
+        texts = self.texts(tag)
+        if not texts or texts == ("",):
+            return None
+        try:
+            return tuple(float(text) for text in texts)
+        except ValueError:
+            return None
+
+    def number(self, tag: Tag) -> float | None:
+        """Return the first value of a decimal string, or None."""
+        numbers = self.numbers(tag)
+        return numbers[0] if numbers else None
+
+    def whole(self, tag: Tag) -> int | None:
+        """Return the first value of an integer string, or None."""
+        try:
+            return int(self.text(tag))
+        except ValueError:
+            return None
+
+    def short(self, tag: Tag, *, is_signed: bool = False) -> int | None:
+        """Return the first value of a 16-bit attribute (US, or SS where signed), or None."""
+        raw = self._values.get(tag, b"")
+        if len(raw) < 2:
+            return None
+        return int(struct.unpack_from(self._order + ("h" if is_signed else "H"), raw)[0])

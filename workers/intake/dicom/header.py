@@ -1,0 +1,119 @@
+"""What intake knows of one image: a frozen record, valid once it exists. Nothing of the patient is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.intake.dicom.syntaxes import TransferSyntax
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """How the stored values of an image are written (PS3.3 C.7.6.3).
+
+    `offset` and `length` locate the value of PixelData in the file; `length` is None when it is encapsulated.
+    """
+
+    syntax: TransferSyntax
+    rows: int
+    columns: int
+    frames: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    photometric: str
+    offset: int
+    length: int | None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame, decoded."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which study, series and instance an image says it belongs to; empty strings where it says nothing.
+
+    `patient` is a digest of the PatientID that is good for telling two patients apart and for nothing else.
+    """
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    frame_of_reference_uid: str
+    patient: bytes
+
+
+@dataclass(frozen=True)
+class Technique:
+    """How the image was made: all that artefacts and candidates may tell of it.
+
+    `kernel` is None when the attribute is absent, and may have several values.
+    """
+
+    modality: str
+    image_type: tuple[str, ...]
+    manufacturer: str
+    kernel: tuple[str, ...] | None
+    filter_type: str
+    body_part: str
+    thickness_mm: float | None
+    kilovolts: float | None
+    acquisition: int | None
+    temporal_position: int | None
+    has_contrast: bool
+    is_expiration: bool
+    is_lossy: bool
+    lossy_ratio: float | None
+    has_burned_in_text: bool
+    rescale_type: str
+    is_derived_view: bool
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies (LPS, mm) and how its stored values become HU.
+
+    `row_direction` runs along a row (growing column), `column_direction` down a column (PS3.3 C.7.6.2.1.1).
+    """
+
+    position_mm: Vector
+    row_direction: Vector
+    column_direction: Vector
+    spacing_yx_mm: tuple[float, float]
+    slope: float
+    intercept: float
+    padding: int | None
+
+
+@dataclass(frozen=True)
+class Image:
+    """One frame of one file. `ordinal` names the file in the report, `spool_offset` where its bytes lie.
+
+    `crc32` is that of the whole file: it orders images that are otherwise alike, whatever their order in the archive.
+    """
+
+    ordinal: int
+    frame: int
+    spool_offset: int
+    file_bytes: int
+    crc32: int
+    identity: Identity
+    technique: Technique
+    placement: Placement
+    pixels: PixelLayout
+
+    @property
+    def normal(self) -> Vector:
+        """Row direction x column direction: the way in which slices are counted."""
+        (a, b, c), (d, e, f) = self.placement.row_direction, self.placement.column_direction
+        return (b * f - c * e, c * d - a * f, a * e - b * d)
+
+    @property
+    def height_mm(self) -> float:
+        """Position along the normal."""
+        return sum(a * b for a, b in zip(self.normal, self.placement.position_mm, strict=True))

@@ -1,0 +1,54 @@
+"""How much an upload may ask of us. Everything that a file declares is checked against these before it is believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.settings import GIB, Settings
+from shared.stages import STAGES, StageName
+
+LONGEST_NAME = 255
+"""Characters of an entry's name that are kept."""
+
+LARGEST_SIDE = 4096
+"""Rows and columns of one image. Scanners make 512 to 2048."""
+
+MOST_FRAMES = 20_000
+"""Frames of one file."""
+
+DEEPEST_NESTING = 64
+"""Sequences inside sequences. Real files stay under ten."""
+
+MOST_ELEMENTS = 200_000
+"""Data elements read in one file, those inside sequences included."""
+
+# A crash is tried twice, and the stage's own limit must not come first.
+_ATTEMPTS_WITHIN_STAGE = 2.2
+
+
+@dataclass(frozen=True)
+class IntakeLimits:
+    """Budgets of one study.
+
+    `archive_bytes` counts what comes out of the decompressor, `memory_bytes` is the child's address space.
+    """
+
+    archive_bytes: int = 8 * GIB
+    archive_entries: int = 50_000
+    memory_bytes: int = 6 * GIB
+    time: timedelta = STAGES[StageName.INTAKE].time_limit / _ATTEMPTS_WITHIN_STAGE
+
+    @property
+    def volume_bytes(self) -> int:
+        """Largest int16 volume: resampling holds two, and the decoders need room beside them."""
+        return self.memory_bytes // 3
+
+
+def make_limits(settings: Settings) -> IntakeLimits:
+    """Return the limits that an operator has set."""
+    return IntakeLimits(
+        archive_bytes=settings.archive_limit_bytes,
+        archive_entries=settings.archive_limit_entries,
+        memory_bytes=settings.intake_memory_limit_bytes,
+    )

@@ -1,0 +1,83 @@
+"""Which problem a study is refused with when its files say several things at once. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from shared.errors import InputProblem
+from shared.problems import Problem, ProblemCode
+from workers.intake.files import FileCode, FileOutcome
+from workers.intake.study_files import StudyFiles
+
+_MOST_UIDS_TOLD = 20
+_FROM_FILES = {
+    FileCode.MISSING_REQUIRED_TAGS: ProblemCode.MISSING_REQUIRED_TAGS,
+    FileCode.INVALID_GEOMETRY: ProblemCode.INVALID_GEOMETRY,
+    FileCode.INVALID_RESCALE: ProblemCode.INVALID_RESCALE,
+    FileCode.TRANSFER_SYNTAX_UNSUPPORTED: ProblemCode.TRANSFER_SYNTAX_UNSUPPORTED,
+    FileCode.CRC_MISMATCH: ProblemCode.SERIES_INCOMPLETE,
+    FileCode.ENTRY_DAMAGED: ProblemCode.SERIES_INCOMPLETE,
+    FileCode.PIXELS_TRUNCATED: ProblemCode.SERIES_INCOMPLETE,
+    FileCode.UNDECODABLE: ProblemCode.SERIES_INCOMPLETE,
+    FileCode.HOSTILE_STRUCTURE: ProblemCode.NO_USABLE_SERIES,
+    FileCode.DIMENSIONS_EXCEED_LIMIT: ProblemCode.NO_USABLE_SERIES,
+    FileCode.PIXELS_UNSUPPORTED: ProblemCode.NO_USABLE_SERIES,
+}
+
+
+def check_one_study(found: StudyFiles) -> None:
+    """Refuse files of several studies or patients. Raises InputProblem; the UIDs are told, patients only counted."""
+    studies = sorted({identity.study_uid for identity in found.identities} - {""})
+    patients = {identity.patient for identity in found.identities} - {b""}
+    if len(studies) > 1 or len(patients) > 1:
+        raise InputProblem(
+            ProblemCode.MIXED_STUDIES,
+            f"The archive holds {max(1, len(studies))} studies of {max(1, len(patients))} patients.",
+            study_instance_uids=studies[:_MOST_UIDS_TOLD],
+            patients=len(patients),
+        )
+
+
+def explain_no_stack(found: StudyFiles) -> Problem:
+    """Return why a study without a single CT slice is refused."""
+    codes = Counter(file.code for file in found.files)
+    if any(file.outcome is FileOutcome.REJECTED for file in found.files):
+        return _make_file_problem(found)
+    if codes[FileCode.QUALITY_CONTROL]:
+        return Problem(ProblemCode.PHANTOM_STUDY, "All images are of a phantom for quality control.")
+    if codes[FileCode.LOCALIZER] or codes[FileCode.SECONDARY_CAPTURE]:
+        return Problem(ProblemCode.NO_USABLE_SERIES, "There are only localisers or secondary captures.")
+    if codes[FileCode.WRONG_MODALITY] or codes[FileCode.NOT_AN_IMAGE]:
+        found_modalities = sorted(_plain(modality) for modality in found.modalities)
+        detail = f"The files are {', '.join(found_modalities)}, not CT images."
+        return Problem(ProblemCode.WRONG_MODALITY, detail, {"found": found_modalities})
+    return Problem(ProblemCode.NO_DICOM_IMAGES, f"None of the {len(found.files)} files is a DICOM image.")
+
+
+def prefer_file_problem(found: StudyFiles, problem: Problem) -> Problem:
+    """Return the problem of the files where more of them were rejected than are left: that is then the cause."""
+    rejected = sum(file.outcome is FileOutcome.REJECTED for file in found.files)
+    has_holes = problem.code is ProblemCode.SLICE_GAP and rejected > 0
+    if has_holes or rejected > len(found.images):
+        return _make_file_problem(found)
+    return problem
+
+
+def make_refusal(problem: Problem) -> InputProblem:
+    """Return the error that refuses the study with a problem."""
+    return InputProblem(problem.code, problem.detail, **problem.facts)
+
+
+def _make_file_problem(found: StudyFiles) -> Problem:
+    codes = Counter(file.code for file in found.files if file.outcome is FileOutcome.REJECTED and file.code)
+    (code, count), *_ = codes.most_common(1)
+    facts: dict[str, object] = {"files": count}
+    if code is FileCode.MISSING_REQUIRED_TAGS:
+        facts["tags"] = dict(found.missing_tags)
+    details = {file.detail for file in found.files if file.code is code}
+    detail = f"{count} files: {min(str(one) for one in details)}."
+    return Problem(_FROM_FILES[code], detail, facts)  # type: ignore[arg-type]  # plain counts
+
+
+def _plain(modality: str) -> str:
+    return "".join(character for character in modality if character.isalnum())[:16] or "unknown"

@@ -26,3 +26,12 @@ class TestParity:
         document["cases"][0][stage][0] = "Scurvy" if stage.endswith("pathologies") else 0.123456
         path.write_text(json.dumps(document))
         assert [check.stage for check in check_parity("fusion", tmp_path) if not check.passes] == [stage]
+
+    def test_another_choice_of_series_is_noticed(self, tmp_path: Path) -> None:
+        shutil.copytree(GOLDEN, tmp_path, dirs_exist_ok=True)
+        path = tmp_path / "series_selection_golden.json"
+        cases = json.loads(path.read_text())
+        cases[0]["chosen"] = None
+        path.write_text(json.dumps(cases))
+        (failed,) = [check for check in check_parity("fusion", tmp_path) if not check.passes]
+        assert (failed.stage, failed.error) == ("series_selection", 1)

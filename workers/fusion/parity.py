@@ -15,6 +15,7 @@ from shared.features import FEATURE_NAMES, PREFIXES
 from shared.stages import StageName
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.predecessor import fill_with_zero, list_top_pathologies
+from workers.intake.choice.predecessor import SeriesSummary, choose_like_predecessor
 from workers.parity import ParityCheck
 
 _TOLERANCE = 1e-12
@@ -42,7 +43,18 @@ def check_parity(golden: Path) -> Sequence[ParityCheck]:
             ),
             _EXACT,
         ),
+        ParityCheck("series_selection", _count_differences(_list_choices(golden)), _EXACT),
     )
+
+
+def _list_choices(golden: Path) -> list[tuple[str | None, str | None]]:
+    """Return the series that each case chose beside the one that the predecessor's rule chooses."""
+    cases = json.loads((golden / "series_selection_golden.json").read_text())
+    return [(case["chosen"], choose_like_predecessor([_read_series(one) for one in case["series"]])) for case in cases]
+
+
+def _read_series(series: Mapping[str, Any]) -> SeriesSummary:
+    return SeriesSummary(series["uid"], series["kernel"], series["filter_type"], series["valid_slices"])
 
 
 def _read_features(inputs: Mapping[str, Mapping[str, float] | None]) -> dict[str, float]:

@@ -81,7 +81,8 @@ class _Exchange:
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ]
         kind = f"{type(error).__module__}.{type(error).__qualname__}"
-        _log.error("defect", error=kind, frames=frames[-_FRAMES_KEPT:], route=_name_route(self._scope))
+        event = "defect" if self._status is None else "answer broke off"
+        _log.error(event, error=kind, frames=frames[-_FRAMES_KEPT:], route=_name_route(self._scope))
         if self._status is not None:
             raise error  # half an answer is out; the server must cut the connection
         response = make_problem_response(self._scope, _OUR_BUG)

@@ -32,14 +32,25 @@ async def open_download(resources: Resources, stored: StoredObject) -> AsyncIter
     return _iterate(pipe, fetching)
 
 
+class DownloadBrokeOff(Exception):  # like all our errors, it says what happened
+    """Storage failed, or gave other bytes than were written, when part of the answer was out."""
+
+
 async def _iterate(pipe: _DownloadPipe, fetching: asyncio.Future[None]) -> AsyncIterator[bytes]:
+    """Yield the bytes. The last of them are held back until the whole was checked."""
+    held = b""
     try:
         while await pipe.wait():
-            yield pipe.take()
+            if held:
+                yield held
+            held = pipe.take()
         await fetching
+    except TransientFault as fault:
+        raise DownloadBrokeOff from fault
     finally:
         pipe.leave()
-        _ = fetching.cancelled() or (fetching.done() and fetching.exception())
+        fetching.add_done_callback(lambda done: done.cancelled() or done.exception())
+    yield held
 
 
 class _DownloadPipe:

@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gateway.problems.examples import document_problem
 from gateway.problems.schemas import ProblemBody
+from shared.problems import ProblemCode
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
@@ -34,4 +36,5 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     problem = ProblemBody.model_json_schema(ref_template=_REFERENCE)
     schemas.update(problem.pop("$defs", {}))
     schemas["ProblemBody"] = problem
+    document["components"]["responses"] = {"MethodNotAllowed": document_problem(ProblemCode.METHOD_NOT_ALLOWED)}
     return document

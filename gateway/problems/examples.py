@@ -58,6 +58,11 @@ def make_example(code: ProblemCode) -> dict[str, Any]:
     return {**problem.to_document(), "instance": "/v1/jobs", "trace_id": _EXAMPLE_TRACE}
 
 
+def document_problem(code: ProblemCode) -> dict[str, Any]:
+    """Return the description of an answer with one problem."""
+    return _document_status([code])
+
+
 def _document_status(codes: list[ProblemCode]) -> dict[str, Any]:
     examples = {str(code): {"summary": CATALOGUE[code].title, "value": make_example(code)} for code in codes}
     return {

@@ -102,12 +102,12 @@ class TestAReservation:
         self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers
     ) -> None:
         key = str(uuid.uuid4())
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\nContent-Length: {len(ZIP)}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\nContent-Length: {len(ZIP)}\r\n"
         with gateway.connect() as connection:
-            connection.sendall(head.encode() + ZIP[:-1])
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode() + ZIP[:-1])
             take_over(engine, key)
             connection.sendall(ZIP[-1:])
-            answer = connection.recv(65536)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert b"idempotency_key_in_flight" in answer
         assert leftovers() == (set(), 0)
 

@@ -95,8 +95,9 @@ def make_tube(points: Sequence[Point], radii: Sequence[float] | float, steps: in
     path = np.asarray(points, dtype=np.float64)
     widths = np.full(len(path), radii) if isinstance(radii, float | int) else np.asarray(radii, dtype=np.float64)
     if steps:
-        both = _round_path(np.column_stack([path, widths]), steps)
-        path, widths = both[:, :3], both[:, 3]
+        # Widths go straight from point to point: rounding them too would overshoot beyond what was asked for.
+        pieces = np.arange((len(path) - 1) * steps + 1) / steps
+        path, widths = _round_path(path, steps), np.interp(pieces, np.arange(len(path)), widths)
     return Tube(path, widths)
 
 

@@ -20,7 +20,7 @@ def measure_aneurysm(site: Site) -> Extent:
     """Return the extent of the widened part, which the plan has painted already."""
     healthy = make_aorta(site.chest.plan.with_changes(aneurysm_site=None))
     points, radii = site.chest.aorta.points, site.chest.aorta.radii
-    wider = np.abs(radii - healthy.radii) > 0.2
+    wider = np.abs(radii - healthy.radii) > 0.01
     reach = radii[wider, None]
     low, high = (points[wider] - reach).min(axis=0).tolist(), (points[wider] + reach).max(axis=0).tolist()
     return Extent((low[0], low[1], low[2]), (high[0], high[1], high[2]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from phantom.canvas import Box, Floats, Point
 from phantom.fields import make_smooth_field
 from phantom.findings.finding import Extent, Site
-from phantom.shapes import Ellipsoid, make_rotation, make_tube
+from phantom.shapes import Ellipsoid, Tube, make_rotation, make_tube
 
 
 def paint_nodule(site: Site) -> Extent:
@@ -39,7 +41,10 @@ def paint_consolidation(site: Site) -> Extent:
     distance = shape.compute_distance(box) + _make_wobble(site, box, 14.0, 6.0)
     coverage = np.clip(0.5 - distance / np.float32(9.0), 0, 1) * site.cover_lungs(box)
     extent = site.blend(box, coverage * np.float32(0.97), site.draw(15, 45))
-    _paint_air_bronchograms(site, centre, shape)
+    for bronchus in _lead_bronchi(site, centre, radius):
+        part = bronchus.make_box(site.canvas.grid).intersect(box)
+        inside = site.canvas.cover(bronchus.compute_distance(part)) * coverage[box.find_window(part)]
+        site.blend(part, inside, -900.0)
     return Extent.join([extent])
 
 
@@ -78,8 +83,8 @@ def _make_wobble(site: Site, box: Box, grain_mm: float, depth_mm: float) -> Floa
     return np.clip(make_smooth_field(box, grain_mm, site.rng), -2, 2) * np.float32(depth_mm)
 
 
-def _paint_air_bronchograms(site: Site, centre: np.ndarray, shape: Ellipsoid) -> None:
-    radius = min(shape.radii)
+def _lead_bronchi(site: Site, centre: np.ndarray, radius: float) -> Iterator[Tube]:
+    """Lead open bronchi from the side of the hilum through a consolidation."""
     root = np.asarray(site.chest.plan.place(45.0 * np.sign(centre[0]), 20.0, 95.0))
     inward = (root - centre) / max(float(np.linalg.norm(root - centre)), 1e-6)
     for _ in range(4):
@@ -88,7 +93,4 @@ def _paint_air_bronchograms(site: Site, centre: np.ndarray, shape: Ellipsoid) ->
         for reach in (0.75, 0.1, -0.45):
             x, y, z = centre + radius * (reach * inward + (0.8 - reach) * spread)
             ends.append((float(x), float(y), float(z)))
-        bronchus = make_tube(ends, [2.0, 1.6, 1.1])
-        box = bronchus.make_box(site.canvas.grid).intersect(site.chest.lungs.box)
-        inside = site.canvas.cover(shape.compute_distance(box)) * site.cover_lungs(box)
-        site.blend(box, site.canvas.cover(bronchus.compute_distance(box)) * inside, -900.0)
+        yield make_tube(ends, [2.0, 1.6, 1.1])

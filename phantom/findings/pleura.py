@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phantom.canvas import Box, Floats
+from phantom.canvas import Box, Floats, Point
 from phantom.fields import make_smooth_field
 from phantom.findings.finding import Extent, Site
 
@@ -45,7 +45,7 @@ def paint_pleural_thickening(site: Site) -> Extent:
     """A rind along the wall of one side, 3 to 16 mm thick, often with plaques of calcium."""
     side = site.draw_side()
     box = site.make_side_box(side)
-    centre = site.pick_lung_points(1, (2.0, 10.0), (0.1, 0.75), side)[0]
+    centre = _pick_wall_point(site, side)
     offsets = [(axis - c) / reach for axis, c, reach in zip((box.x, box.y, box.z), centre, (70, 62, 75), strict=True)]
     patch = np.clip(1.25 - np.sqrt(sum(offset * offset for offset in offsets)) ** 2, 0, 1)
     bumps = np.clip(1 + 0.35 * make_smooth_field(box, 18.0, site.rng), 0.4, 1.6)
@@ -58,6 +58,17 @@ def paint_pleural_thickening(site: Site) -> Extent:
         shallow = site.canvas.cover(distance + np.float32(0.6 * site.grade(4.0, 16.0)))
         site.canvas.blend(box, coverage * plaques * shallow, site.draw(350, 700))
     return Extent.join([extent])
+
+
+def _pick_wall_point(site: Site, side: int) -> Point:
+    z = site.draw(0.15, 0.7) * site.chest.plan.apex_mm
+    half_width, half_depth, middle = site.chest.plan.compute_cage(np.asarray([z], dtype=np.float32))
+    angle = np.deg2rad(site.draw(-55, 60))
+    return (
+        float(side * half_width[0] * np.cos(angle)),
+        float(middle[0] + half_depth[0] * np.sin(angle)),
+        z,
+    )
 
 
 def _measure_rim(site: Site, box: Box) -> Floats:

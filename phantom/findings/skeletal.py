@@ -50,11 +50,11 @@ def _find_rib(site: Site, label: int) -> np.ndarray | None:
 
 def _break_rib(site: Site, place: np.ndarray) -> Extent | None:
     middle = (float(place[0]), float(place[1]), float(place[2]))
-    swelling = Ellipsoid(middle, (site.grade(7, 12), site.grade(12, 18), 11.0))
+    swelling = Ellipsoid(middle, (site.grade(8, 12), site.grade(12, 18), 11.0))
     box = swelling.make_box(site.canvas.grid)
     cover = site.canvas.cover
     extent = site.blend(box, cover(swelling.compute_distance(box)) * (site.canvas.hu[box.slices] < 200), 60.0)
-    callus = Ellipsoid(middle, (site.grade(5.5, 8.5), site.grade(8, 12), 8.5))
+    callus = Ellipsoid(middle, (site.grade(5.0, 7.0), site.grade(7, 11), 8.0))
     site.blend(box, cover(callus.compute_distance(box)), 420.0)
     gap = np.maximum(np.abs(box.y - np.float32(middle[1])) - np.float32(1.4), callus.compute_distance(box))
     site.blend(box, cover(gap), 45.0)

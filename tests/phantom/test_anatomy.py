@@ -92,7 +92,8 @@ class TestPlaces:
     def find_centre(self, study: Study, *labels: int) -> npt.NDArray[np.float64]:
         z, y, x = (axis.mean() for axis in np.nonzero(np.isin(study.labels, labels)))
         step, pixel, _ = study.spacing_zyx_mm
-        return np.asarray((x * pixel, y * pixel, z * step)) + np.asarray(study.origin_lps_mm)
+        offset = (x * pixel, y * pixel, z * step)
+        return np.asarray(np.add(study.origin_lps_mm, offset))
 
     def test_heart_liver_and_spine_are_where_they_belong(self, studies: MakeStudy, seed: int) -> None:
         study = studies(seed)

@@ -110,6 +110,14 @@ def normalise(hu: FloatArray) -> FloatArray:
     return np.where(is_counted, normalised, np.float32(0))
 
 
+def compute_input_corner(volume: Volume, preprocessing: Preprocessing) -> npt.NDArray[np.float64]:
+    """Return where voxel (0, 0, 0) of the input lies, in mm along x, y and z of the volume from its first voxel."""
+    box = find_body_box(volume, preprocessing, plan_resampling(volume, preprocessing))
+    crops = [_plan_crop(stop - start, size) for (start, stop), size in zip(box, preprocessing.roi_xyz, strict=True)]
+    voxels = [start + crop.start - crop.padding_before for (start, _), crop in zip(box, crops, strict=True)]
+    return np.asarray(voxels, np.float64) * np.asarray(preprocessing.spacing_xyz_mm, np.float64)
+
+
 @dataclass(frozen=True)
 class _Crop:
     """What SpatialPad and CenterSpatialCrop keep of one axis, and how much padding comes before it."""

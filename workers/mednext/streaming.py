@@ -42,7 +42,10 @@ def predict_logits(model: MedNeXt, volume: Tensor) -> Tensor:
 @torch.inference_mode()
 def iterate_activations(model: MedNeXt, volume: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield what `MedNeXt.iterate_activations` yields. An activation is overwritten by the next step: copy to keep."""
-    x = model.stem(volume).contiguous(memory_format=torch.channels_last_3d)  # (b, w, x/2, y/2, z/2)
+    # One input channel lies the same in both layouts; the weight's decides which kernel runs and what comes out.
+    weight = model.stem.weight.contiguous(memory_format=torch.channels_last_3d)
+    x = functional.conv3d(volume, weight, model.stem.bias, stride=model.stem.stride)  # (b, w, x/2, y/2, z/2)
+    x = x.contiguous(memory_format=torch.channels_last_3d)
     yield "stem", x
     for number, stage in enumerate(model.stages):
         if number:

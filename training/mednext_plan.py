@@ -1,0 +1,64 @@
+"""What decides the demo MedNeXt's weights, in one object: the same plan and seed give the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from training.phantoms import Prevalence
+from workers.mednext.configuration import Architecture, Preprocessing
+
+CLASSES = (
+    "normal", "nodule", "mass", "consolidation", "ground_glass", "emphysema", "fibrosis", "bronchiectasis",
+    "atelectasis", "mosaic_attenuation", "pleural_effusion", "pneumothorax", "pleural_thickening", "cardiomegaly",
+    "pericardial_effusion", "coronary_calcification", "aortic_calcification", "aortic_aneurysm", "lymphadenopathy",
+    "hiatal_hernia", "rib_fracture", "vertebral_compression",
+)  # fmt: skip
+"""The class list of our own weights; its order is that of the outputs."""
+
+
+@dataclass(frozen=True)
+class MedNeXtPlan:
+    """Seeds of training, validation and held-out studies never meet, nor those of other models."""
+
+    seed: int = 1
+    training_studies: int = 1400
+    validation_studies: int = 160
+    held_out_studies: int = 400
+    batch: int = 8
+    visits: int = 7
+    arrival_share: float = 0.75
+    peak_rate: float = 4e-3
+    weight_decay: float = 0.02
+    first_training_seed: int = 100_000
+    first_validation_seed: int = 200_000
+    first_held_out_seed: int = 300_000
+    training_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.12, most_findings=6))
+    held_out_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=3))
+    architecture: Architecture = field(
+        default_factory=lambda: Architecture(
+            num_classes=len(CLASSES), base_channels=8, depth_config=(1, 1, 2, 2), exp_r=(2, 2, 4, 4)
+        )
+    )
+    preprocessing: Preprocessing = field(
+        default_factory=lambda: Preprocessing(spacing_xyz_mm=(4.0, 4.0, 4.0), roi_xyz=(88, 72, 76))
+    )
+
+    @property
+    def training_seeds(self) -> range:
+        """Seeds of the studies that the weights are fitted on."""
+        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
+
+    @property
+    def validation_seeds(self) -> range:
+        """Seeds of the studies that the thresholds are chosen on."""
+        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
+
+    @property
+    def held_out_seeds(self) -> range:
+        """Seeds of the studies that only the card sees."""
+        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
+
+    @property
+    def steps(self) -> int:
+        """Number of weight updates."""
+        return self.training_studies * self.visits // self.batch

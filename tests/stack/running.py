@@ -52,6 +52,11 @@ class RunningStack:
         """Plain HTTP, as any caller would speak it."""
         return httpx.Client(base_url=self.url, timeout=60)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+        self.engine.dispose()
+
     def pid(self, process: str) -> int:
         """Return the process id as it is now: the supervisor may have started the process again."""
         status = run_ctclip("status", "--json", "--state", str(self.state))
@@ -94,8 +99,10 @@ def running_stack(state: Path, **environment: str) -> Iterator[RunningStack]:
 
     started = run_ctclip("up", "--detach", "--json", "--state", str(state), **environment)
     assert started.returncode == 0, started.stderr + started.stdout
+    running = RunningStack(state, json.loads(started.stdout), read_environment(state))
     try:
-        yield RunningStack(state, json.loads(started.stdout), read_environment(state))
+        yield running
     finally:
+        running.close()
         stopped = run_ctclip("down", "--state", str(state))
         assert stopped.returncode == 0, stopped.stderr

@@ -21,6 +21,7 @@ Found = TypeVar("Found")
 _DATABASE_THREADS = 10
 _DATABASE_PATIENCE_S = 5.0
 _DOWNLOAD_THREADS = 16
+_PROBE_THREADS = 2  # of their own: readiness must not wait behind downloads
 _STORAGE_PATIENCE_S = 30.0
 
 
@@ -32,6 +33,7 @@ class Resources:
         self.store = ObjectStore(settings)
         self.uploads = _make_storage_threads("uploads", settings.upload_concurrency)
         self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
+        self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
         self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
         self._database = ThreadSlots(
@@ -52,7 +54,7 @@ class Resources:
 
     def close(self) -> None:
         """Give everything back."""
-        for threads in (self.uploads, self.downloads, self._database):
+        for threads in (self.uploads, self.downloads, self.probes, self._database):
             threads.close()
         self._engine.dispose()
 

@@ -19,10 +19,11 @@ from gateway.resources import Resources, ResourcesOf
 from gateway.tenants import Tenant, TenantOf
 from shared.errors import InputProblem, TransientFault
 from shared.problems import CATALOGUE, Problem, ProblemCode
-from shared.telemetry import PROBLEMS
+from shared.telemetry import PROBLEMS, get_logger
 
 router = APIRouter(tags=["Compatible"])
 
+_log = get_logger()
 _ZIP_EXTENSIONS = (".zip",)
 _NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 _RETRY_AFTER_S = "5"
@@ -93,6 +94,9 @@ async def _answer(resources: Resources, tenant: Tenant, request: Request, extens
     except (InputProblem, TransientFault) as error:
         problem = error.problem if isinstance(error, InputProblem) else describe_fault(error)
         PROBLEMS.labels(code=problem.code).inc()
+        _log.warning(
+            "no prediction", code=problem.code, reason=str(error) if isinstance(error, TransientFault) else None
+        )
         message = f"{problem.code}: {problem.kind.title}. {problem.detail}"
         return _fail(request, choose_status(problem.to_document()), message, prediction.seconds)
 

@@ -15,6 +15,8 @@ from shared.problems import ProblemCode
 from shared.settings import Settings
 
 OK = "ok"
+
+_PATIENCE_S = 5.0
 _UNKNOWN = "unknown"
 _OTHER_REVISION = "schema_revision_differs"
 _NO_POLICY = "no_active_policy"
@@ -28,9 +30,10 @@ async def run_checks(resources: Resources) -> Mapping[str, str]:
 
 async def _check_database(resources: Resources) -> Mapping[str, str]:
     try:
-        found = await resources.transact(lambda session: _look(session, resources.settings))
-    except TransientFault as fault:
-        return {"database": str(fault.code), "schema": _UNKNOWN, "policy": _UNKNOWN}
+        async with asyncio.timeout(_PATIENCE_S):
+            found = await resources.transact(lambda session: _look(session, resources.settings))
+    except (TransientFault, TimeoutError):
+        return {"database": str(ProblemCode.DATABASE_UNAVAILABLE), "schema": _UNKNOWN, "policy": _UNKNOWN}
     return {"database": OK, **found}
 
 
@@ -48,7 +51,8 @@ def _look(session: Session, settings: Settings) -> Mapping[str, str]:
 
 async def _check_storage(resources: Resources) -> str:
     try:
-        await resources.downloads.run(resources.store.check)
-    except TransientFault as fault:
-        return str(fault.code)
+        async with asyncio.timeout(_PATIENCE_S):
+            await resources.probes.run(resources.store.check)
+    except (TransientFault, TimeoutError):
+        return str(ProblemCode.STORAGE_UNAVAILABLE)
     return OK

@@ -56,7 +56,7 @@ class JobBody(BaseModel):
     progress: float = Field(ge=0, le=1)
     stages: list[StageBody]
     queue_position: int | None = Field(description="1 is next; null once it runs.")
-    eta: EtaBody | None = Field(description="Null while it was not measured.")
+    eta: EtaBody | None = Field(default=None, description="Null while it was not measured.")
     created_at: datetime
     finished_at: datetime | None
     deadline: datetime
@@ -128,7 +128,6 @@ def describe_job(record: JobRecord) -> JobBody:
         progress=_compute_progress(job, stages),
         stages=[_describe_stage(run) for run in stages],
         queue_position=record.queue_position,
-        eta=None,
         created_at=job.created_at,
         finished_at=job.finished_at,
         deadline=job.deadline_at,

@@ -11,7 +11,7 @@ from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
-from gateway.uploads.reception import IDLE_LIMIT_S
+from gateway.uploads.reception import IDLE_LIMIT_S, UPLOAD_LIMIT_S
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import STAGES, StageName
@@ -24,6 +24,7 @@ class LimitsBody(BaseModel):
 
     upload_bytes: int = Field(description="Largest upload.")
     upload_idle_s: float = Field(description="Longest silence in the middle of an upload.")
+    upload_s: float = Field(description="Longest time of one upload.")
     uploads_at_once: int = Field(description="Uploads that one gateway takes in at once; others wait a little.")
     archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
     archive_entries: int = Field(description="Most entries of an archive.")
@@ -52,6 +53,7 @@ def _describe(settings: Settings) -> LimitsBody:
     return LimitsBody(
         upload_bytes=settings.upload_limit_bytes,
         upload_idle_s=IDLE_LIMIT_S,
+        upload_s=UPLOAD_LIMIT_S,
         uploads_at_once=settings.upload_concurrency,
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,

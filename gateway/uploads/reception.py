@@ -27,6 +27,9 @@ Taken = TypeVar("Taken")
 IDLE_LIMIT_S = 60.0
 """A client that sends nothing for this long is given up."""
 
+UPLOAD_LIMIT_S = 3600.0
+"""A client that has not sent everything after this is given up, however steadily it drips."""
+
 _ENVELOPE_BYTES = MIB  # what multipart headers and fields may add to the file
 _LONGEST_LENGTH = 20  # digits of a Content-Length that is a number at all
 
@@ -161,18 +164,8 @@ class Reception:
         self._reader.finish()
 
     async def _iterate_body(self) -> AsyncIterator[bytes]:
-        stream = self._request.stream()
         body_bytes = 0
-        while True:
-            try:
-                async with asyncio.timeout(IDLE_LIMIT_S):
-                    chunk = await anext(stream, None)
-            except TimeoutError as error:
-                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, f"No byte came for {IDLE_LIMIT_S:g} s.") from error
-            except ClientDisconnect as error:
-                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, "The connection closed before the end.") from error
-            if chunk is None:
-                break
+        async for chunk in self._iterate_in_time():
             body_bytes += len(chunk)
             if body_bytes > self._limit_bytes + _ENVELOPE_BYTES:
                 raise _too_large(self._limit_bytes)
@@ -180,6 +173,23 @@ class Reception:
                 yield chunk
         if body_bytes == 0:
             raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The request has no body.")
+
+    async def _iterate_in_time(self) -> AsyncIterator[bytes]:
+        stream = self._request.stream()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + UPLOAD_LIMIT_S
+        while True:
+            try:
+                async with asyncio.timeout_at(min(deadline, loop.time() + IDLE_LIMIT_S)):
+                    chunk = await anext(stream, None)
+            except TimeoutError as error:
+                detail = f"No byte came for {IDLE_LIMIT_S:g} s, or not all within {UPLOAD_LIMIT_S:g} s."
+                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, detail) from error
+            except ClientDisconnect as error:
+                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, "The connection closed before the end.") from error
+            if chunk is None:
+                return
+            yield chunk
 
 
 def _choose_reader(request: Request, allowed_fields: frozenset[str]) -> BodyReader:

@@ -48,9 +48,11 @@ class Example:
         return present
 
 
-def make_example(seed: int, prevalence: Prevalence, preprocessing: Preprocessing) -> Example:
-    """Make the study of a seed, with the findings that the seed draws, and prepare it."""
-    study = make_study(seed, draw_findings(seed, prevalence), draw_settings(seed))
+def make_example(
+    seed: int, prevalence: Prevalence, preprocessing: Preprocessing, settings: PhantomSettings | None = None
+) -> Example:
+    """Make the study of a seed, with the findings (and, unless given, the grid) that the seed draws; prepare it."""
+    study = make_study(seed, draw_findings(seed, prevalence), settings or draw_settings(seed))
     volume = make_volume(study)
     voxels = prepare(volume, preprocessing)[0, 0].numpy().astype(np.float16)
     corner_mm = np.asarray(study.origin_lps_mm) + compute_input_corner(volume, preprocessing)

@@ -11,10 +11,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,18 @@ import torch
 
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
 from model_weights.publishing import publish_entry
-from phantom.study import PhantomSettings
+from phantom.study import FINDINGS, PhantomSettings
 from shared.settings import WeightsProfile
 from shared.stages import StageName
+from training.examples import Example, iterate_examples, make_example
 from training.fusion_booster import FittedBooster, drop_models, fit_booster, list_models
 from training.fusion_card import describe, write_card
 from training.fusion_evaluation import Case, Report, evaluate
 from training.fusion_plan import FusionPlan, find_policy
-from training.phantoms import make_case
 from workers.fusion.aggregates import compute_vector
+from workers.mednext.configuration import Preprocessing
 from workers.mednext.features import name_features
 from workers.mednext.predictor import Predictor
-from workers.mednext.preprocess import prepare
 
 VERSION = "1"
 
@@ -62,29 +63,18 @@ class Trained:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure and publish."""
     options = _parse(arguments)
+    torch.set_num_threads(options.threads)
     plan = FusionPlan(
         training_studies=options.training_studies,
         held_out_studies=options.held_out_studies,
         shifted_studies=options.shifted_studies,
     )
     mednext = find_mednext(options.catalogue)
-    with ProcessPoolExecutor(options.processes, initializer=_start_process) as pool:
-        studies = ask_all(pool, mednext, plan)
+    studies = ask_mednext(plan, mednext, options.state, processes=options.processes)
     trained = train(plan, mednext, studies)
     entry = publish(plan, mednext, trained, catalogue=options.catalogue)
     sys.stdout.write(write_card(plan, mednext, trained.reports, studies.held_out))
     sys.stdout.write(f"\npublished {entry.digest}\n")
-
-
-def ask_all(pool: Executor, mednext: ModelEntry, plan: FusionPlan) -> Studies:
-    """Make every study of the plan and let the real MedNeXt answer."""
-    ordinary = partial(ask_mednext, mednext, PhantomSettings.coarse())
-    other = partial(ask_mednext, mednext, PhantomSettings.shifted())
-    return Studies(
-        training=tuple(pool.map(ordinary, plan.training_seeds, chunksize=_CHUNK)),
-        held_out=tuple(pool.map(ordinary, plan.held_out_seeds, chunksize=_CHUNK)),
-        shifted=tuple(pool.map(other, plan.shifted_seeds, chunksize=_CHUNK)),
-    )
 
 
 def find_mednext(catalogue: Path) -> ModelEntry:
@@ -96,12 +86,19 @@ def find_mednext(catalogue: Path) -> ModelEntry:
     raise LookupError("the catalogue has no demo MedNeXt: run `python -m training.mednext` first")
 
 
-def ask_mednext(entry: ModelEntry, settings: PhantomSettings, seed: int) -> Case:
-    """Make the study of a seed and let the real MedNeXt answer."""
-    study = make_case(seed, settings)
-    predictor = _get_predictor(entry)
-    probabilities = predictor.predict(prepare(study.volume, predictor.preprocessing))[0].tolist()
-    return Case(seed, name_features(entry.labels, probabilities), study.findings)
+def ask_mednext(plan: FusionPlan, mednext: ModelEntry, state: Path, *, processes: int) -> Studies:
+    """Let the installed MedNeXt answer every study of the plan. Prepared studies are kept in the state folder."""
+    predictor = Predictor(mednext, torch.device("cpu"))
+    seeds = [*plan.training_seeds, *plan.held_out_seeds]
+    tasks = [(seed, plan.prevalence) for seed in seeds]
+    examples = iterate_examples(tasks, predictor.preprocessing, state / "examples", processes)
+    cases = [_answer(predictor, mednext, example) for example in examples]
+    shifted = _iterate_shifted(plan, predictor.preprocessing, processes)
+    return Studies(
+        training=cases[: plan.training_studies],
+        held_out=cases[plan.training_studies :],
+        shifted=[_answer(predictor, mednext, example) for example in shifted],
+    )
 
 
 def train(plan: FusionPlan, mednext: ModelEntry, studies: Studies) -> Trained:
@@ -164,18 +161,19 @@ def _drop(case: Case, plan: FusionPlan, generator: np.random.Generator) -> dict[
     return drop_models(case.features, list_models(case.features), rate=plan.dropout, generator=generator)
 
 
-_predictors: dict[str, Predictor] = {}
+def _answer(predictor: Predictor, entry: ModelEntry, example: Example) -> Case:
+    volume = torch.from_numpy(example.voxels).float()[None, None]  # (1, 1, x, y, z)
+    probabilities = predictor.predict(volume)[0].tolist()
+    truth = tuple(name for name, is_present in zip(FINDINGS, example.has_finding, strict=True) if is_present)
+    return Case(example.seed, name_features(entry.labels, probabilities), truth)
 
 
-def _get_predictor(entry: ModelEntry) -> Predictor:
-    """Return the model of this process, loaded once."""
-    if entry.digest not in _predictors:
-        _predictors[entry.digest] = Predictor(entry, torch.device("cpu"))
-    return _predictors[entry.digest]
-
-
-def _start_process() -> None:
-    torch.set_num_threads(1)
+def _iterate_shifted(plan: FusionPlan, preprocessing: Preprocessing, processes: int) -> Iterator[Example]:
+    make = partial(
+        make_example, prevalence=plan.prevalence, preprocessing=preprocessing, settings=PhantomSettings.shifted()
+    )
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield from pool.map(make, plan.shifted_seeds, chunksize=_CHUNK)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -183,7 +181,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--training-studies", type=int, default=FusionPlan.training_studies)
     parser.add_argument("--held-out-studies", type=int, default=FusionPlan.held_out_studies)
     parser.add_argument("--shifted-studies", type=int, default=FusionPlan.shifted_studies)
-    parser.add_argument("--processes", type=int, default=2, help="studies that are made and read at once")
+    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/fusion"), help="prepared studies")
+    parser.add_argument("--processes", type=int, default=2, help="processes that make phantoms")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the network")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="catalogue to read and to publish into")
     return parser.parse_args(arguments)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from model_weights.policies import Policy, load_policies
 from training.fusion_booster import BoosterSettings
+from training.phantoms import Prevalence
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class FusionPlan:
     first_shifted_seed: int = 650_000
     copies: int = 2
     dropout: float = 0.15
+    prevalence: Prevalence = field(default_factory=Prevalence)
     booster: BoosterSettings = field(default_factory=BoosterSettings)
 
     @property

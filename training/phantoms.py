@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phantom.study import FINDINGS, PhantomSettings, Study, make_study
+from phantom.study import FINDINGS, Study
 from workers.volume import Geometry, Volume
 
 _STREAM = 0x5EED
@@ -22,21 +22,6 @@ class Prevalence:
 
     normal: float = 0.5
     most_findings: int = 3
-
-
-@dataclass(frozen=True)
-class PhantomCase:
-    """One study as a volume, with the names of what was put into it."""
-
-    seed: int
-    volume: Volume
-    findings: tuple[str, ...]
-
-
-def make_case(seed: int, settings: PhantomSettings, prevalence: Prevalence | None = None) -> PhantomCase:
-    """Make the study of a seed, its findings drawn from the same seed."""
-    findings = draw_findings(seed, prevalence or Prevalence())
-    return PhantomCase(seed, make_volume(make_study(seed, findings, settings)), findings)
 
 
 def draw_findings(seed: int, prevalence: Prevalence) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from phantom.settings import PhantomSettings
 
 __all__ = ["FINDINGS", "PhantomSettings", "PlacedFinding", "Study", "make_study"]
 
-_BELOW_MM, _ABOVE_MM = 62.0, 32.0
+_BELOW_MM, _ABOVE_MM = 82.0, 32.0
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def paint_lungs(canvas: Canvas, plan: BodyPlan, lungs: Lungs, rng: np.random.Gen
 def _make_box(canvas: Canvas, plan: BodyPlan) -> Box:
     half_width, half_depth, _ = plan.compute_cage(canvas.grid.z)
     reach_x, reach_y = float(half_width.max()) + 10, float(half_depth.max()) + 26
-    return canvas.grid.make_box((-reach_x, -reach_y, -85.0 * plan.scale_xyz[2]), (reach_x, reach_y, plan.apex_mm + 8))
+    return canvas.grid.make_box((-reach_x, -reach_y, -100.0 * plan.scale_xyz[2]), (reach_x, reach_y, plan.apex_mm + 8))
 
 
 def _compute_apex(box: Box, plan: BodyPlan) -> Floats:

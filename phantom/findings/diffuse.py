@@ -32,9 +32,9 @@ def paint_emphysema(site: Site) -> Extent:
     box = site.chest.lungs.box
     field = make_smooth_field(box, 9.0, site.rng) + 0.6 * make_smooth_field(box, 24.0, site.rng)
     height = np.clip(box.z / site.chest.plan.apex_mm, 0, 1)
-    threshold = site.grade(1.35, -0.25) - 1.1 * (height - 0.5)
+    threshold = site.grade(1.4, 0.3) - 0.8 * (height - 0.5)
     coverage = np.clip((field - threshold) * np.float32(2.2), 0, 1) * site.cover_lungs(box)
-    extents = [site.blend(box, coverage * np.float32(0.92), -985.0)]
+    extents = [site.blend(box, coverage * np.float32(0.9), -975.0)]
     for centre in site.pick_lung_points(round(site.grade(0, 7)), (4.0, 14.0), (0.4, 0.95)):
         radii = site.rng.uniform(7, 10, 3) * site.grade(0.8, 2.0)
         bulla = Ellipsoid((float(centre[0]), float(centre[1]), float(centre[2])), (radii[0], radii[1], radii[2]))

@@ -6,6 +6,7 @@ The archive is read once and in order, so the HTTP source fetches large blocks a
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from shared.settings import MIB
 _BLOCK_BYTES = 4 * MIB
 _BLOCKS_KEPT = 6
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _RETRY = urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 
@@ -110,15 +112,16 @@ class HttpSource:
         except urllib3.exceptions.HTTPError as error:
             # The address holds a signature, and the client's messages quote it.
             raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"upload: {type(error).__name__}") from None
-        total = _parse_total(response.headers.get("Content-Range"))
-        if response.status != 206 or total is None:
+        start, total = _parse_range(response.headers.get("Content-Range"))
+        # rclone answers 200 where RFC 9110 asks for 206; the Content-Range is what says which bytes came.
+        if response.status not in {200, 206} or start != first:
             raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"upload: storage answered {response.status}")
         if len(response.data) != min(_BLOCK_BYTES, total - first):
             raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, "upload: storage sent fewer bytes than asked for")
         return response.data, total
 
 
-def _parse_total(content_range: str | None) -> int | None:
-    """Return the length behind the stroke of `bytes 0-99/1234`."""
-    total = (content_range or "").rpartition("/")[2]
-    return int(total) if total.isdecimal() else None
+def _parse_range(content_range: str | None) -> tuple[int, int]:
+    """Return where the bytes start and how many there are in all, from `bytes 0-99/1234`; else -1 and 0."""
+    found = _CONTENT_RANGE.fullmatch(content_range or "")
+    return (int(found[1]), int(found[2])) if found else (-1, 0)

@@ -25,7 +25,7 @@ class MedNeXtPlan:
     validation_studies: int = 160
     held_out_studies: int = 400
     batch: int = 8
-    visits: int = 7
+    visits: int = 5
     arrival_share: float = 0.75
     peak_rate: float = 4e-3
     weight_decay: float = 0.02

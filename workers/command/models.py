@@ -145,9 +145,11 @@ def _describe_check(check: ParityCheck) -> dict[str, Any]:
 def _check(name: str, golden: Path) -> Sequence[ParityCheck]:
     try:
         return check_parity(name, golden)
-    except OSError as error:
-        raise Defect(f"the golden folder of {name} lacks {Path(str(error.filename)).name}") from error
-    except (KeyError, ValueError) as error:
+    except FileNotFoundError as error:
+        # safetensors names the file in its text only.
+        missing = str(error.filename or error).rsplit("/", 1)[-1]
+        raise Defect(f"the golden folder of {name} lacks {missing}") from error
+    except (OSError, KeyError, ValueError) as error:
         raise Defect(f"the folder is not a golden folder of {name}: {type(error).__name__} {error}") from error
 
 

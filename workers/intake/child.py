@@ -98,7 +98,7 @@ class _Reporter:
 
     def __init__(self, answers: BinaryIO) -> None:
         self._answers = answers
-        self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
+        self._next_at = time.monotonic()
 
     def report(self, progress: float) -> None:
         now = time.monotonic()

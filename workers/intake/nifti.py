@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from scipy.optimize import linear_sum_assignment
 
 from shared.errors import InputProblem
@@ -113,14 +115,10 @@ def _gunzip(source: ByteSource, budget: ExpansionBudget) -> Iterator[bytes]:
 
 
 def _open(path: Path) -> nibabel.Nifti1Image:
-    try:
-        return nibabel.Nifti1Image.from_filename(path)
-    except (ImageFileError, HeaderDataError, OSError, ValueError, OverflowError):
-        pass
-    try:
-        return nibabel.Nifti2Image.from_filename(path)
-    except (ImageFileError, HeaderDataError, OSError, ValueError, OverflowError) as error:
-        raise _unreadable("has no valid header") from error
+    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+        with suppress(ImageFileError, HeaderDataError, WrapStructError, OSError, ValueError, OverflowError):
+            return kind.from_filename(path)
+    raise _unreadable("has no valid header")
 
 
 def _check_shape(shape: tuple[int, ...], limits: IntakeLimits) -> None:

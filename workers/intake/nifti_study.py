@@ -59,7 +59,7 @@ def _find_problem(nifti: NiftiVolume, findings: LungFindings) -> Problem | None:
     depth = nifti.hu.shape[0]
     if depth < FEWEST_SLICES:
         extent_mm = depth * nifti.geometry.spacing_zyx_mm[0]
-        return make_coverage_problem(extent_mm, f"{depth} slices of at least {FEWEST_SLICES}")
+        return make_coverage_problem(extent_mm, f"{depth} of at least {FEWEST_SLICES} slices")
     return find_lung_problem(findings)
 
 

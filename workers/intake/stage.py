@@ -45,6 +45,10 @@ class IntakeStage:
         volume = ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, facts)
         return StageOutput(artefacts=(volume,), warnings=warnings, facts=facts, rows=rows)
 
+    def close(self) -> None:
+        """End the child processes that wait."""
+        self._children.close()
+
 
 def make_stage(settings: Settings) -> IntakeStage:
     """Return the stage with a child process that waits for its first study."""

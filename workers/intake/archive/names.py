@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from workers.intake.limits import LONGEST_NAME
 
@@ -24,10 +23,10 @@ def decode_name(raw: bytes, flags: int) -> str:
 
 
 def escape_name(name: str) -> str:
-    """Return a name that can be shown and stored anywhere: no control, format or surrogate characters, cut to 255."""
+    """Return a name that can be shown and stored anywhere: nothing but printable characters, cut to 255."""
     shown: list[str] = []
     for character in name[: LONGEST_NAME + 1]:
-        is_plain = unicodedata.category(character)[0] != "C" and character != "\\"
+        is_plain = character.isprintable() and character != "\\"
         shown.append(character if is_plain else character.encode("unicode_escape").decode("ascii"))
     escaped = "".join(shown)
     return escaped if len(escaped) <= LONGEST_NAME else escaped[: LONGEST_NAME - 1] + "…"

@@ -116,7 +116,7 @@ def _find_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int
         uids = list(stack.conflicts[:20])
         return Problem(ProblemCode.CONFLICTING_DUPLICATES, detail, {"sop_instance_uids": uids})
     if len(stack.images) < FEWEST_SLICES:
-        return make_coverage_problem(geometry.extent_mm, f"{len(stack.images)} slices of at least {FEWEST_SLICES}")
+        return make_coverage_problem(geometry.extent_mm, f"{len(stack.images)} of at least {FEWEST_SLICES} slices")
     if (len(stack.images) + geometry.missing) * rows * columns * 2 > volume_limit_bytes:
         return Problem(ProblemCode.NO_USABLE_SERIES, f"The volume would be larger than {volume_limit_bytes} bytes.")
     return find_geometry_problem(geometry)
@@ -126,6 +126,6 @@ def make_coverage_problem(found_mm: float, what: str) -> Problem:
     """Return the problem of a series that shows too little of the lungs."""
     return Problem(
         ProblemCode.INSUFFICIENT_COVERAGE,
-        f"The series shows {found_mm:.1f} mm of lungs ({what}); {NEEDED_LUNG_MM:.0f} mm are needed.",
+        f"The series covers {found_mm:.1f} mm ({what}); {NEEDED_LUNG_MM:.0f} mm of lungs are needed.",
         {"found_mm": round(found_mm, 2), "needed_mm": NEEDED_LUNG_MM},
     )

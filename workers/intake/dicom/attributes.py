@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 from workers.intake.dicom.scanner import Elements
 from workers.intake.dicom.tags import Tag
 
-_LONGEST_TEXT = 1024
+_LONGEST_TEXT = 4096
+_LONGEST_VALUE = 64
 
 
 class Attributes:
@@ -26,7 +28,7 @@ class Attributes:
         if raw is None:
             return None
         text = raw[:_LONGEST_TEXT].decode("latin-1").rstrip("\x00 ")
-        return tuple(part.strip(" \x00") for part in text.split("\\"))
+        return tuple(clean_text(part) for part in text.split("\\"))
 
     def text(self, tag: Tag) -> str:
         """Return the first value of a text attribute; empty when it is absent."""
@@ -44,9 +46,14 @@ class Attributes:
             return None
 
     def number(self, tag: Tag) -> float | None:
-        """Return the first value of a decimal string, or None."""
+        """Return the first value of a decimal string, or None; it may be infinite or NaN."""
         numbers = self.numbers(tag)
         return numbers[0] if numbers else None
+
+    def length(self, tag: Tag) -> float | None:
+        """Return a finite number above 0, or None."""
+        number = self.number(tag)
+        return number if number is not None and math.isfinite(number) and number > 0 else None
 
     def whole(self, tag: Tag) -> int | None:
         """Return the first value of an integer string, or None."""
@@ -61,3 +68,9 @@ class Attributes:
         if len(raw) < 2:
             return None
         return int(struct.unpack_from(self._order + ("h" if is_signed else "H"), raw)[0])
+
+
+def clean_text(value: str) -> str:
+    """Return a value that can be stored and shown anywhere: cut to 64 characters (PS3.5 6.2), without controls."""
+    short = value.strip(" \x00")[:_LONGEST_VALUE]
+    return short if short.isprintable() else "".join(char if char.isprintable() else "?" for char in short)

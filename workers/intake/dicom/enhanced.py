@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
+from workers.intake.dicom.attributes import clean_text
 from workers.intake.dicom.header import Placement, Technique
 from workers.intake.dicom.parsing import make_placement
+from workers.intake.dicom.tolerance import tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
 
@@ -25,7 +27,7 @@ class Frame:
 
 def read_frames(header: bytes, technique: Technique, *, frames: int, padding: int | None) -> tuple[Frame, ...]:
     """Return the frames in stored order. `header` is the file up to its pixel data. Raises FileRejected."""
-    try:
+    with tolerant_pydicom("the functional groups cannot be read", FileCode.HOSTILE_STRUCTURE):
         dataset = pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
         shared = _first(dataset, "SharedFunctionalGroupsSequence")
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
@@ -36,9 +38,6 @@ def read_frames(header: bytes, technique: Technique, *, frames: int, padding: in
                 tags=("PerFrameFunctionalGroupsSequence",),
             )
         return tuple(_read_frames(groups[:frames], shared, technique, padding))
-    except (InvalidDicomError, RecursionError, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
-        detail = "the functional groups cannot be read"
-        raise FileRejected(FileCode.HOSTILE_STRUCTURE, detail) from error
 
 
 def _read_frames(groups: list[Dataset], shared: Dataset, technique: Technique, padding: int | None) -> Iterator[Frame]:
@@ -60,7 +59,7 @@ def _read_frames(groups: list[Dataset], shared: Dataset, technique: Technique, p
             replace(
                 technique,
                 kernel=_texts(reconstruction, "ConvolutionKernel") or technique.kernel,
-                thickness_mm=_float(measures, "SliceThickness") or technique.thickness_mm,
+                thickness_mm=_length(measures, "SliceThickness") or technique.thickness_mm,
                 acquisition=_whole(content, "FrameAcquisitionNumber"),
                 temporal_position=_whole(content, "TemporalPositionIndex"),
             ),
@@ -87,6 +86,11 @@ def _float(dataset: Dataset, keyword: str) -> float | None:
     return None if value is None else float(value)
 
 
+def _length(dataset: Dataset, keyword: str) -> float | None:
+    value = _float(dataset, keyword)
+    return value if value is not None and math.isfinite(value) and value > 0 else None
+
+
 def _whole(dataset: Dataset, keyword: str) -> int | None:
     value = dataset.get(keyword)
     return None if value is None else int(value)
@@ -96,4 +100,4 @@ def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...] | None:
     value = dataset.get(keyword)
     if value is None:
         return None
-    return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
+    return tuple(clean_text(part) for part in ([value] if isinstance(value, str) else map(str, value)))

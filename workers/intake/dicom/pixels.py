@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydicom.pixels.decoders.base import get_decoder
 
 from workers.intake.dicom.header import PixelLayout, Placement
+from workers.intake.dicom.tolerance import tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
 LOWEST_HU = -32768
@@ -30,15 +31,10 @@ def decode_frame(layout: PixelLayout, value: bytes, frame: int) -> Stored:
     """Return the stored values of one frame, (rows, columns). Raises FileRejected."""
     if layout.syntax.is_native:
         return _correct_unused_bits(_read_native(layout, value, frame), layout)
-    try:
+    with tolerant_pydicom(f"{layout.syntax.name} pixels cannot be decoded", FileCode.UNDECODABLE):
         stored, _ = get_decoder(layout.syntax.uid).as_array(
             value, index=frame, raw=True, decoding_plugin=layout.syntax.plugin or "", **_describe(layout)
         )
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001  # the decoders raise whatever they like; the file is at fault
-        name = f"{layout.syntax.name}: {type(error).__name__}"
-        raise FileRejected(FileCode.UNDECODABLE, f"the pixels cannot be decoded ({name})") from None
     if stored.shape != (layout.rows, layout.columns):
         raise FileRejected(FileCode.UNDECODABLE, f"the pixels decode to {stored.shape}")
     return stored

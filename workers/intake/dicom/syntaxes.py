@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import pydicom.config
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
@@ -70,12 +71,17 @@ def find_syntax(uid: str) -> TransferSyntax:
     is_native = uid in _NATIVE
     return TransferSyntax(
         uid=uid,
-        name=UID(uid).name if UID(uid).is_transfer_syntax else "unknown",
+        name=_find_name(uid),
         encoding=_NATIVE.get(uid, _NATIVE[EXPLICIT_LITTLE]),
         is_native=is_native,
         is_lossy=uid in _LOSSY,
         plugin=None if is_native else _find_plugin(uid),
     )
+
+
+def _find_name(uid: str) -> str:
+    known = UID(uid, validation_mode=pydicom.config.IGNORE)
+    return known.name if known.is_transfer_syntax else "unknown"
 
 
 def _find_plugin(uid: str) -> str | None:

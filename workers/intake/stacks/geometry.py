@@ -16,6 +16,7 @@ from workers.intake.notices import Notice
 
 _UNIFORM_MM = 0.01
 _UNIFORM_SHARE = 0.01
+_ROUNDING_MM = 1e-6
 _REGULAR_SHARE = 0.1
 _SLICES_PER_MISSING = 10
 _SMALLEST_TILT_DEGREES = 0.1
@@ -82,18 +83,29 @@ def measure_stack(images: Sequence[Image]) -> StackGeometry:
     normal = np.asarray(images[0].normal)
     positions = np.asarray([image.placement.position_mm for image in images])
     heights = positions @ normal
-    steps = np.diff(heights)
-    spacing = round(float(np.median(steps)), 6) if len(steps) else images[0].technique.thickness_mm or 1.0
+    spacing, is_uniform = _measure_spacing(heights, images[0].technique.thickness_mm)
     drift, jitter = _measure_drift(images[0], positions, heights)
     return StackGeometry(
         heights_mm=tuple(float(height) for height in heights),
         spacing_mm=spacing,
-        is_uniform=bool(np.all(np.abs(steps - spacing) <= max(_UNIFORM_MM, _UNIFORM_SHARE * spacing))),
+        is_uniform=is_uniform,
         gaps=_find_gaps(heights, spacing),
         drift=drift,
         jitter_mm=jitter,
         obliqueness_degrees=math.degrees(math.acos(min(1.0, abs(float(normal[2]))))),
     )
+
+
+def _measure_spacing(heights: npt.NDArray[np.float64], thickness_mm: float | None) -> tuple[float, bool]:
+    """Return the spacing and whether it is even. Only a single slice has to believe its thickness."""
+    if len(heights) < 2:
+        return thickness_mm or 1.0, True
+    steps = np.diff(heights)
+    median = float(np.median(steps))
+    if np.abs(steps - median).max() <= max(_UNIFORM_MM, _UNIFORM_SHARE * median) + _ROUNDING_MM:
+        # The mean over all steps: rounded positions would bias the median.
+        return round(float(heights[-1] - heights[0]) / len(steps), 6), True
+    return round(median, 6), False
 
 
 def _measure_drift(

@@ -1,0 +1,179 @@
+"""Grouping of images and the geometry of stacks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workers.intake.images import LAYOUT, PLACEMENT, heights, make_image
+from workers.intake.dicom.header import Image, Vector
+from workers.intake.resampling import resample_heights, shear_back
+from workers.intake.stacks.geometry import find_geometry_notices, find_geometry_problem, measure_stack
+from workers.intake.stacks.grouping import Grouping, group_into_stacks
+
+
+def group(*images: Image) -> Grouping:
+    return group_into_stacks(images, lambda image: str(image.crc32).encode())
+
+
+def sizes(*images: Image) -> list[int]:
+    return sorted(len(stack.images) for stack in group(*images).stacks)
+
+
+class TestGrouping:
+    @given(st.permutations(range(12)))
+    def test_slices_are_ordered_by_height_whatever_the_order_of_files(self, order: list[int]) -> None:
+        (stack,) = group(*(make_image(index * 2.5) for index in order)).stacks
+        assert heights(stack.images) == [index * 2.5 for index in range(12)]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            make_image(5, series_uid="1.2"),
+            make_image(5, kernel=("LUNG",)),
+            make_image(5, layout=replace(LAYOUT, rows=256)),
+            make_image(5, placement=replace(PLACEMENT, spacing_yx_mm=(0.8, 0.8))),
+            make_image(5, placement=replace(PLACEMENT, column_direction=(0.0, 0.0, -1.0))),
+            make_image(5, is_derived_view=True),
+        ],
+    )
+    def test_what_differs_makes_a_stack_of_its_own(self, other: Image) -> None:
+        assert sizes(make_image(0), make_image(2.5), other) == [1, 2]
+
+    def test_rounded_direction_cosines_do_not_divide(self) -> None:
+        rounded = replace(PLACEMENT, row_direction=(0.9999999, 0.0002, 0.0))
+        assert sizes(make_image(0), make_image(2.5, placement=rounded)) == [2]
+
+    def test_phases_at_the_same_places_are_parted_by_acquisition(self) -> None:
+        first = [make_image(z, acquisition=1) for z in range(10)]
+        second = [make_image(z, acquisition=2) for z in range(8)]
+        assert sizes(*first, *second) == [8, 10]
+
+    def test_acquisitions_one_above_the_other_stay_together(self) -> None:
+        lower = [make_image(z, acquisition=1) for z in range(10)]
+        upper = [make_image(z, acquisition=2) for z in range(10, 20)]
+        assert sizes(*lower, *upper) == [20]
+
+    def test_repeats_that_nothing_tells_apart_are_dropped_with_a_notice(self) -> None:
+        images = [replace(make_image(z), crc32=crc) for z in range(10) for crc in (1, 2)]
+        (stack,) = group(*images).stacks
+        assert len(stack.images) == 10
+        assert stack.notices[0].code == "duplicate_positions"
+        assert {image.crc32 for image in stack.images} == {1}
+
+    def test_one_instance_twice_is_read_once(self) -> None:
+        image = make_image(0, instance_uid="1.5")
+        grouping = group(image, replace(image, ordinal=1), make_image(2, instance_uid="1.6"))
+        assert len(grouping.duplicates) == 1
+        assert grouping.stacks[0].conflicts == ()
+
+    def test_one_uid_for_two_images_is_a_conflict(self) -> None:
+        image = make_image(0, instance_uid="1.5")
+        grouping = group(image, replace(image, crc32=7), make_image(2, instance_uid="1.6"))
+        assert grouping.stacks[0].conflicts == ("1.5",)
+
+
+directions = st.tuples(st.floats(-math.pi, math.pi), st.floats(-math.pi, math.pi), st.floats(-math.pi, math.pi))
+
+
+def rotate(angles: tuple[float, float, float]) -> tuple[Vector, Vector]:
+    """Return two orthonormal directions."""
+    a, b, c = angles
+    turn_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    turn_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    turn_x = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
+    matrix = turn_z @ turn_y @ turn_x
+    (rx, ry, rz), (cx, cy, cz) = matrix[:, 0].tolist(), matrix[:, 1].tolist()
+    return (rx, ry, rz), (cx, cy, cz)
+
+
+class TestGeometry:
+    @given(directions, st.floats(0.3, 10))
+    def test_any_orientation_is_measured_and_right_handed(
+        self, angles: tuple[float, float, float], spacing: float
+    ) -> None:
+        row, column = rotate(angles)
+        normal = np.cross(row, column)
+        images = []
+        for index in (3, 0, 4, 1, 2):
+            x, y, z = (normal * spacing * index).tolist()
+            turned = replace(PLACEMENT, row_direction=row, column_direction=column)
+            images.append(make_image(z, xy_mm=(x, y), placement=turned))
+        (stack,) = group(*images).stacks
+        geometry = measure_stack(stack.images)
+        assert geometry.spacing_mm == pytest.approx(spacing, abs=1e-5)
+        assert geometry.is_uniform
+        assert not geometry.is_tilted
+        step = np.subtract(stack.images[1].placement.position_mm, stack.images[0].placement.position_mm)
+        assert np.linalg.det(np.array([row, column, step])) > 0
+
+    def measure(self, *heights_mm: float) -> list[str]:
+        geometry = measure_stack([make_image(z) for z in heights_mm])
+        problem = find_geometry_problem(geometry)
+        return [str(problem.code)] if problem else [notice.code for notice in find_geometry_notices(geometry)]
+
+    def test_even_spacing_needs_no_word(self) -> None:
+        assert self.measure(*np.arange(20) * 1.25) == []
+
+    def test_rounded_positions_are_even(self) -> None:
+        assert self.measure(*(round(z * 0.625, 2) for z in range(20))) == []
+
+    def test_rounding_of_positions_does_not_bias_the_spacing(self) -> None:
+        geometry = measure_stack([make_image(round(z * 0.625, 2)) for z in range(201)])
+        assert geometry.spacing_mm == pytest.approx(0.625)
+
+    def test_a_little_unevenness_is_mended(self) -> None:
+        assert self.measure(*(z * 2.5 + (0.1 if z % 2 else 0) for z in range(20))) == ["non_uniform_spacing"]
+
+    def test_one_missing_slice_is_interpolated(self) -> None:
+        assert self.measure(*(z for z in range(30) if z != 12)) == ["slices_interpolated"]
+
+    def test_two_missing_neighbours_are_a_gap(self) -> None:
+        assert self.measure(*(z for z in range(30) if z not in {12, 13})) == ["slice_gap"]
+
+    def test_more_than_one_in_ten_missing_are_a_gap(self) -> None:
+        assert self.measure(*(z for z in range(30) if z % 6 != 3)) == ["slice_gap"]
+
+    def test_half_steps_are_a_gap(self) -> None:
+        assert self.measure(*range(20), 20.5, *range(21, 30)) == ["slice_gap"]
+
+    def test_tilt_is_found_from_positions(self) -> None:
+        drift = math.tan(math.radians(10))
+        geometry = measure_stack([make_image(z, xy_mm=(0, -z * drift)) for z in range(20)])
+        assert geometry.tilt_degrees == pytest.approx(10)
+        assert find_geometry_problem(geometry) is None
+        assert [notice.code for notice in find_geometry_notices(geometry)] == ["tilt_corrected"]
+
+    def test_too_much_tilt_is_refused(self) -> None:
+        geometry = measure_stack([make_image(z, xy_mm=(0, z)) for z in range(20)])
+        problem = find_geometry_problem(geometry)
+        assert problem is not None
+        assert problem.code == "invalid_geometry"
+
+    def test_slices_that_jump_sideways_are_refused(self) -> None:
+        geometry = measure_stack([make_image(z, xy_mm=(5 * (z % 2), 0)) for z in range(20)])
+        problem = find_geometry_problem(geometry)
+        assert problem is not None
+        assert problem.code == "invalid_geometry"
+
+
+class TestResampling:
+    def test_a_missing_slice_lies_between_its_neighbours(self) -> None:
+        kept = [z for z in range(30) if z != 12]
+        hu = np.array(kept, dtype=np.int16)[:, None, None] * np.ones((1, 4, 4), dtype=np.int16) * 10
+        even = resample_heights(hu, measure_stack([make_image(z) for z in kept]))
+        assert even[:, 0, 0].tolist() == [z * 10 for z in range(30)]
+
+    def test_shearing_back_straightens_a_tilted_column(self) -> None:
+        drift = 0.1
+        images = [make_image(z * 7, xy_mm=(0, z * 7 * drift)) for z in range(10)]  # one pixel of 0.7 mm each
+        hu = np.full((10, 32, 8), -1000, dtype=np.int16)
+        for z in range(10):
+            hu[z, 16 - z, :] = 500  # a rod along z: its row falls as the slices' corners rise
+        shear_back(hu, measure_stack(images), (0.7, 0.7))
+        assert (hu[:, 16, 4] == 500).all()

@@ -1,0 +1,119 @@
+"""The intake stage on real object storage: rows, facts, the artefact."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from shared.artefacts import ArtefactKind, UploadKind
+from shared.json_values import JsonObject
+from shared.settings import Settings
+from shared.stages import StageName
+from shared.storage import ObjectStore
+from shared.tables import SeriesCandidate, UploadFile
+from workers.intake.stage import IntakeStage, make_stage
+from workers.runtime.stage import ArtefactRecord, StageRecord
+from workers.volume import VolumeFile
+
+
+@dataclass
+class UploadContext:
+    """A stage's context over an upload in real storage."""
+
+    store: ObjectStore
+    scratch: Path
+    key: str
+    upload_kind: UploadKind = UploadKind.ZIP
+    options: JsonObject = field(default_factory=dict)
+    policy: JsonObject = field(default_factory=dict)
+    job_id: str = "job"
+    progress: list[float] = field(default_factory=list)
+
+    def presign_upload(self) -> str:
+        return self.store.presign(self.key)
+
+    def fetch_artefact(self, kind: ArtefactKind) -> Path:
+        raise NotImplementedError
+
+    def fetch_records(self) -> Mapping[StageName, StageRecord]:
+        raise NotImplementedError
+
+    def fetch_artefact_records(self) -> Sequence[ArtefactRecord]:
+        raise NotImplementedError
+
+    def fetch_elapsed_s(self) -> float:
+        raise NotImplementedError
+
+    def report(self, progress: float) -> None:
+        self.progress.append(progress)
+
+
+@pytest.fixture(scope="module")
+def stage(settings: Settings) -> Iterator[IntakeStage]:
+    stage = make_stage(settings)
+    yield stage
+    stage.close()
+
+
+def upload(store: ObjectStore, scratch: Path, content: bytes, **options: str) -> UploadContext:
+    stored = store.write_bytes(content, prefix=f"test/{uuid.uuid4()}")
+    return UploadContext(store, scratch, stored.key, options=options)
+
+
+class TestAcceptedStudy:
+    def test_facts_name_the_study_the_series_and_the_volume(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, phantom_zip: Path
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, phantom_zip.read_bytes()))
+        assert output.rejection is None
+        assert {"study_uid", "series_uid", "series", "hu"} <= output.facts.keys()
+        series = output.facts["series"]
+        assert isinstance(series, Mapping)
+        assert {
+            "series_instance_uid", "slices", "shape_zyx", "spacing_zyx_mm", "kernel", "slice_thickness_mm",
+            "manufacturer", "transfer_syntax", "reason", "candidates",
+        } <= series.keys()  # fmt: skip
+        (artefact,) = output.artefacts
+        assert artefact.kind is ArtefactKind.VOLUME
+        assert list(VolumeFile(artefact.path).shape) == series["shape_zyx"]
+
+    def test_every_file_has_a_row_and_one_candidate_is_chosen(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, phantom_zip: Path
+    ) -> None:
+        rows = stage.run(upload(store, tmp_path, phantom_zip.read_bytes())).rows
+        files = [row for row in rows if isinstance(row, UploadFile)]
+        candidates = [row for row in rows if isinstance(row, SeriesCandidate)]
+        assert [row.ordinal for row in files] == list(range(len(files)))
+        assert {row.outcome for row in files} == {"used"}
+        assert [row.is_chosen for row in candidates] == [True]
+
+    def test_a_large_upload_is_read_in_ranges(self, stage: IntakeStage, store: ObjectStore, tmp_path: Path) -> None:
+        chest = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
+        output = stage.run(upload(store, tmp_path, chest.read_bytes()))
+        assert output.rejection is None
+        hu = VolumeFile(output.artefacts[0].path).read().hu
+        digest = hashlib.sha256(hu.astype("<i2").tobytes()).hexdigest()
+        assert digest == "39411ea46570d0558f1aefda1a3c686785b83d9afa5ba93734f2d08e49c11672"
+
+
+class TestRefusedStudy:
+    def test_the_rows_are_kept_beside_the_problem(self, stage: IntakeStage, store: ObjectStore, tmp_path: Path) -> None:
+        abdomen = Path(__file__).parents[2] / "golden" / "dicom" / "abdomen_siemens_20.zip"
+        output = stage.run(upload(store, tmp_path, abdomen.read_bytes()))
+        assert output.rejection is not None
+        assert output.rejection.code == "no_lungs_found"
+        assert len([row for row in output.rows if isinstance(row, UploadFile)]) == 20
+        (candidate,) = [row for row in output.rows if isinstance(row, SeriesCandidate)]
+        assert candidate.reason.startswith("no_lungs_found: ")
+
+    def test_a_series_that_is_not_there(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, phantom_zip: Path
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, phantom_zip.read_bytes(), series_instance_uid="1.2.3"))
+        assert output.rejection is not None
+        assert output.rejection.code == "series_not_found"

@@ -5,6 +5,7 @@ Every example is a function of its seed alone, so it can be made by any process,
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,8 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+import phantom
+import training.examples
+import training.phantoms
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, make_study
 from training.phantoms import Prevalence, draw_findings, make_volume
+from workers.mednext import body_box, configuration, preprocess
 from workers.mednext.configuration import Preprocessing
 from workers.mednext.preprocess import compute_input_corner, prepare
 
@@ -74,10 +79,21 @@ def iterate_examples(
     tasks: Sequence[Task], preprocessing: Preprocessing, folder: Path, processes: int
 ) -> Iterator[Example]:
     """Yield the examples of the tasks in order, made ahead by other processes and kept in `folder`."""
+    folder = folder / compute_recipe_digest(preprocessing)
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(_fetch_example, preprocessing=preprocessing, folder=folder)
     with ProcessPoolExecutor(processes, get_context("spawn"), _use_one_thread) as pool:
         yield from pool.map(make, tasks, chunksize=_TASKS_AT_ONCE)
+
+
+def compute_recipe_digest(preprocessing: Preprocessing) -> str:
+    """Return a short digest of everything but the seed that an example depends on: the sources and the grid."""
+    modules = (training.examples, training.phantoms, body_box, configuration, preprocess)
+    sources = [*sorted(Path(phantom.__path__[0]).rglob("*.py")), *(Path(module.__file__) for module in modules)]
+    digest = hashlib.sha256(repr(preprocessing).encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _use_one_thread() -> None:

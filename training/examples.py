@@ -19,9 +19,8 @@ import numpy.typing as npt
 import torch
 
 import phantom
-import training.examples
-import training.phantoms
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, make_study
+from training import phantoms
 from training.phantoms import Prevalence, draw_findings, make_volume
 from workers.mednext import body_box, configuration, preprocess
 from workers.mednext.configuration import Preprocessing
@@ -88,8 +87,9 @@ def iterate_examples(
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the seed that an example depends on: the sources and the grid."""
-    modules = (training.examples, training.phantoms, body_box, configuration, preprocess)
-    sources = [*sorted(Path(phantom.__path__[0]).rglob("*.py")), *(Path(module.__file__) for module in modules)]
+    modules = (body_box, configuration, phantoms, preprocess)
+    files = [__file__, *(str(module.__file__) for module in modules)]
+    sources = [*sorted(Path(phantom.__path__[0]).rglob("*.py")), *(Path(file) for file in files)]
     digest = hashlib.sha256(repr(preprocessing).encode())
     for path in sources:
         digest.update(path.read_bytes())

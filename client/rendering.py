@@ -134,10 +134,16 @@ def _describe_series(series: Mapping[str, Any]) -> str:
     parts = [
         f"{series['slices']} slices" if "slices" in series else "",
         " x ".join(f"{value:.2f}" for value in spacing) + " mm (z, y, x)" if spacing else "",
-        f"kernel {series['kernel']}" if series.get("kernel") else "",
+        _describe_kernel(series.get("kernel")),
         str(series.get("reason") or ""),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _describe_kernel(kernel: str | Sequence[str] | None) -> str:
+    """Return the convolution kernel; the attribute may have several values."""
+    names = [kernel] if isinstance(kernel, str) else list(kernel or ())
+    return f"kernel {', '.join(names)}" if names else ""
 
 
 def _describe_quality(quality: Sequence[Mapping[str, Any]]) -> str:

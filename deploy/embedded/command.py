@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,4 +149,13 @@ def _describe_nothing(folder: StateFolder) -> Mapping[str, object]:
 def describe_stop(folder: StateFolder) -> str:
     """Return the command that stops the stack of a folder."""
     is_default = folder.root == default_state().expanduser().resolve()
-    return "ctclip down" if is_default else f"ctclip down --state {folder.root}"
+    return f"{_find_ctclip()} down" if is_default else f"{_find_ctclip()} down --state {folder.root}"
+
+
+def _find_ctclip() -> str:
+    """Return how the command is called from here: by its name, or by its path when it is not in the search path."""
+    beside_python = Path(sysconfig.get_path("scripts")) / "ctclip"
+    if shutil.which("ctclip") or not beside_python.exists():
+        return "ctclip"
+    here = Path.cwd()
+    return str(beside_python.relative_to(here) if beside_python.is_relative_to(here) else beside_python)

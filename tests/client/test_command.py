@@ -47,7 +47,7 @@ RESULT = {
         {"finding": "mass", "name": "Mass", "models": {"mednext": 0.01}, "attribution": 0.0, "above_threshold": False},
     ],
     "attribution": {"base_value": 0.1, "by_model": {"mednext": 1.5}, "raw_score": 1.6},
-    "series": {"slices": 124, "spacing_zyx_mm": [2.5, 1.4, 1.4], "kernel": "STANDARD", "reason": "the only one"},
+    "series": {"slices": 124, "spacing_zyx_mm": [2.5, 1.4, 1.4], "kernel": ["Br38f", "3"], "reason": "the only one"},
     "quality": [{"code": "padding_replaced", "facts": {}}],
     "models": [{"name": "mednext", "version": "1", "digest": "0123456789", "seconds": 1.0}],
     "disclaimer": "Not for clinical use.",
@@ -149,6 +149,7 @@ class TestResult:
             "missing: CT-CLIP, fVLM (not installed)",
             "above the model's threshold",
             "base +0.10, MedNeXt +1.50 = +1.60",
+            "kernel Br38f, 3",
             "reading the study 1.2 s",
             "Not for clinical use.",
         ):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,11 @@ def iterate_examples(
     folder = folder / compute_recipe_digest(preprocessing)
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(_fetch_example, preprocessing=preprocessing, folder=folder)
-    with ProcessPoolExecutor(processes, get_context("spawn"), _use_one_thread) as pool:
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_process)
+    try:
         yield from pool.map(make, tasks, chunksize=_TASKS_AT_ONCE)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
@@ -96,8 +100,17 @@ def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     return digest.hexdigest()[:12]
 
 
-def _use_one_thread() -> None:
+def _start_process() -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however it went; the pool would keep it for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:

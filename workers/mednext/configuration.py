@@ -42,6 +42,9 @@ class Architecture:
     activation: Activation = Activation.SIGMOID
 
     def __post_init__(self) -> None:
+        sizes = (self.num_classes, self.in_channels, self.base_channels, self.kernel_size, *self.exp_r)
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise Defect("architecture of MedNeXt: classes, channels, kernel and expansions must be positive numbers")
         if len(self.depth_config) != len(self.exp_r) or not self.depth_config:
             raise Defect(
                 f"depth_config names {len(self.depth_config)} stages and exp_r {len(self.exp_r)}; both need one each"

@@ -92,6 +92,8 @@ class TestArchitecture:
             ({"norm_type": "batch"}, "norm_type is 'batch'"),
             ({"depth_config": [1]}, "both need one each"),
             ({"kernel_size": 4}, "must be odd"),
+            ({"base_channels": "8"}, "must be positive numbers"),
+            ({"num_classes": 0}, "must be positive numbers"),
         ],
     )
     def test_a_wrong_table_is_refused(self, change: dict[str, object], said: str) -> None:

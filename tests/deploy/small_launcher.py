@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from pathlib import Path
 
-from deploy.embedded.launcher import main
+from deploy.embedded.launcher import Launcher, main
 from deploy.embedded.platform_programs import Platform, Surroundings, process_environment
 from deploy.embedded.program import Program, StopTurn
+from deploy.embedded.report import StackReport
+from deploy.embedded.state_folder import StateFolder
 
 WAIT_FOR_EVER = (
     "import os, pathlib, signal\npathlib.Path(os.environ['CTCLIP_READY_FILE']).touch()\nwhile True: signal.pause()\n"
@@ -42,5 +47,17 @@ def _make_program(surroundings: Surroundings, name: str, script: str) -> Program
     )
 
 
+def run_unheard(state: Path) -> int:
+    """Run a stack whose reports nobody reads any more: the terminal has gone."""
+
+    def fail(report: StackReport) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    folder = StateFolder.prepare(state)
+    Launcher(folder, make_platform("sound"), environment=os.environ, on_report=fail).run()
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(make_platform(sys.argv.pop(1))))
+    kind = sys.argv.pop(1)
+    sys.exit(run_unheard(Path(sys.argv[-1])) if kind == "unheard" else main(make_platform(kind)))

@@ -60,6 +60,14 @@ class TestStop:
         assert not find_orphans(small_stack.folder.root)
 
 
+class TestLostTerminal:
+    def test_neither_ends_the_stack_nor_leaves_a_process(self, small_stack: SmallStack) -> None:
+        assert small_stack.start("unheard").phase is StackPhase.READY
+        assert small_stack.stop()
+        assert small_stack.report().phase is StackPhase.STOPPED
+        assert not find_orphans(small_stack.folder.root)
+
+
 class TestSecondStart:
     def test_finds_the_same_data_ports_and_secrets(self, small_stack: SmallStack) -> None:
         first = small_stack.start()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stack
 
 THREADS = 20
 TIMES = 5
-JOBS = 24
+JOBS = 20
 
 
 def submit_from_threads(

@@ -1,0 +1,125 @@
+"""The MedNeXt stage with the shipped demo weights, on phantoms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from model_weights.catalogue import find_installed
+from phantom.study import PhantomSettings, make_study
+from shared.artefacts import ArtefactKind
+from shared.errors import StaleLease
+from shared.settings import Settings
+from shared.stages import StageName
+from tests.hostile.packing import read
+from workers.mednext.stage import make_stage
+from workers.runtime.stage import Stage, StageContext, StageOutput
+from workers.volume import Geometry, Volume, write_volume
+
+CHEST = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
+
+
+def make_settings(**changes: object) -> Settings:
+    needed: dict[str, object] = {
+        "database_url": "postgresql+psycopg2://nobody@localhost/none",
+        "storage_endpoint": "localhost:1",
+        "storage_access_key": "key",
+        "storage_secret_key": "secret",
+        "threads": 1,
+    }
+    return Settings.model_validate({**needed, **changes})
+
+
+@dataclass
+class FolderContext:
+    """A stage context on a folder: artefacts are files in it, progress is kept."""
+
+    scratch: Path
+    is_wanted: bool = True
+    progress: list[float] = field(default_factory=list)
+
+    def fetch_artefact(self, kind: ArtefactKind) -> Path:
+        return self.scratch / kind
+
+    def report(self, progress: float) -> None:
+        self.progress.append(progress)
+        if not self.is_wanted:
+            raise StaleLease("no longer wanted")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    stage = make_stage(make_settings())
+    assert stage is not None
+    return stage
+
+
+def run(stage: Stage, context: FolderContext) -> StageOutput:
+    # The context has what this stage asks for; the protocol offers more to others.
+    return stage.run(cast("StageContext", context))
+
+
+def make_context(folder: Path, seed: int, *findings: str, is_wanted: bool = True) -> FolderContext:
+    study = make_study(seed, findings, PhantomSettings.coarse())
+    geometry = Geometry(study.spacing_zyx_mm, study.origin_lps_mm, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    write_volume(Volume(study.hu, geometry), folder / ArtefactKind.VOLUME)
+    return FolderContext(folder, is_wanted=is_wanted)
+
+
+class TestStage:
+    def test_it_gives_one_probability_for_every_class(self, stage: Stage, tmp_path: Path) -> None:
+        output = run(stage, make_context(tmp_path, 11, "pleural_effusion"))
+        entry = find_installed(make_settings(), StageName.MEDNEXT)
+        assert entry is not None
+        assert list(output.features) == [f"kolyan_{label}" for label in entry.labels]
+        assert all(math.isfinite(value) and 0 <= value <= 1 for value in output.features.values())
+
+    def test_its_facts_name_the_weights(self, stage: Stage, tmp_path: Path) -> None:
+        facts = run(stage, make_context(tmp_path, 11)).facts
+        entry = find_installed(make_settings(), StageName.MEDNEXT)
+        assert entry is not None
+        assert (facts["name"], facts["digest"], facts["weights_profile"]) == (entry.name, entry.digest, "demo")
+        assert facts["thresholds"] == entry.thresholds
+        assert set(facts["timings"]) == {"prepare_s", "predict_s"}  # type: ignore[arg-type]  # a JSON value
+
+    def test_the_same_study_gives_the_same_numbers(self, stage: Stage, tmp_path: Path) -> None:
+        context = make_context(tmp_path, 11, "mass")
+        assert run(stage, context).features == run(stage, context).features
+
+    def test_it_tells_a_large_effusion_from_a_healthy_chest(self, stage: Stage, tmp_path: Path) -> None:
+        # Averaged over five patients: single phantoms may be mild.
+        def answer(*findings: str) -> float:
+            runs = [run(stage, make_context(tmp_path, seed, *findings)) for seed in range(900, 905)]
+            return float(np.mean([run.features["kolyan_pleural_effusion"] for run in runs]))
+
+        assert answer("pleural_effusion") > answer() + 0.2
+
+    def test_progress_is_told_between_preparation_and_prediction(self, stage: Stage, tmp_path: Path) -> None:
+        context = make_context(tmp_path, 11)
+        run(stage, context)
+        assert context.progress == [pytest.approx(0.4)]
+
+    def test_work_that_is_no_longer_wanted_ends_there(self, stage: Stage, tmp_path: Path) -> None:
+        with pytest.raises(StaleLease):
+            run(stage, make_context(tmp_path, 11, is_wanted=False))
+
+
+class TestRealChest:
+    def test_the_answer_is_finite_and_not_degenerate(self, stage: Stage, tmp_path: Path) -> None:
+        volume = read(CHEST.read_bytes(), tmp_path).volume
+        assert volume is not None
+        write_volume(volume, tmp_path / ArtefactKind.VOLUME)
+        values = np.asarray(list(run(stage, FolderContext(tmp_path)).features.values()))
+        assert np.isfinite(values).all()
+        assert values.std() > 0.02
+        assert ((values > 1e-6) & (values < 1 - 1e-6)).all()
+
+
+class TestMakeStage:
+    def test_without_weights_there_is_no_stage(self) -> None:
+        assert make_stage(make_settings(weights_profile="none")) is None

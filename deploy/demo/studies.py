@@ -13,9 +13,9 @@ from phantom.study import PhantomSettings, make_study
 
 REAL_STUDY = Path(__file__).with_name("chest_covid_small.zip")
 REAL_TITLE = "Real chest CT"
-PHANTOM_TITLE = "Phantom"
 PHANTOM_SEED = 2024
 PHANTOM_FINDING = "pleural_effusion"
+PHANTOM_TITLE = f"Phantom with {PHANTOM_FINDING.replace('_', ' ')}"
 
 
 def write_phantom(path: Path) -> Path:

@@ -34,7 +34,11 @@ class TestDescription:
         assert described["api_key"] is None
         assert Path(described["state"]) == stack.state.resolve()
         assert set(described["pids"]) == PROCESSES
-        assert all(psutil.pid_exists(pid) for pid in described["pids"].values())
+
+    def test_names_processes_that_run(self, stack: RunningStack) -> None:
+        status = json.loads(run_ctclip("status", "--json", "--state", str(stack.state)).stdout)
+        assert set(status["pids"]) == PROCESSES
+        assert all(psutil.pid_exists(pid) for pid in status["pids"].values())
 
     def test_is_that_of_status_too(self, stack: RunningStack) -> None:
         status = run_ctclip("status", "--json", "--state", str(stack.state))

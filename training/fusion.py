@@ -30,6 +30,7 @@ from training.examples import Example, iterate_examples, make_example
 from training.fusion_booster import FittedBooster, drop_models, fit_booster, list_models
 from training.fusion_card import describe, write_card
 from training.fusion_evaluation import Case, Report, evaluate
+from training.fusion_features import choose_features
 from training.fusion_plan import FusionPlan, find_policy
 from workers.fusion.aggregates import compute_vector
 from workers.mednext.configuration import Preprocessing
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     studies = ask_mednext(plan, mednext, options.state, processes=options.processes)
     trained = train(plan, mednext, studies)
     entry = publish(plan, mednext, trained, catalogue=options.catalogue)
-    sys.stdout.write(write_card(plan, mednext, trained.reports, studies.held_out))
+    sys.stdout.write(write_card(plan, mednext, trained.fitted.booster, trained.reports, studies.held_out))
     sys.stdout.write(f"\npublished {entry.digest}\n")
 
 
@@ -106,7 +107,8 @@ def train(plan: FusionPlan, mednext: ModelEntry, studies: Studies) -> Trained:
     generator = np.random.default_rng(plan.booster.seed)
     copies = [case for case in studies.training for _ in range(plan.copies)]
     vectors = [compute_vector(_drop(case, plan, generator)) for case in copies]
-    fitted = fit_booster(vectors, [int(case.is_pathological) for case in copies], plan.booster)
+    used = choose_features(studies.training, plan.least_own_auc)
+    fitted = fit_booster(vectors, [int(case.is_pathological) for case in copies], plan.booster, used=used)
     return Trained(fitted, _measure(plan, fitted, mednext, studies), studies.held_out)
 
 
@@ -139,7 +141,8 @@ def publish(plan: FusionPlan, mednext: ModelEntry, trained: Trained, *, catalogu
         booster.write_text(trained.fitted.text, encoding="utf-8")
         told = describe(plan, mednext, trained.fitted.booster, trained.reports, trained.held_out)
         description.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        card.write_text(write_card(plan, mednext, trained.reports, trained.held_out), encoding="utf-8")
+        text = write_card(plan, mednext, trained.fitted.booster, trained.reports, trained.held_out)
+        card.write_text(text, encoding="utf-8")
         return publish_entry(
             name="fusion-demo",
             stage=StageName.FUSION,

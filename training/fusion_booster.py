@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm
@@ -42,10 +42,16 @@ def fit_booster(
     labels: Sequence[int],
     settings: BoosterSettings,
     *,
+    used: Collection[str] = FEATURE_NAMES,
     features: Sequence[str] = FEATURE_NAMES,
 ) -> FittedBooster:
-    """Fit on whole feature vectors; NaN is missing. Raises Defect when a used feature was never missing."""
+    """Fit on whole feature vectors; NaN is missing. Features that are not `used` never move the score.
+
+    Raises Defect when a feature that moves it was never missing.
+    """
+    is_unused = [name not in used for name in features]
     matrix = np.array([[vector[name] for name in features] for vector in vectors])  # (studies, features)
+    matrix[:, is_unused] = np.nan
     dataset = lightgbm.Dataset(
         matrix, label=np.array(labels), feature_name=[to_booster_name(name) for name in features]
     )

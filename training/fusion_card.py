@@ -24,7 +24,7 @@ _COLUMNS = (
     "ECE",
     "Sensitivity",
     "Specificity",
-    "Leading finding right",
+    "Leading finding: right, wrong, none",
 )
 _HEADING = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
@@ -57,6 +57,7 @@ def describe(
             "mednext_digest": mednext.digest,
             "target": "any finding present in the phantom",
         },
+        "used_features": list(booster.used_features),
         "measured": [_tell_report(report) for report in reports],
     }
 
@@ -69,7 +70,13 @@ def make_command(plan: FusionPlan) -> str:
     )
 
 
-def write_card(plan: FusionPlan, mednext: ModelEntry, reports: Sequence[Report], held_out: Sequence[Case]) -> str:
+def write_card(
+    plan: FusionPlan,
+    mednext: ModelEntry,
+    booster: FusionBooster,
+    reports: Sequence[Report],
+    held_out: Sequence[Case],
+) -> str:
     """Return the model card in Markdown."""
     findings = sorted({name for case in held_out for name in case.truth})
     return f"""# Model card: fusion of the demo profile
@@ -85,6 +92,8 @@ def write_card(plan: FusionPlan, mednext: ModelEntry, reports: Sequence[Report],
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |
 | Answers | `{mednext.name}` version {mednext.version}, digest `{mednext.digest[:12]}`, by the code that serves |
+| May move the score | labels that recognise their own finding (AUC >= {plan.least_own_auc} in training), maxima |
+| Moves the score | {", ".join(f"`{name}`" for name in booster.used_features)} |
 | Missing models | all but MedNeXt; MedNeXt itself dropped from {plan.dropout:.0%} of the training vectors |
 | Threshold | {find_policy().threshold:.2f} (policy `default`) |
 | Seed | {plan.booster.seed} |
@@ -94,10 +103,10 @@ def write_card(plan: FusionPlan, mednext: ModelEntry, reports: Sequence[Report],
 {_HEADING}
 {chr(10).join(_format_report(report) for report in reports)}
 
-Intervals are by bootstrap over studies. "Leading finding right" counts the studies with a finding that were called
-pathological and whose named finding was really put in. Without any answer the booster gives one constant
-probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and class 0 at the
-threshold says only that nothing is known.
+Intervals are by bootstrap over studies. The last column counts studies with a finding that were called pathological:
+the leading finding was really put in, was not, or none was named for want of evidence. Without any answer the booster
+gives one constant probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and
+class 0 at the threshold says only that nothing is known.
 
 ## Limits
 - The phantoms are simpler than patients; the figures above measure the software, not medicine.
@@ -120,8 +129,9 @@ def _tell_report(report: Report) -> dict[str, Any]:
         "ece": report.calibration_error,
         "sensitivity": report.sensitivity,
         "specificity": report.specificity,
-        "leading_correct": report.leading_correct,
-        "leading_named": report.leading_named,
+        "leading_right": report.leading.right,
+        "leading_wrong": report.leading.wrong,
+        "leading_none": report.leading.none,
     }
 
 
@@ -135,6 +145,6 @@ def _format_report(report: Report) -> str:
         f"{report.calibration_error:.3f}",
         f"{report.sensitivity:.2f}",
         f"{report.specificity:.2f}",
-        f"{report.leading_correct} of {report.leading_named}" if report.leading_named else "-",
+        f"{report.leading.right}, {report.leading.wrong}, {report.leading.none}",
     )
     return f"| {' | '.join(cells)} |"

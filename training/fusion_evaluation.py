@@ -17,7 +17,7 @@ from workers.fusion.aggregates import compute_vector
 from workers.fusion.answers import Answers, collect_answers
 from workers.fusion.attribution import compute_attribution
 from workers.fusion.booster import FusionBooster
-from workers.fusion.decision import Decision, decide
+from workers.fusion.decision import NO_SPECIFIC_PATHOLOGY, Decision, decide
 from workers.runtime.stage import StageRecord
 
 _BINS = 10
@@ -42,6 +42,15 @@ class Case:
 
 
 @dataclass(frozen=True)
+class LeadingCounts:
+    """Leading findings of the studies with a finding that were called pathological."""
+
+    right: int
+    wrong: int
+    none: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Measured on `studies` cases with the answers of `models` only. Intervals are 95 %, by bootstrap over cases."""
 
@@ -54,13 +63,7 @@ class Report:
     calibration_error: float
     sensitivity: float
     specificity: float
-    leading_correct: int
-    leading_named: int
-
-    @property
-    def leading_accuracy(self) -> float:
-        """Share of the pathological studies called so whose leading finding was really put in."""
-        return self.leading_correct / self.leading_named if self.leading_named else float("nan")
+    leading: LeadingCounts
 
 
 def evaluate(
@@ -78,11 +81,6 @@ def evaluate(
     labels = np.array([case.is_pathological for case in cases])
     probabilities = np.array([decision.probability for decision in decisions])
     called = np.array([decision.is_pathological for decision in decisions])
-    found = [
-        decision.leading in _name_truth(case)
-        for case, decision in zip(cases, decisions, strict=True)
-        if case.is_pathological and decision.is_pathological
-    ]
     return Report(
         models=tuple(models),
         scanner=scanner,
@@ -93,8 +91,7 @@ def evaluate(
         calibration_error=compute_calibration_error(labels, probabilities),
         sensitivity=float(called[labels].mean()),
         specificity=float(1 - called[~labels].mean()),
-        leading_correct=sum(found),
-        leading_named=len(found),
+        leading=_count_leading(cases, decisions),
     )
 
 
@@ -132,6 +129,17 @@ def compute_calibration_error(labels: NDArray[np.bool_], probabilities: NDArray[
         for each in np.unique(bins)
     ]
     return float(sum(gaps))
+
+
+def _count_leading(cases: Sequence[Case], decisions: Sequence[Decision]) -> LeadingCounts:
+    called = [
+        (decision.leading, _name_truth(case))
+        for case, decision in zip(cases, decisions, strict=True)
+        if case.is_pathological and decision.is_pathological
+    ]
+    right = sum(leading in truth for leading, truth in called)
+    none = sum(leading == NO_SPECIFIC_PATHOLOGY for leading, _ in called)
+    return LeadingCounts(right=right, wrong=len(called) - right - none, none=none)
 
 
 def _decide(

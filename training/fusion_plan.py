@@ -11,7 +11,10 @@ from training.phantoms import Prevalence
 
 @dataclass(frozen=True)
 class FusionPlan:
-    """Everything that decides the weights. Seeds of training and held-out studies never meet."""
+    """Everything that decides the weights. Seeds of training and held-out studies never meet.
+
+    `least_own_auc`: a label moves the score only if it recognises its own finding at least so well.
+    """
 
     training_studies: int = 700
     held_out_studies: int = 400
@@ -21,6 +24,7 @@ class FusionPlan:
     first_shifted_seed: int = 650_000
     copies: int = 2
     dropout: float = 0.15
+    least_own_auc: float = 0.8
     prevalence: Prevalence = field(default_factory=Prevalence)
     booster: BoosterSettings = field(default_factory=BoosterSettings)
 

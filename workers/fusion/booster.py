@@ -45,6 +45,12 @@ class FusionBooster:
         _require_features(self._booster.feature_name(), self.features)
         _require_native_missing_values(self._booster)
 
+    @property
+    def used_features(self) -> tuple[str, ...]:
+        """The features that at least one tree splits on: the others never move the score."""
+        splits = self._booster.feature_importance("split")
+        return tuple(name for name, count in zip(self.features, splits, strict=True) if count)
+
     def explain(self, vector: Mapping[str, float]) -> Explanation:
         """Score a vector of features by name; NaN is the booster's missing value.
 

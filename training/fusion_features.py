@@ -1,0 +1,55 @@
+"""Which features may move the fusion's score: those that can stand for what they say.
+
+A label that does not recognise its own finding still correlates with pathology, since all outputs of a network rise
+together on a conspicuous study. A booster that splits on it scores as well and explains nothing: in the first weights
+11 of 86 leading findings were right with every feature and 55 of 83 with these, at an AUC of 0.778 and 0.772.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.features import DIFFUSION_FEATURES, FEATURE_NAMES, LABELS, make_feature_name
+from shared.findings import FINDING_OF_LABEL, Finding, FindingKind
+from shared.stages import StageName
+from training.fusion_evaluation import Case, compute_auc
+from workers.fusion.aggregates import AGGREGATES
+
+_MAXIMA = ("max", "max_probability")
+
+
+def choose_features(cases: Sequence[Case], least_own_auc: float) -> tuple[str, ...]:
+    """Return the features that a booster may use, in canonical order.
+
+    Labels with an AUC for their own finding of at least `least_own_auc`, labels that speak of the whole chest, maxima
+    (which speak for one label), and the diffusion model. Means and spreads over labels speak for all of them at once
+    and are left out.
+    """
+    chosen = {
+        *_list_recognising(cases, least_own_auc),
+        *(aggregate for aggregate, (statistic, _) in AGGREGATES.items() if statistic in _MAXIMA),
+        *DIFFUSION_FEATURES,
+    }
+    return tuple(name for name in FEATURE_NAMES if name in chosen)
+
+
+def _list_recognising(cases: Sequence[Case], least_own_auc: float) -> list[str]:
+    labels = [(model, label) for model, labels in LABELS.items() for label in labels]
+    return [
+        make_feature_name(model, label)
+        for model, label in labels
+        if FINDING_OF_LABEL[model, label].kind is not FindingKind.FINDING
+        or compute_own_auc(cases, make_feature_name(model, label), FINDING_OF_LABEL[model, label]) >= least_own_auc
+    ]
+
+
+def compute_own_auc(cases: Sequence[Case], feature: str, finding: Finding) -> float:
+    """Return how well a label parts the studies with its finding from the others; 0.5 where nothing can be compared."""
+    answered = [case for case in cases if feature in case.features]
+    truth = finding.labels.get(StageName.MEDNEXT)
+    labels = np.array([truth in case.truth for case in answered], dtype=bool)
+    if not labels.any() or labels.all():
+        return 0.5
+    return compute_auc(labels, np.array([case.features[feature] for case in answered]))

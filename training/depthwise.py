@@ -2,7 +2,8 @@
 
 Measured (two AVX2 cores, batch 8, 16 channels, 47 x 47 x 39 voxels): PyTorch 2.13 takes 3.1 s for the gradient of
 the weight and 2.2 s for the gradient of the input at stride 2, beside 0.07 s for the forward pass. Here both are
-written with what is fast: forward convolutions, and one multiplication and sum per tap of the kernel.
+written with what is fast: a forward convolution, and matrix products over the lines of the volume, of which only the
+diagonals are wanted (13 times too many products, and still four times faster than taking tap by tap).
 """
 
 from __future__ import annotations
@@ -44,12 +45,9 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last_3d)
-        return (
-            _compute_input_gradient(x, weight, gradient, ctx.stride),
-            _compute_weight_gradient(x, weight, gradient, ctx.stride),
-            None,
-        )
+        spread = _spread(gradients[0], x, ctx.stride)
+        # With stride 1 the gradient of a convolution is the convolution with the kernel turned round.
+        return _convolve(spread, weight.flip(2, 3, 4), 1), _compute_weight_gradient(x, weight, spread), None
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -57,23 +55,31 @@ def _convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return functional.conv3d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=len(weight))
 
 
-def _compute_input_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
-    spread = gradient
-    if stride > 1:
-        spread = torch.zeros_like(x)
-        spread[:, :, ::stride, ::stride, ::stride] = gradient
-    return _convolve(spread, weight.flip(2, 3, 4), 1)
+def _spread(gradient: Tensor, x: Tensor, stride: int) -> Tensor:
+    """Return the gradient on the grid of the input, with zeros where the stride passes over."""
+    if stride == 1:
+        return gradient.contiguous(memory_format=torch.channels_last_3d)
+    spread = torch.zeros_like(x, memory_format=torch.channels_last_3d)
+    spread[:, :, ::stride, ::stride, ::stride] = gradient
+    return spread
 
 
-def _compute_weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
+def _compute_weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return, for each tap, the sum over voxels of the gradient times the input under the tap."""
     size = weight.shape[-1]
-    padded = functional.pad(x, (size // 2,) * 6)
+    half = size // 2
+    channels, (width, height, depth) = x.shape[0] * x.shape[1], x.shape[2:]
+    lines = height + 2 * half  # lines of one plane; a tap along x or y is a shift by whole lines
+    # Padded so that a line runs into the next plane's padding, never into its voxels.
+    padded = (
+        functional.pad(x, (half, half, half, half, half, half + 1)).contiguous().view(channels, -1, depth + 2 * half)
+    )
+    wanted = functional.pad(gradient, (0, 0, 0, 2 * half)).contiguous().view(channels, width * lines, depth)
     result = torch.empty_like(weight)
-    for x_tap, y_tap, z_tap in product(range(size), repeat=3):
-        along_x, along_y, along_z = (
-            slice(start, start + (length - 1) * stride + 1, stride)
-            for start, length in zip((x_tap, y_tap, z_tap), gradient.shape[2:], strict=True)
-        )
-        window = padded[:, :, along_x, along_y, along_z]
-        result[:, 0, x_tap, y_tap, z_tap] = (window * gradient).sum(dim=(0, 2, 3, 4))
+    for x_tap, y_tap in product(range(size), repeat=2):
+        start = x_tap * lines + y_tap
+        products = torch.bmm(wanted.transpose(1, 2), padded[:, start : start + width * lines])
+        for z_tap in range(size):
+            taps = products.diagonal(z_tap, dim1=1, dim2=2).sum(-1)
+            result[:, 0, x_tap, y_tap, z_tap] = taps.view(x.shape[0], -1).sum(dim=0)
     return result

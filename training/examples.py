@@ -14,57 +14,83 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 import phantom
-from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, make_study
+from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, Study, make_study
 from training import phantoms
 from training.phantoms import Prevalence, draw_findings, make_volume
 from workers.mednext import body_box, configuration, preprocess
 from workers.mednext.configuration import Preprocessing
-from workers.mednext.preprocess import compute_input_corner, prepare
+from workers.mednext.preprocess import compute_input_corner, prepare, resample_region
 
 FINE_SHARE = 0.15
 """Share of studies on a finer grid: resampling leaves more noise in them, as in a clinical thin-slice series."""
 
-Task = tuple[int, Prevalence]
-"""A seed and how its findings are drawn."""
+Mask = npt.NDArray[np.bool_]
+
+_PLACE_SHARE = 0.25
+"""A voxel belongs to a finding when it changed by this share of what changed most."""
 
 _TASKS_AT_ONCE = 4
 _STREAM = 0x6A1D
 """Keeps the draw of the grid apart from the draws that the phantom makes of the same seed."""
 
 
+class Task(NamedTuple):
+    """A seed, how its findings are drawn, and whether their places are wanted (which takes a second study)."""
+
+    seed: int
+    prevalence: Prevalence
+    is_located: bool = False
+
+
 @dataclass(frozen=True)
 class Example:
-    """`voxels` float16 (x, y, z); `boxes` float32 (findings, 2, 3): corners in voxels of the input, NaN when absent."""
+    """`voxels` float16 (x, y, z); `has_finding` of each of `FINDINGS`; `places` bool (present findings, x/2, y/2, z/2).
+
+    `places` are what a finding changed, in blocks of 2 x 2 x 2 voxels and in the order of `FINDINGS`; None where they
+    were not wanted.
+    """
 
     seed: int
     voxels: npt.NDArray[np.float16]
-    boxes: npt.NDArray[np.float32]
-
-    @property
-    def has_finding(self) -> npt.NDArray[np.bool_]:
-        """Whether each of `FINDINGS` is present."""
-        present: npt.NDArray[np.bool_] = ~np.isnan(self.boxes[:, 0, 0])
-        return present
+    has_finding: Mask
+    places: Mask | None
 
 
-def make_example(
-    seed: int, prevalence: Prevalence, preprocessing: Preprocessing, settings: PhantomSettings | None = None
-) -> Example:
+def make_example(task: Task, preprocessing: Preprocessing, settings: PhantomSettings | None = None) -> Example:
     """Make the study of a seed, with the findings (and, unless given, the grid) that the seed draws; prepare it."""
-    study = make_study(seed, draw_findings(seed, prevalence), settings or draw_settings(seed))
+    settings = settings or draw_settings(task.seed)
+    study = make_study(task.seed, draw_findings(task.seed, task.prevalence), settings)
+    voxels = prepare(make_volume(study), preprocessing)[0, 0].numpy().astype(np.float16)
+    present = {finding.name for finding in study.findings}
+    has_finding = np.asarray([name in present for name in FINDINGS])
+    places = locate_findings(study, settings, preprocessing) if task.is_located else None
+    return Example(task.seed, voxels, has_finding, places)
+
+
+def locate_findings(study: Study, settings: PhantomSettings, preprocessing: Preprocessing) -> Mask:
+    """Return where each finding changed the study, (findings, x/2, y/2, z/2) in blocks of the input.
+
+    The same seed without findings is the same patient under the same noise, so the difference is the findings'.
+    """
+    healthy = make_study(study.seed, (), settings)
     volume = make_volume(study)
-    voxels = prepare(volume, preprocessing)[0, 0].numpy().astype(np.float16)
+    difference = replace(volume, hu=np.abs(volume.hu - make_volume(healthy).hu))
+    changed = resample_region(difference, replace(preprocessing, window_hu=(0.0, 4000.0)))
     corner_mm = np.asarray(study.origin_lps_mm) + compute_input_corner(volume, preprocessing)
-    boxes = np.full((len(FINDINGS), 2, 3), np.nan, np.float32)
-    for finding in study.findings:
-        boxes[FINDINGS.index(finding.name)] = _place_box(finding, corner_mm, preprocessing)
-    return Example(seed, voxels, boxes)
+    places = np.zeros((len(study.findings), *changed.shape), bool)
+    for place, finding in zip(places, sorted(study.findings, key=lambda each: FINDINGS.index(each.name)), strict=True):
+        box = _find_box(finding, corner_mm, preprocessing)
+        inside = changed[box]
+        place[box] = (inside > _PLACE_SHARE * inside.max(initial=0)) & (inside > 0)
+    blocks = places.reshape(len(places), *(part for size in changed.shape for part in (size // 2, 2)))
+    return np.asarray(blocks.any(axis=(2, 4, 6)))
 
 
 def draw_settings(seed: int) -> PhantomSettings:
@@ -114,22 +140,36 @@ def _end_with_parent() -> None:
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:
-    seed, prevalence = task
-    path = folder / f"{seed}.npz"
+    path = folder / f"{task.seed}{'-located' if task.is_located else ''}.npz"
     if path.exists():
-        kept = np.load(path, allow_pickle=False)
-        return Example(seed, kept["voxels"], kept["boxes"])
-    example = make_example(seed, prevalence, preprocessing)
+        return _read(task, path)
+    example = make_example(task, preprocessing)
     draft = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(draft, voxels=example.voxels, boxes=example.boxes)
+    places = np.zeros(0, bool) if example.places is None else example.places
+    np.savez(draft, voxels=example.voxels, has_finding=example.has_finding, places=np.packbits(places))
     draft.replace(path)
     return example
 
 
-def _place_box(
+def _read(task: Task, path: Path) -> Example:
+    kept = np.load(path, allow_pickle=False)
+    voxels, has_finding = kept["voxels"], kept["has_finding"]
+    shape = (int(has_finding.sum()), *(size // 2 for size in voxels.shape))
+    bits = np.unpackbits(kept["places"], count=int(np.prod(shape))) if task.is_located else None
+    places = None if bits is None else bits.astype(bool).reshape(shape)
+    return Example(task.seed, voxels, has_finding, places)
+
+
+def _find_box(
     finding: PlacedFinding, corner_mm: npt.NDArray[np.float64], preprocessing: Preprocessing
-) -> npt.NDArray[np.float64]:
-    """Return the first and last corner of a finding in voxels of the input; x and y ascend with the volume's."""
-    centre = (np.asarray(finding.centre_lps_mm) - corner_mm) / np.asarray(preprocessing.spacing_xyz_mm)
-    half = np.asarray(finding.extent_mm) / 2 / np.asarray(preprocessing.spacing_xyz_mm)
-    return np.stack([centre - half, centre + half])
+) -> tuple[slice, slice, slice]:
+    """Return the box of a finding in voxels of the input; x and y ascend with the volume's."""
+    spacing = np.asarray(preprocessing.spacing_xyz_mm)
+    centre, half = (
+        (np.asarray(finding.centre_lps_mm) - corner_mm) / spacing,
+        np.asarray(finding.extent_mm) / 2 / spacing,
+    )
+    low = np.clip(np.floor(centre - half), 0, preprocessing.roi_xyz).astype(int)
+    high = np.clip(np.ceil(centre + half) + 1, 0, preprocessing.roi_xyz).astype(int)
+    x, y, z = (slice(start, stop) for start, stop in zip(low.tolist(), high.tolist(), strict=True))
+    return x, y, z

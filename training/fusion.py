@@ -26,7 +26,7 @@ from model_weights.publishing import publish_entry
 from phantom.study import FINDINGS, PhantomSettings
 from shared.settings import WeightsProfile
 from shared.stages import StageName
-from training.examples import Example, iterate_examples, make_example
+from training.examples import Example, Task, iterate_examples, make_example
 from training.fusion_booster import FittedBooster, drop_models, fit_booster, list_models
 from training.fusion_card import describe, write_card
 from training.fusion_evaluation import Case, Report, evaluate
@@ -91,7 +91,7 @@ def ask_mednext(plan: FusionPlan, mednext: ModelEntry, state: Path, *, processes
     """Let the installed MedNeXt answer every study of the plan. Prepared studies are kept in the state folder."""
     predictor = Predictor(mednext, torch.device("cpu"))
     seeds = [*plan.training_seeds, *plan.held_out_seeds]
-    tasks = [(seed, plan.prevalence) for seed in seeds]
+    tasks = [Task(seed, plan.prevalence) for seed in seeds]
     examples = iterate_examples(tasks, predictor.preprocessing, state / "examples", processes)
     cases = [_answer(predictor, mednext, example) for example in examples]
     shifted = _iterate_shifted(plan, predictor.preprocessing, processes)
@@ -172,11 +172,10 @@ def _answer(predictor: Predictor, entry: ModelEntry, example: Example) -> Case:
 
 
 def _iterate_shifted(plan: FusionPlan, preprocessing: Preprocessing, processes: int) -> Iterator[Example]:
-    make = partial(
-        make_example, prevalence=plan.prevalence, preprocessing=preprocessing, settings=PhantomSettings.shifted()
-    )
+    make = partial(make_example, preprocessing=preprocessing, settings=PhantomSettings.shifted())
+    tasks = [Task(seed, plan.prevalence) for seed in plan.shifted_seeds]
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        yield from pool.map(make, plan.shifted_seeds, chunksize=_CHUNK)
+        yield from pool.map(make, tasks, chunksize=_CHUNK)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

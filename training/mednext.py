@@ -18,9 +18,9 @@ import torch
 
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from shared.settings import WeightsProfile
-from training.examples import Example, iterate_examples
+from training.examples import Example, Task, iterate_examples
 from training.mednext_card import ClassReport, choose_thresholds, compute_macro_auc, report_classes, write_card
-from training.mednext_fitting import Fitting, make_batch
+from training.mednext_fitting import Fitting, make_targets, make_volumes
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from workers.mednext.conversion import Configuration, publish_model
 from workers.mednext.model import MedNeXt
@@ -74,20 +74,19 @@ def answer(model: MedNeXt, examples: Iterator[Example]) -> Answers:
     """Return the model's probabilities through the code that the stage runs."""
     targets, probabilities = [], []
     while group := [example for _, example in zip(range(_ANSWERED_TOGETHER), examples, strict=False)]:
-        batch = make_batch(group)
-        targets.append(batch.targets.numpy())
-        probabilities.append(model.activate(predict_logits(model, batch.volumes)).numpy())
+        targets.append(np.stack([make_targets(example) for example in group]))
+        probabilities.append(model.activate(predict_logits(model, make_volumes(group))).numpy())
     return Answers(np.concatenate(targets), np.concatenate(probabilities))
 
 
 def _iterate_all(plan: MedNeXtPlan, state: Path, processes: int) -> Iterator[Example]:
     """Yield training, validation and held-out examples in this order, made ahead while the model learns."""
     sets = (
-        (plan.training_seeds, plan.training_prevalence),
-        (plan.validation_seeds, plan.held_out_prevalence),
-        (plan.held_out_seeds, plan.held_out_prevalence),
+        (plan.training_seeds, plan.training_prevalence, True),
+        (plan.validation_seeds, plan.held_out_prevalence, False),
+        (plan.held_out_seeds, plan.held_out_prevalence, False),
     )
-    tasks = [(seed, prevalence) for seeds, prevalence in sets for seed in seeds]
+    tasks = [Task(seed, prevalence, located) for seeds, prevalence, located in sets for seed in seeds]
     return iterate_examples(tasks, plan.preprocessing, state / "examples", processes)
 
 

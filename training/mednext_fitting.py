@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from phantom.study import FINDINGS
-from training.depthwise import speed_up_depthwise
 from training.examples import Example
+from training.fast_block import speed_up_training
 from training.mednext_loss import LocatingModel, compute_loss
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from workers.mednext.model import MedNeXt
@@ -35,17 +36,17 @@ _REPORT_STEPS = 25
 
 @dataclass(frozen=True)
 class Batch:
-    """`volumes` (b, 1, x, y, z); `targets` (b, classes); `boxes` (b, findings, 2, 3) in fractions of the input."""
+    """`volumes` (b, 1, x, y, z); `targets` (b, classes); `places` float (b, findings, cells along x, y, z)."""
 
     volumes: Tensor
     targets: Tensor
-    boxes: Tensor
+    places: Tensor
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the batch in parts."""
         for start in range(0, len(self.volumes), size):
             part = slice(start, start + size)
-            yield Batch(self.volumes[part], self.targets[part], self.boxes[part])
+            yield Batch(self.volumes[part], self.targets[part], self.places[part])
 
 
 class Fitting:
@@ -59,7 +60,7 @@ class Fitting:
         self.model = MedNeXt(plan.architecture)
         self._learner = LocatingModel(self.model, len(FINDINGS)).train()
         self._learner.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in its stubs
-        speed_up_depthwise(self._learner)
+        speed_up_training(self.model)
         self._optimiser = torch.optim.AdamW(
             self._learner.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
         )
@@ -92,12 +93,12 @@ class Fitting:
     def _learn(self, seen: list[Example]) -> float:
         rng = np.random.default_rng((self._plan.seed, self._step))
         chosen = self._choose(len(seen), rng)
-        batch = augment(make_batch([seen[index] for index in chosen]), rng)
+        batch = make_training_batch([seen[index] for index in chosen], rng)
         pos_weight = compute_pos_weight(self._plan)
         total = 0.0
         for part in batch.split(_MICRO_BATCH):
             logits, maps = self._learner(part.volumes)
-            loss = compute_loss(logits, maps, part.targets, part.boxes, pos_weight)
+            loss = compute_loss(logits, maps, part.targets, part.places, pos_weight)
             loss = loss * len(part.volumes) / len(batch.volumes)
             loss.backward()  # type: ignore[no-untyped-call]  # of torch
             total += loss.item()
@@ -145,12 +146,9 @@ class Fitting:
         self._report(f"going on from step {self._step}")
 
 
-def make_batch(examples: list[Example]) -> Batch:
-    """Return examples as tensors."""
-    volumes = torch.from_numpy(np.stack([example.voxels for example in examples])).float()[:, None]
-    boxes = torch.from_numpy(np.stack([example.boxes for example in examples]))
-    targets = torch.from_numpy(np.stack([make_targets(example) for example in examples]))
-    return Batch(volumes, targets, boxes / torch.tensor(volumes.shape[2:], dtype=torch.float32))
+def make_volumes(examples: list[Example]) -> Tensor:
+    """Return the inputs of examples, float32 (b, 1, x, y, z)."""
+    return torch.from_numpy(np.stack([example.voxels for example in examples])).float()[:, None]
 
 
 def make_targets(example: Example) -> npt.NDArray[np.float32]:
@@ -159,20 +157,42 @@ def make_targets(example: Example) -> npt.NDArray[np.float32]:
     return np.asarray([name in present for name in CLASSES], np.float32)
 
 
-def augment(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Shift, rescale and add noise. Never flips: the heart is on the left."""
-    shifts = rng.integers(-_LARGEST_SHIFT, _LARGEST_SHIFT, (len(batch.volumes), 3), endpoint=True)
-    volumes = torch.stack([_shift(volume, shift) for volume, shift in zip(batch.volumes, shifts, strict=True)])
+def make_training_batch(examples: list[Example], rng: np.random.Generator) -> Batch:
+    """Return examples shifted, rescaled and with noise. Never flipped: the heart is on the left."""
+    shifts = rng.integers(-_LARGEST_SHIFT, _LARGEST_SHIFT, (len(examples), 3), endpoint=True)
+    moved = [_shift(volume, shift) for volume, shift in zip(make_volumes(examples), shifts, strict=True)]
+    volumes = _disturb(torch.stack(moved), rng)
+    targets = torch.from_numpy(np.stack([make_targets(example) for example in examples]))
+    places = [_make_places(example, shift) for example, shift in zip(examples, shifts, strict=True)]
+    return Batch(volumes, targets, torch.stack(places))
+
+
+def _disturb(volumes: Tensor, rng: np.random.Generator) -> Tensor:
     scale = torch.from_numpy(rng.uniform(0.9, 1.1, (len(volumes), 1, 1, 1, 1))).float()
     level = torch.from_numpy(rng.uniform(0.0, 0.15, (len(volumes), 1, 1, 1, 1))).float()
     noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
-    volumes = torch.where(volumes == 0, volumes, volumes * scale + noise * level)
-    moved = torch.from_numpy(shifts / np.asarray(volumes.shape[2:])).float()[:, None, None]
-    return Batch(volumes, batch.targets, batch.boxes + moved)
+    return torch.where(volumes == 0, volumes, volumes * scale + noise * level)
+
+
+def _make_places(example: Example, shift: npt.NDArray[np.int64]) -> Tensor:
+    """Return the cells of the finest map that each finding touches (findings, x, y, z)."""
+    cells = count_cells(example.voxels.shape)
+    places = torch.zeros(len(FINDINGS), *cells)
+    if example.places is not None and len(example.places):
+        blocks = _shift(torch.from_numpy(example.places).float(), np.rint(shift / 2).astype(np.int64))
+        touched = functional.adaptive_max_pool3d(blocks, cells)
+        places[torch.from_numpy(example.has_finding)] = touched
+    return places
+
+
+def count_cells(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size of the second stage, on which the finest map of findings lies."""
+    # The stem takes kernel 3, stride 2, no padding; the down block kernel 3, stride 2, padding 1.
+    return tuple(((size - 3) // 2 + 2) // 2 for size in shape)
 
 
 def _shift(volume: Tensor, shift: npt.NDArray[np.int64]) -> Tensor:
-    """Move (1, x, y, z) by whole voxels; zeros come in, as the padding of the preprocessing is."""
+    """Move (c, x, y, z) by whole voxels; zeros come in, as the padding of the preprocessing is."""
     moved = torch.roll(volume, shift.tolist(), dims=(1, 2, 3))
     for axis, step in enumerate(shift.tolist(), 1):
         size = volume.shape[axis]

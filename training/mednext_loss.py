@@ -6,28 +6,23 @@ a nodule is one cell in a thousand of the feature map that the classifier averag
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.mednext.model import MedNeXt
 
-PLACE_WEIGHT = 0.5
+PLACE_WEIGHT = 1.0
 
 
 class LocatingModel(nn.Module):
-    """A MedNeXt with a finding map on each of its last two stages."""
+    """A MedNeXt with a map of findings on each stage but the first."""
 
     def __init__(self, model: MedNeXt, findings: int) -> None:
         super().__init__()
-        stages = len(model.stages)
-        width = model.architecture.base_channels * 2 ** (stages - 1)
+        base = model.architecture.base_channels
         self.model = model
         self.heads = nn.ModuleDict(
-            {
-                f"stage{stages - 2}": nn.Conv3d(width // 2, findings, 1),
-                f"stage{stages - 1}": nn.Conv3d(width, findings, 1),
-            }
+            {f"stage{stage}": nn.Conv3d(base * 2**stage, findings, 1) for stage in range(1, len(model.stages))}
         )
 
     def forward(self, volume: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -40,34 +35,23 @@ class LocatingModel(nn.Module):
         return logits, maps
 
 
-def compute_loss(logits: Tensor, maps: list[Tensor], targets: Tensor, boxes: Tensor, pos_weight: Tensor) -> Tensor:
+def compute_loss(logits: Tensor, maps: list[Tensor], targets: Tensor, places: Tensor, pos_weight: Tensor) -> Tensor:
     """Return cross entropy of the classes plus that of the places.
 
-    `targets` (b, classes); `boxes` (b, findings, 2, 3) in fractions of the input, NaN where a finding is absent.
+    `targets` (b, classes); `places` float (b, findings, x, y, z), 1 in the cells that a finding touches, on the grid of
+    the first map; it is made coarser for the others.
     """
     loss = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=pos_weight)
     for each in maps:
-        loss = loss + PLACE_WEIGHT / len(maps) * _compute_place_loss(each, boxes)
+        inside = functional.adaptive_max_pool3d(places, each.shape[2:])
+        loss = loss + PLACE_WEIGHT / len(maps) * _compute_place_loss(each, inside)
     return loss
 
 
-def _compute_place_loss(logits: Tensor, boxes: Tensor) -> Tensor:
+def _compute_place_loss(logits: Tensor, inside: Tensor) -> Tensor:
     """Weigh the cells inside of a finding as much as all cells outside, however small it is."""
-    inside = draw_boxes(boxes, logits.shape[2:]).flatten(2)  # (b, findings, cells)
-    logits = logits.flatten(2)
+    logits, inside = logits.flatten(2), inside.flatten(2)  # (b, findings, cells)
     outside = 1 - inside
     found = (functional.softplus(-logits) * inside).sum(-1) / inside.sum(-1).clamp(min=1)
     clear = (functional.softplus(logits) * outside).sum(-1) / outside.sum(-1).clamp(min=1)
-    is_present = inside.any(-1)
-    return clear.mean() + found[is_present].sum() / is_present.numel() * 2
-
-
-def draw_boxes(boxes: Tensor, shape: torch.Size) -> Tensor:
-    """Return float maps (b, findings, x, y, z) that are 1 in the cells that a box touches."""
-    spans = []
-    for axis, size in enumerate(shape):
-        starts = torch.arange(size) / size
-        low, high = boxes[:, :, 0, axis, None], boxes[:, :, 1, axis, None]
-        spans.append(((starts + 1 / size > low) & (starts < high)).float())  # comparisons with NaN are false
-    along_x, along_y, along_z = spans
-    return along_x[..., :, None, None] * along_y[..., None, :, None] * along_z[..., None, None, :]
+    return clear.mean() + 2 * found.mean()

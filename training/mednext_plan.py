@@ -36,7 +36,7 @@ class MedNeXtPlan:
     held_out_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=3))
     architecture: Architecture = field(
         default_factory=lambda: Architecture(
-            num_classes=len(CLASSES), base_channels=8, depth_config=(1, 1, 2, 2), exp_r=(2, 2, 4, 4)
+            num_classes=len(CLASSES), base_channels=16, depth_config=(1, 1, 2, 2, 1), exp_r=(2, 2, 3, 3, 2)
         )
     )
     preprocessing: Preprocessing = field(

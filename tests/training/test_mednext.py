@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,16 +13,17 @@ import torch
 from torch import nn
 
 from model_weights.catalogue import load_catalogue
-from phantom.study import FINDINGS
+from phantom.study import FINDINGS, PhantomSettings, make_study
 from training.depthwise import speed_up_depthwise
-from training.examples import Example, iterate_examples, make_example
+from training.examples import Example, Task, iterate_examples, locate_findings, make_example
+from training.fast_block import speed_up_training
 from training.mednext import train
 from training.mednext_card import choose_thresholds, report_classes
-from training.mednext_fitting import Fitting, augment, make_batch, make_targets
-from training.mednext_loss import draw_boxes
+from training.mednext_fitting import Fitting, count_cells, make_targets, make_training_batch
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from training.phantoms import Prevalence
 from workers.mednext.configuration import Preprocessing
+from workers.mednext.model import MedNeXt
 
 GRID = Preprocessing(spacing_xyz_mm=(8.0, 8.0, 8.0), roi_xyz=(44, 36, 38))
 TINY = MedNeXtPlan(
@@ -38,7 +40,7 @@ TINY = MedNeXtPlan(
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     prevalence = Prevalence(normal=0.2, most_findings=4)
-    return [make_example(seed, prevalence, GRID) for seed in range(8)]
+    return [make_example(Task(seed, prevalence, is_located=True), GRID) for seed in range(8)]
 
 
 class TestDepthwise:
@@ -61,27 +63,53 @@ class TestDepthwise:
         assert type(convolution) is nn.Conv3d
 
 
+class TestFastBlocks:
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_answers_and_gradients_are_those_of_the_blocks_as_written(self, batch: int) -> None:
+        torch.manual_seed(0)
+        model = MedNeXt(replace(TINY.architecture, depth_config=(1, 2))).double()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        fast = copy.deepcopy(model)
+        speed_up_training(fast)
+        volume = torch.randn(batch, 1, 21, 18, 23, dtype=torch.float64)
+        expected, found = model(volume), fast(volume)
+        assert torch.allclose(found, expected)
+        expected.pow(2).sum().backward()
+        found.pow(2).sum().backward()
+        for one, other in zip(fast.parameters(), model.parameters(), strict=True):
+            assert one.grad is not None
+            assert other.grad is not None
+            assert torch.allclose(one.grad, other.grad, atol=1e-8)
+
+
 class TestExamples:
     def test_the_seed_decides_everything(self, examples: list[Example]) -> None:
-        again = make_example(3, Prevalence(normal=0.2, most_findings=4), GRID)
+        again = make_example(Task(3, Prevalence(normal=0.2, most_findings=4), is_located=True), GRID)
         assert np.array_equal(again.voxels, examples[3].voxels)
-        assert np.array_equal(again.boxes, examples[3].boxes, equal_nan=True)
+        assert again.places is not None
+        assert examples[3].places is not None
+        assert np.array_equal(again.places, examples[3].places)
 
     def test_they_come_in_order_and_are_kept(self, tmp_path: Path) -> None:
-        prevalence = Prevalence()
-        tasks = [(seed, prevalence) for seed in (5, 3, 4)]
+        tasks = [Task(seed, Prevalence(normal=0.0), is_located=seed == 3) for seed in (5, 3, 4)]
         made = list(iterate_examples(tasks, GRID, tmp_path, 1))
         kept = list(islice(iterate_examples(tasks, GRID, tmp_path, 1), 3))
         assert [example.seed for example in made] == [5, 3, 4]
-        assert all(np.array_equal(one.voxels, other.voxels) for one, other in zip(made, kept, strict=True))
+        assert [example.places is None for example in kept] == [True, False, True]
         assert len(list(tmp_path.glob("*/*.npz"))) == 3
+        for one, other in zip(made, kept, strict=True):
+            assert np.array_equal(one.voxels, other.voxels)
+            assert np.array_equal(one.has_finding, other.has_finding)
+            assert np.array_equal(np.asarray(one.places), np.asarray(other.places))
 
-    def test_boxes_lie_around_the_input(self, examples: list[Example]) -> None:
-        for example in examples:
-            boxes = example.boxes[example.has_finding]
-            assert (boxes[:, 1] > boxes[:, 0]).all()
-            centres = boxes.mean(axis=1)
-            assert ((centres > 0) & (centres < GRID.roi_xyz)).all()
+    def test_every_finding_has_its_place_and_a_healthy_chest_none(self) -> None:
+        settings = PhantomSettings.coarse()
+        healthy = make_study(8, (), settings)
+        assert locate_findings(healthy, settings, GRID).shape == (0, 22, 18, 19)
+        study = make_study(8, ("pleural_effusion", "mass"), settings)
+        mass, effusion = locate_findings(study, settings, GRID)
+        assert 0 < mass.sum() < effusion.sum() < 0.2 * effusion.size
 
     def test_normal_is_the_absence_of_every_finding(self, examples: list[Example]) -> None:
         for example in examples:
@@ -94,25 +122,29 @@ class TestExamples:
 
 
 class TestAugmentation:
-    def test_boxes_move_with_the_volume(self) -> None:
+    def test_places_move_with_the_volume(self) -> None:
         voxels = np.zeros((44, 36, 38), np.float16)
-        voxels[20:24, 10:12, 30:33] = 5
-        boxes = np.full((len(FINDINGS), 2, 3), np.nan, np.float32)
-        boxes[2] = [[20, 10, 30], [24, 12, 33]]
-        moved = augment(make_batch([Example(0, voxels, boxes)]), np.random.default_rng(3))
-        found = torch.nonzero(moved.volumes[0, 0] > 3)
-        corner = moved.boxes[0, 2, 0] * torch.tensor([44.0, 36.0, 38.0])
-        assert torch.allclose(found.min(dim=0).values.float(), corner, atol=1e-4)
+        voxels[20:24, 8:12, 16:20] = 5
+        places = np.zeros((1, 22, 18, 19), bool)
+        places[0, 10:12, 4:6, 8:10] = True
+        example = Example(0, voxels, np.arange(len(FINDINGS)) == 2, places)
+        for seed in range(6):
+            batch = make_training_batch([example], np.random.default_rng(seed))
+            seen = (torch.nonzero(batch.volumes[0, 0] > 3).double().mean(dim=0) + 0.5) / torch.tensor([44, 36, 38])
+            cells = batch.places[0, 2]
+            told = (torch.nonzero(cells).double().mean(dim=0) + 0.5) / torch.tensor(cells.shape)
+            assert torch.allclose(seen, told, atol=0.1)
+            assert batch.places.sum() == cells.sum()
 
     def test_it_repeats_with_its_generator(self, examples: list[Example]) -> None:
-        batch = make_batch(examples[:2])
-        one, other = (augment(batch, np.random.default_rng(1)) for _ in range(2))
+        one, other = (make_training_batch(examples[:2], np.random.default_rng(1)) for _ in range(2))
         assert torch.equal(one.volumes, other.volumes)
+        assert torch.equal(one.places, other.places)
 
-    def test_a_small_box_still_touches_a_cell(self) -> None:
-        box = torch.tensor([[[[0.50, 0.10, 0.90], [0.51, 0.11, 0.91]]]])
-        assert draw_boxes(box, torch.Size((4, 4, 4))).nonzero().tolist() == [[0, 0, 2, 0, 3]]
-        assert not draw_boxes(torch.full((1, 1, 2, 3), torch.nan), torch.Size((4, 4, 4))).any()
+    def test_the_finest_map_has_as_many_cells_as_the_second_stage(self) -> None:
+        shape = (44, 36, 38)
+        steps = MedNeXt(TINY.architecture).iterate_activations(torch.zeros(1, 1, *shape))
+        assert count_cells(shape) == next(each.shape[2:] for name, each in steps if name == "stage1")
 
 
 class TestFitting:

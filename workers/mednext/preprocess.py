@@ -43,6 +43,11 @@ class AxisSampling:
 
 def prepare(volume: Volume, preprocessing: Preprocessing) -> torch.Tensor:
     """Return the network's input, float32 (1, 1, x, y, z) of exactly the region of interest."""
+    return torch.from_numpy(normalise(resample_region(volume, preprocessing)))[None, None]
+
+
+def resample_region(volume: Volume, preprocessing: Preprocessing) -> FloatArray:
+    """Return HU of the region of interest, float32 (x, y, z), clipped to the window; 0 where the volume ends."""
     samplings = plan_resampling(volume, preprocessing)
     box = find_body_box(volume, preprocessing, samplings)
     crops = [_plan_crop(stop - start, size) for (start, stop), size in zip(box, preprocessing.roi_xyz, strict=True)]
@@ -51,8 +56,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> torch.Tensor:
         for sampling, (start, _), crop in zip(samplings, box, crops, strict=True)
     ]
     cropped = resample(volume.hu, kept, preprocessing.window_hu)
-    before = [crop.padding_before for crop in crops]
-    return torch.from_numpy(_place(normalise(cropped), before, preprocessing.roi_xyz))[None, None]
+    return _place(cropped, [crop.padding_before for crop in crops], preprocessing.roi_xyz)
 
 
 def plan_resampling(volume: Volume, preprocessing: Preprocessing) -> list[AxisSampling]:

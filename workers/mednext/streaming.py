@@ -113,14 +113,14 @@ def _fold_norm(block: MedNeXtBlock, rows: Tensor) -> tuple[Tensor, Tensor]:
     weight, bias = block.conv2.weight.flatten(1), block.conv2.bias  # (e*c, c)
     if isinstance(block.norm, ChannelLayerNorm):
         return weight.t().contiguous(), bias
-    variance, mean = _compute_moments(rows)
+    variance, mean = compute_moments(rows)
     scale = block.norm.weight.double() * torch.rsqrt(variance + block.norm.eps)
     shift = block.norm.bias.double() - mean * scale
     folded = (weight * scale).t().to(rows.dtype).contiguous()
     return folded, (bias + weight.double() @ shift).to(rows.dtype)
 
 
-def _compute_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+def compute_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return biased variance and mean (c) over voxels in float64, merged from chunks (Chan, Golub, LeVeque 1979)."""
     chunks = torch.split(rows, max(1, CHUNK_ELEMENTS // rows.shape[1]))
     moments = [torch.var_mean(chunk, dim=0, correction=0) for chunk in chunks]

@@ -186,8 +186,11 @@ def _make_timings(reading: Reading) -> Document:
 
 
 def _get_steps(record: StageRecord) -> dict[str, Any]:
+    """Return the times of a stage's steps; their names end in `_s`, as all durations do."""
     steps = record.facts.get("timings", {})
-    return dict(steps) if isinstance(steps, Mapping) else {}
+    if not isinstance(steps, Mapping):
+        return {}
+    return {name if name.endswith("_s") else f"{name}_s": seconds for name, seconds in steps.items()}
 
 
 def _list_offered(artefacts: Sequence[ArtefactRecord]) -> list[ArtefactRecord]:

@@ -128,7 +128,7 @@ def make_intake_record() -> StageRecord:
         name=StageName.INTAKE,
         state=StageState.SUCCEEDED,
         reason=None,
-        facts={"study_uid": "1.2.3", "series_uid": "1.2.3.4", "series": series, "hu": {"min": -1024}},
+        facts={"study_uid": "1.2.3", "series_uid": "1.2.3.4", "series": series, "timings": {"read": 0.25}},
         warnings=(StageWarning("gantry_tilt_corrected", {"tilt_deg": 12.5}),),
         features={},
         seconds=0.5,

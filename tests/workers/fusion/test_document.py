@@ -153,4 +153,5 @@ class TestWhatItSays:
     def test_timings_name_the_steps_of_each_stage(self, fitted: FittedBooster, catalogue: Path) -> None:
         timings = write(fitted, catalogue, make_records(make_features()))["timings"]
         assert timings["mednext"] == {"total_s": 1.25, "prepare_s": 0.25, "predict_s": 1.0}
+        assert timings["intake"] == {"total_s": 0.5, "read_s": 0.25}
         assert set(timings) == {"intake", "fusion", *MODELS}

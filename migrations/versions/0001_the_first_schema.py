@@ -82,9 +82,7 @@ def _create_policies() -> None:
         sa.Column("created_at", TIME, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_policies"),
     )
-    op.create_index(
-        "uq_policies_active_name", "policies", ["name"], unique=True, postgresql_where=sa.text("is_active")
-    )
+    op.create_index("uq_policies_active_name", "policies", ["name"], unique=True, postgresql_where=sa.text("is_active"))
 
 
 def _create_jobs() -> None:

@@ -45,7 +45,8 @@ def write_volume(volume: Volume, path: Path) -> None:
         urlpath=str(path),
         mode="w",
         contiguous=True,
-        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE]},
+        # One thread: several store their blocks as they get ready, and the same study would give different files.
+        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
     )
     description = {"geometry": volume.geometry.to_document(), "facts": dict(volume.facts)}
     array.schunk.vlmeta[_DESCRIPTION] = json.dumps(description)

@@ -34,6 +34,13 @@ class TestVolumeFile:
         write_volume(Volume(hu, GEOMETRY), tmp_path / "volume.b2nd")
         assert (VolumeFile(tmp_path / "volume.b2nd").read_slices(17, 33) == hu[17:33]).all()
 
+    def test_the_same_volume_gives_the_same_file(self, tmp_path: Path) -> None:
+        hu = np.random.default_rng(1).integers(-1000, 1000, (40, 96, 96), dtype=np.int16)
+        paths = [tmp_path / f"{number}.b2nd" for number in range(5)]
+        for path in paths:
+            write_volume(Volume(hu, GEOMETRY), path)
+        assert len({path.read_bytes() for path in paths}) == 1
+
     def test_anything_else_is_a_defect(self, tmp_path: Path) -> None:
         path = tmp_path / "volume.b2nd"
         path.write_bytes(b"not a volume")

@@ -47,7 +47,7 @@ def inspect(study: Path, *, series_uid: str | None = None) -> IntakeReport:
     """Read a study in a child process, as the stage does, and return its report."""
     name = study.name.lower()
     kind = UploadKind.NIFTI if name.endswith(_NIFTI_ENDINGS) else UploadKind.ZIP
-    pool = ChildPool(ready=0)
+    pool = ChildPool()
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
         order = Order(
             address=str(study.resolve()),

@@ -1,21 +1,17 @@
-"""`python -m workers.intake.child`: reads one study and ends. Meets untrusted bytes, so it holds nothing else.
+"""What a child of the nursery does: reads one study. Meets untrusted bytes, so it holds nothing else.
 
-It imports everything, waits for one order on standard input, limits itself, works, and answers on the file
-descriptor that its parent named. When its parent goes away, standard input ends and so does it.
+It takes one order from its socket, limits itself, works, and answers on the same socket.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import resource
-import sys
-import threading
+import socket
 import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from shared.artefacts import UploadKind
 from shared.errors import TransientFault
@@ -32,25 +28,19 @@ _FRAMES_TOLD = 8
 _OPEN_FILES = 64
 
 
-def main() -> None:
+def work(talk: socket.socket) -> None:
     """Wait for an order, carry it out, answer."""
-    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
-        line = sys.stdin.buffer.readline()
-        if not line:
-            return
-        order = decode_order(line)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        _limit_itself(order)
-        answers.write(encode_message(_carry_out(order, answers)))
-
-
-def _end_with_parent() -> None:
-    """Leave when standard input ends: the parent is gone, and nobody wants the answer."""
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(0)
+    with talk.makefile("rb") as orders:
+        line = orders.readline()
+    if not line:
+        return
+    order = decode_order(line)
+    _limit_itself(order)
+    talk.sendall(encode_message(_carry_out(order, talk)))
 
 
 def _limit_itself(order: Order) -> None:
+    """Set the limits. The address space counts what came from the nursery, some 0.3 GiB of libraries."""
     memory, seconds = order.limits.memory_bytes, int(order.limits.time.total_seconds()) + 1
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -58,9 +48,9 @@ def _limit_itself(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
 
 
-def _carry_out(order: Order, answers: BinaryIO) -> Message:
+def _carry_out(order: Order, talk: socket.socket) -> Message:
     try:
-        return Message(ending=Ending.ANSWERED, report=_read(order, _Reporter(answers)).report)
+        return Message(ending=Ending.ANSWERED, report=_read(order, _Reporter(talk)).report)
     except TransientFault as fault:
         return Message(ending=Ending.STORAGE_FAULT, fault=fault.code, evidence=str(fault))
     except MemoryError as error:
@@ -96,8 +86,8 @@ def _read_kind(order: Order, source: ByteSource, reporter: _Reporter) -> StudyRe
 class _Reporter:
     """Sends progress, but not more often than anybody can read it."""
 
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+    def __init__(self, talk: socket.socket) -> None:
+        self._talk = talk
         self._next_at = time.monotonic()
 
     def report(self, progress: float) -> None:
@@ -105,14 +95,10 @@ class _Reporter:
         if now >= self._next_at:
             self._next_at = now + _PROGRESS_INTERVAL_S
             with suppress(BrokenPipeError):
-                self._answers.write(encode_message(Message(progress=round(progress, 3))))
+                self._talk.sendall(encode_message(Message(progress=round(progress, 3))))
 
 
 def _describe(error: BaseException) -> str:
     """Return the error's type and where it came from. Its text may quote the study, so it stays here."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_TOLD:]
     return f"{type(error).__qualname__} in {' > '.join(f'{frame.name}:{frame.lineno}' for frame in frames)}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,18 @@
-"""Child processes that read studies: started ahead, used once, killed when they stray.
+"""Child processes that read studies: forked from a nursery that paid the imports, used once, killed when they stray.
 
 A child that dies (a decoder crashed, or it hit its memory limit) costs its study one more try on a fresh child; a
-study that kills two is refused as `undecodable`. The worker goes on.
+study that kills two is refused as `undecodable`. The worker goes on. A nursery that died is started again.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,9 @@ _ATTEMPTS = 2
 _READ_BYTES = 1 << 16
 _ROOT = Path(workers.__file__).parents[1]
 
+# A kill takes milliseconds, the imports of a nursery that has just been started some seconds on a busy machine.
+_PATIENCE_S = 30.0
+
 Progress = Callable[[float], None]
 
 
@@ -34,56 +37,40 @@ class ChildDied(Exception):
     """The child ended without an answer, ran out of memory, or had to be killed."""
 
 
+class NurseryDied(ChildDied):
+    """The child's nursery ended, hangs or cannot fork, so the study is hardly to blame."""
+
+
 class Child:
-    """One process that reads one study."""
+    """One process that reads one study, as the worker holds it. `nursery.py` says what the two sockets are for."""
 
-    def __init__(self) -> None:
-        answers, child_end = os.pipe()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-P", "-m", "workers.intake.child", str(child_end)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_make_environment(),
-                pass_fds=(child_end,),
-            )
-        finally:
-            os.close(child_end)
-        self._answers = answers
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still waits or works."""
-        return self._process.poll() is None
+    def __init__(self, nursery: Nursery, talk: socket.socket, leash: socket.socket) -> None:
+        self._nursery = nursery
+        self._talk = talk
+        self._leash = leash
+        self._status: int | None = None
 
     def carry_out(self, order: Order, report: Progress) -> Message:
         """Give the order and return the last message. Raises ChildDied, and whatever `report` raises."""
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(encode_order(order))
-            self._process.stdin.flush()
+            self._talk.sendall(encode_order(order))
             return self._follow(order, report)
-        except BrokenPipeError as error:
-            raise ChildDied("it ended before the order came") from error
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._explain_death() from error
         finally:
-            self.kill()
+            self.end()
 
-    def kill(self) -> None:
-        """End the process at once and free what it held."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-        if self._answers >= 0:
-            os.close(self._answers)
-            self._answers = -1
+    def end(self) -> None:
+        """Have the process killed, with all that it started, and wait until it is gone."""
+        with self._talk, self._leash, suppress(OSError):
+            self._leash.shutdown(socket.SHUT_WR)
+            self._leash.settimeout(_PATIENCE_S)
+            try:
+                status = self._leash.recv(_READ_BYTES)
+            except TimeoutError:
+                self._nursery.kill()
+            else:
+                self._status = int(status) if status else None
 
     def _follow(self, order: Order, report: Progress) -> Message:
         deadline = time.monotonic() + order.limits.time.total_seconds()
@@ -97,66 +84,126 @@ class Child:
             if message.ending is not None:
                 return message
             report(message.progress)
-        raise ChildDied(f"it ended with status {self._process.wait()}")
+        raise self._explain_death()
 
     def _iterate_lines(self, deadline: float) -> Iterator[bytes]:
-        """Yield whole lines until the pipe ends. Raises ChildDied at the deadline."""
+        """Yield whole lines until the child closes its end. Raises ChildDied at the deadline."""
         pending = b""
         while True:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self._talk], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise ChildDied("it took too long")
-            piece = os.read(self._answers, _READ_BYTES)
+            piece = self._talk.recv(_READ_BYTES)
             if not piece:
                 return
             *lines, pending = (pending + piece).split(b"\n")
             yield from lines
 
+    def _explain_death(self) -> ChildDied:
+        self.end()
+        if self._status is None:
+            return NurseryDied("its nursery failed")
+        if self._status < 0:
+            return ChildDied(f"it was ended by signal {-self._status}")
+        return ChildDied(f"it ended with status {self._status}")
+
+
+class Nursery:
+    """The process that forks the children, as the worker holds it."""
+
+    def __init__(self) -> None:
+        self._control, nursery_end = socket.socketpair()
+        with nursery_end:
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-P", "-m", "workers.intake.nursery", str(nursery_end.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_make_environment(),
+                pass_fds=(nursery_end.fileno(),),
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still serves."""
+        return self._process.poll() is None
+
+    def start_child(self) -> Child:
+        """Have a child forked. Raises NurseryDied."""
+        talk, child_end = socket.socketpair()
+        leash, nursery_end = socket.socketpair()
+        with child_end, nursery_end:
+            try:
+                socket.send_fds(self._control, [b"+"], [child_end.fileno(), nursery_end.fileno()])
+            except OSError as error:
+                talk.close()
+                leash.close()
+                raise NurseryDied("its nursery failed") from error
+        return Child(self, talk, leash)
+
+    def close(self) -> None:
+        """Have it end its children and itself, and wait until it is gone."""
+        self._control.close()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once; the kernel ends its children."""
+        self._process.kill()
+        self._process.wait()
+        self._control.close()
+
 
 class ChildPool:
-    """Keeps children ready, so that their imports are paid before the study comes."""
+    """Forks a child for each study; threads may share it. Its nursery is started ahead, before the first study."""
 
-    def __init__(self, *, ready: int = 1) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle = deque(Child() for _ in range(ready))
-        self._ready = ready
+        self._nursery = Nursery()
+        self._is_closed = False
 
     def read(self, order: Order, report: Progress) -> IntakeReport:
         """Have an upload read.
 
-        Raises InputProblem(UNDECODABLE) when it kills its child twice, TransientFault when storage or disk fail,
-        Defect for a bug of ours.
+        Raises InputProblem(UNDECODABLE) when it kills its child twice, TransientFault when storage or disk fail or
+        the pool is closed, Defect for a bug of ours.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        deaths: list[ChildDied] = []
+        while len(deaths) < _ATTEMPTS:
             try:
-                return _unwrap(self._take().carry_out(order, report))
+                return _unwrap(self._start_child().carry_out(order, report))
             except ChildDied as death:
-                reason = str(death)
+                deaths.append(death)
                 order.volume_path.unlink(missing_ok=True)
-                if attempt == _ATTEMPTS:
-                    break
+        if any(isinstance(death, NurseryDied) for death in deaths):
+            raise Defect("intake: the nursery of the children died")
         raise InputProblem(
             ProblemCode.UNDECODABLE,
-            f"Reading the study ended its process {_ATTEMPTS} times: {reason}.",
+            f"Reading the study ended its process {_ATTEMPTS} times: {deaths[-1]}.",
             attempts=_ATTEMPTS,
         )
 
     def close(self) -> None:
-        """End the children that wait."""
+        """End the nursery and all its children."""
         with self._lock:
-            while self._idle:
-                self._idle.pop().kill()
+            self._is_closed = True
+            self._nursery.close()
 
-    def _take(self) -> Child:
-        """Return a child that waits, and start the one that replaces it."""
+    def _start_child(self) -> Child:
         with self._lock:
-            child = self._idle.popleft() if self._idle else Child()
-            while len(self._idle) < self._ready:
-                self._idle.append(Child())
-        if child.is_alive:
-            return child
-        child.kill()
-        return Child()
+            if self._is_closed:
+                raise TransientFault(ProblemCode.NOT_READY, "intake: the pool is closed")
+            if not self._nursery.is_alive:
+                self._nursery.kill()
+                self._nursery = Nursery()
+            return self._nursery.start_child()
 
 
 def _unwrap(message: Message) -> IntakeReport:
@@ -168,12 +215,16 @@ def _unwrap(message: Message) -> IntakeReport:
 
 
 def _make_environment() -> dict[str, str]:
-    """Return all that the child may know: where our code is, and that one thread is enough for libraries."""
+    """Return all that nursery and children may know: where our code is, and that one thread is enough for libraries.
+
+    With more, NumExpr (inside blosc2) starts threads when it is imported, and a fork would lose them.
+    """
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(_ROOT),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        "NUMEXPR_MAX_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
     }

@@ -46,12 +46,12 @@ class IntakeStage:
         return StageOutput(artefacts=(volume,), warnings=warnings, facts=facts, rows=rows)
 
     def close(self) -> None:
-        """End the child processes that wait."""
+        """End the child processes."""
         self._children.close()
 
 
 def make_stage(settings: Settings) -> IntakeStage:
-    """Return the stage with a child process that waits for its first study."""
+    """Return the stage with a nursery that gets ready for its first study."""
     return IntakeStage(ChildPool(), make_limits(settings))
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
 from tests.hostile.packing import read
-from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs
+from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs, open_in_plane
 
 SPACING = (2.5, 1.5, 1.5)
 
@@ -32,6 +36,14 @@ def make_body(slices: int = 120, *, lungs: tuple[int, int] | None = (15, 110), h
         trachea = (((y - 110) / 6) ** 2 + ((x - 128) / 6) ** 2 < 1) & (z > middle)
         body[trachea] = -1000
     return body
+
+
+class TestOpening:
+    @settings(max_examples=50, deadline=None)
+    @given(arrays.arrays(np.bool_, st.tuples(*(st.integers(1, side) for side in (3, 9, 9)))))
+    def test_it_is_the_opening_of_scipy(self, mask: npt.NDArray[np.bool_]) -> None:
+        cross = ndimage.generate_binary_structure(2, 1)[np.newaxis]
+        assert (open_in_plane(mask) == ndimage.binary_opening(mask, cross)).all()
 
 
 class TestFindings:

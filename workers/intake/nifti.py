@@ -34,6 +34,7 @@ from workers.volume.geometry import convert_lps_to_ras
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
+_GZIP_STEP_BYTES = 65_536
 _ORTHOGONAL = 1e-3
 _LARGEST_SPACING_MM = 100.0
 
@@ -57,7 +58,7 @@ def read_nifti(source: ByteSource, limits: IntakeLimits, *, scratch: Path) -> Ni
     _check_affine(affine)
     try:
         stored = np.asanyarray(image.dataobj)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise _unreadable("ends before its voxels do") from error
     hu, clipped = _to_hu(stored.reshape(image.shape[:3]))
     turned, lps_affine = turn_to_lps(hu, convert_lps_to_ras(affine))
@@ -99,19 +100,31 @@ def _iterate(source: ByteSource) -> Iterator[bytes]:
 
 
 def _gunzip(source: ByteSource, budget: ExpansionBudget) -> Iterator[bytes]:
+    """Expand every member of a gzip file; what follows the last one is padding."""
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        for piece in _iterate(source):
-            rest = piece
-            while rest and not inflater.eof:
+        for step in _iterate_steps(source):
+            rest = step
+            while rest:
+                if inflater.eof:
+                    if not rest.startswith(_GZIP_MAGIC[: len(rest)]):
+                        return
+                    inflater = zlib.decompressobj(_GZIP_WINDOW)
                 expanded = inflater.decompress(rest, MIB)
                 budget.spend(len(expanded))
                 yield expanded
-                rest = inflater.unconsumed_tail
+                rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
     except zlib.error as error:
         raise _unreadable("has damaged gzip compression") from error
     if not inflater.eof:
         raise _unreadable("has truncated gzip compression")
+
+
+def _iterate_steps(source: ByteSource) -> Iterator[bytes]:
+    # Each end of a member copies the rest of its step: small steps keep many tiny members cheap.
+    for piece in _iterate(source):
+        for start in range(0, len(piece), _GZIP_STEP_BYTES):
+            yield piece[start : start + _GZIP_STEP_BYTES]
 
 
 def _open(path: Path) -> nibabel.Nifti1Image:

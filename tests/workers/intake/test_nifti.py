@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from itertools import permutations, product
 from pathlib import Path
 
@@ -84,6 +85,11 @@ class TestReport:
         plain = write(tmp_path, make_chest(), make_affine())
         assert read(gzip.compress(plain), tmp_path).report.hu == read(plain, tmp_path).report.hu
 
+    def test_gzip_in_several_members_is_one_file(self, tmp_path: Path) -> None:
+        content = write(tmp_path, make_chest(), make_affine())
+        members = gzip.compress(content[:1000]) + gzip.compress(content[1000:])
+        assert read(members, tmp_path).report.problem is None
+
     def test_float_values_are_rounded(self, tmp_path: Path) -> None:
         plain = read(write(tmp_path, make_chest(), make_affine()), tmp_path).report
         floats = read(write(tmp_path, make_chest().astype(np.float32) + 0.2, make_affine()), tmp_path).report
@@ -112,6 +118,20 @@ class TestRefusals:
     def test_voxels_that_are_not_there(self, tmp_path: Path) -> None:
         content = write(tmp_path, make_chest(), make_affine())
         assert refusal(content[: len(content) // 2], tmp_path).startswith("nifti_unreadable")
+
+    def test_voxels_beyond_any_address(self, tmp_path: Path) -> None:
+        content = bytearray(write(tmp_path, make_chest(), make_affine()))
+        struct.pack_into("<f", content, 108, 1e30)  # vox_offset
+        assert "ends before its voxels do" in refusal(bytes(content), tmp_path)
+
+    def test_gzip_that_is_cut_in_its_second_member(self, tmp_path: Path) -> None:
+        content = write(tmp_path, make_chest(), make_affine())
+        members = gzip.compress(content[:1000]) + gzip.compress(content[1000:])
+        assert "truncated gzip" in refusal(members[:-20], tmp_path)
+
+    def test_a_bomb_in_many_gzip_members(self, tmp_path: Path) -> None:
+        bomb = gzip.compress(bytes(1 << 19)) * 4
+        assert refusal(bomb, tmp_path, IntakeLimits(archive_bytes=1 << 20)).startswith("archive_expands_too_far")
 
     def test_a_gzip_bomb(self, tmp_path: Path) -> None:
         bomb = gzip.compress(bytes(8 << 20))

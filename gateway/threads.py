@@ -32,12 +32,17 @@ class ThreadSlots:
         await self._acquire()
         context = contextvars.copy_context()
         running = asyncio.get_running_loop().run_in_executor(self._executor, context.run, work)
-        running.add_done_callback(lambda _: self._free.release())
+        running.add_done_callback(self._end)
         return await asyncio.shield(running)
 
     def close(self) -> None:
         """Let the threads end; work that has begun is finished."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _end(self, running: asyncio.Future[Found]) -> None:
+        self._free.release()
+        # The caller may have left; then nobody else asks how it ended, and asyncio would report that.
+        _ = running.cancelled() or running.exception()
 
     async def _acquire(self) -> None:
         try:

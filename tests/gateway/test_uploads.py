@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -137,6 +139,22 @@ class TestThreads:
             return await slots.run(lambda: "again")
 
         assert asyncio.run(ask_for_two()) == "again"
+
+    def test_work_that_fails_after_its_caller_left_is_no_error_of_the_loop(self) -> None:
+        reported: list[object] = []
+
+        async def leave_early() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+            slots = ThreadSlots("few", size=1, patience_s=1, refusal=ProblemCode.STORAGE_UNAVAILABLE)
+            release = threading.Event()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(slots.run(lambda: release.wait(10) and 1 // 0), 0.05)
+            release.set()
+            await slots.run(lambda: None)  # behind the failing work
+            gc.collect()
+
+        asyncio.run(leave_early())
+        assert reported == []
 
 
 class TestTheKind:

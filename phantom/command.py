@@ -35,7 +35,10 @@ def phantom(
         study = make_study(seed, finding or (), settings)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--finding") from error
-    write_zip(study, output)
+    try:
+        write_zip(study, output)
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written ({error.strerror}).", param_hint="--output") from error
     typer.echo(json.dumps(describe_study(study, output)) if as_json else _tell(study, output))
 
 

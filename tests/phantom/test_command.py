@@ -51,3 +51,9 @@ class TestPhantomCommand:
         assert code == 2
         assert "dragon" in output
         assert not (tmp_path / "study.zip").exists()
+
+    @pytest.mark.parametrize("place", ["missing/study.zip", "."])
+    def test_a_place_that_cannot_be_written_is_a_usage_error(self, tmp_path: Path, place: str) -> None:
+        code, output = run("--coarse", "-o", str(tmp_path / place))
+        assert code == 2
+        assert "--output" in output

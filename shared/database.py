@@ -58,6 +58,11 @@ def transaction(engine: Engine) -> Iterator[Session]:
         raise
 
 
+def may_have_committed(error: BaseException) -> bool:
+    """Say whether a transaction that raised `error` may stand all the same, its answer lost with the connection."""
+    return isinstance(error, TransientFault) and error.code is ProblemCode.DATABASE_UNAVAILABLE
+
+
 def notify_outbox(session: Session) -> None:
     """Wake the relay when this transaction commits."""
     session.execute(text(f"NOTIFY {OUTBOX_CHANNEL}"))

@@ -1,6 +1,7 @@
 """Submission: reserve the key, store the body while it comes, then make the job in one transaction.
 
-Whatever fails on the way, nothing is left behind: no object, no row, no reserved key.
+Whatever fails on the way, nothing is left behind: no object, no row, no reserved key. Only an object whose job may have
+been committed stays, for the sweep to judge.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from gateway.resources import Resources
 from gateway.tenants import Tenant
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
+from shared.database import may_have_committed
 from shared.errors import TransientFault
 from shared.settings import MIB
 from shared.storage import Readable, StoredObject
@@ -93,8 +95,11 @@ class Submitter:
         submission = Submission(self._tenant, self._make_request(upload), upload, stored)
         try:
             job = await self._make_job(submission, reservation)
-        except BaseException:
-            await self._remove(stored)
+        except Exception as error:
+            # A cancelled request's transaction runs to its end; a lost connection may have committed. Then a job may
+            # name the object; if none does, the hourly sweep removes it.
+            if not may_have_committed(error):
+                await self._remove(stored)
             raise
         UPLOAD_BYTES.inc(stored.size_bytes)
         _log.info("job accepted", job_id=str(job.id), size_bytes=stored.size_bytes, kind=upload.kind)

@@ -8,10 +8,13 @@ import io
 import struct
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, event, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
@@ -89,7 +92,7 @@ class TestAnAcceptedStudy:
         ("name", "content", "kind"),
         [
             ("ct.nii", make_nifti(), "nifti"),
-            ("ct.nii.gz", gzip.compress(make_nifti()), "nifti"),
+            ("ct.nii.gz", gzip.compress(make_nifti(), mtime=0), "nifti"),
             ("ct.zip", b"PK\x05\x06" + bytes(18), "zip"),
         ],
     )
@@ -127,7 +130,7 @@ class TestARefusedBody:
             (b"", (400, "empty_upload")),
             (b"\xff\xd8\xff\xe0 JFIF", (415, "not_an_archive")),
             (b"P", (415, "not_an_archive")),
-            (gzip.compress(b"a tape archive" * 100), (415, "not_an_archive")),
+            (gzip.compress(b"a tape archive" * 100, mtime=0), (415, "not_an_archive")),
             (bytes(5000), (415, "not_an_archive")),
         ],
     )
@@ -281,3 +284,34 @@ class TestAFailedCommit:
         assert "refused" not in answer.json()["detail"]
         assert leftovers() == NOTHING
         assert not is_reserved(engine, "refused")
+
+    def test_whose_answer_alone_was_lost_keeps_the_object_that_its_job_names(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore
+    ) -> None:
+        headers = {"Idempotency-Key": "answer-lost"}
+        with lost_answer_to_commit():
+            answer = gateway.http.post("/v1/jobs", content=ZIP, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        replayed = gateway.http.post("/v1/jobs", content=ZIP, headers=headers)
+        assert replayed.status_code == 202
+        assert fetch_upload(engine, replayed.json()["id"]).key in {key for key, _ in store.iterate_keys()}
+
+
+@contextmanager
+def lost_answer_to_commit() -> Iterator[None]:
+    """Let the commit that makes a job succeed and its answer be lost, as when the connection breaks then."""
+
+    def note(session: Session, _context: object) -> None:
+        session.info["makes_job"] = session.info.get("makes_job") or any(isinstance(row, Job) for row in session.new)
+
+    def lose(session: Session) -> None:
+        if session.info.get("makes_job"):
+            raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
+
+    event.listen(Session, "after_flush", note)
+    event.listen(Session, "after_commit", lose)
+    try:
+        yield
+    finally:
+        event.remove(Session, "after_flush", note)
+        event.remove(Session, "after_commit", lose)

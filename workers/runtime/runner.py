@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine
 
-from shared.database import transaction
+from shared.database import may_have_committed, transaction
 from shared.errors import StaleLease
 from shared.settings import Settings
 from shared.stages import StageName
@@ -86,8 +86,9 @@ class StageRunner:
         try:
             with transaction(self._engine) as session:
                 complete_stage(session, lease, output, artefacts)
-        except BaseException:
-            self._discard(artefacts)
+        except BaseException as error:
+            if not may_have_committed(error):  # else rows may name the objects; if none does, the sweep finds them
+                self._discard(artefacts)
             raise
         STAGES_ENDED.labels(stage=lease.stage, state=StageState.SUCCEEDED, code="").inc()
         _log.info("stage succeeded", job_id=str(lease.job_id), stage=lease.stage, attempt=lease.attempt)

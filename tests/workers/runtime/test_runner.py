@@ -1,0 +1,108 @@
+"""The runner in the real runtime: what becomes of stored artefacts when the end of a stage goes wrong."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, event, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from shared.artefacts import ArtefactKind
+from shared.database import transaction
+from shared.problems import Problem, ProblemCode
+from shared.settings import Settings
+from shared.stages import StageName
+from shared.states import StageState
+from shared.storage import ObjectStore
+from shared.tables import Artefact, StageRun
+from tests.workers.runtime.conftest import JobMaker
+from workers.runtime.completion import reject_study
+from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.lease import Lease
+from workers.runtime.runner import StageRunner
+from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput
+
+
+class WritingIntake:
+    """Makes one artefact; `is_overtaken` lets somebody else end the stage meanwhile."""
+
+    name = StageName.INTAKE
+
+    def __init__(self, engine: Engine, *, is_overtaken: bool = False) -> None:
+        self._engine = engine
+        self._is_overtaken = is_overtaken
+        self.scratch = Path()
+
+    def run(self, context: StageContext) -> StageOutput:
+        self.scratch = context.scratch
+        if self._is_overtaken:
+            end_elsewhere(self._engine, uuid.UUID(context.job_id))
+        path = context.scratch / "volume"
+        path.write_bytes(context.job_id.encode())
+        return StageOutput(artefacts=[ProducedArtefact(ArtefactKind.VOLUME, path, "application/octet-stream")])
+
+
+def end_elsewhere(engine: Engine, job_id: uuid.UUID) -> None:
+    with transaction(engine) as session:
+        run = session.get_one(StageRun, (job_id, StageName.INTAKE))
+        assert run.lease_token is not None
+        lease = Lease(job_id, run.stage, run.lease_token, run.attempt, "other")
+        reject_study(session, lease, Problem(ProblemCode.NO_DICOM_IMAGES, "Ended by the test."))
+
+
+@contextmanager
+def lost_answer_to_commit() -> Iterator[None]:
+    """Let the commit that brings an artefact succeed and its answer be lost, as when the connection breaks then."""
+
+    def note(session: Session, _context: object) -> None:
+        session.info["brings_volume"] = any(
+            isinstance(row, Artefact) and row.kind is ArtefactKind.VOLUME for row in session.new
+        ) or session.info.get("brings_volume", False)
+
+    def lose(session: Session) -> None:
+        if session.info.get("brings_volume"):
+            raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
+
+    event.listen(Session, "after_flush", note)
+    event.listen(Session, "after_commit", lose)
+    try:
+        yield
+    finally:
+        event.remove(Session, "after_flush", note)
+        event.remove(Session, "after_commit", lose)
+
+
+def run_intake(stage: WritingIntake, engine: Engine, settings: Settings, store: ObjectStore, job_id: uuid.UUID) -> None:
+    heartbeat = Heartbeat(engine, settings)
+    runner = StageRunner([stage], settings, engine=engine, store=store, heartbeat=heartbeat, worker="runner-tests")
+    runner.run(job_id, StageName.INTAKE)
+
+
+def stored_keys(store: ObjectStore, job_id: uuid.UUID) -> set[str]:
+    return {key for key, _ in store.iterate_keys() if str(job_id) in key}
+
+
+class TestStoredArtefacts:
+    def test_stay_when_only_the_answer_to_the_commit_was_lost(
+        self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
+    ) -> None:
+        job_id = make_job()
+        with lost_answer_to_commit():
+            run_intake(WritingIntake(engine), engine, settings, store, job_id)
+        with transaction(engine) as session:
+            named = session.scalars(
+                select(Artefact.key).where(Artefact.job_id == job_id, Artefact.kind == ArtefactKind.VOLUME)
+            ).all()
+            assert session.get_one(StageRun, (job_id, StageName.INTAKE)).state is StageState.SUCCEEDED
+        assert stored_keys(store, job_id) == set(named)
+
+    def test_go_when_somebody_else_has_ended_the_stage(
+        self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
+    ) -> None:
+        job_id = make_job()
+        run_intake(WritingIntake(engine, is_overtaken=True), engine, settings, store, job_id)
+        assert stored_keys(store, job_id) == set()

@@ -22,7 +22,8 @@ _OPEN_STATES = (StageState.WAITING, StageState.READY, StageState.LEASED)
 
 def lock_open_job(session: Session, job_id: uuid.UUID) -> Job | None:
     """Lock and return the job, or None when it has ended or is gone."""
-    job = session.scalar(select(Job).where(Job.id == job_id).with_for_update())
+    # Its key is left free: events of running stages refer to it.
+    job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
     return None if job is None or job.state.is_terminal else job
 
 

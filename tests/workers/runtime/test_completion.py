@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 
 from shared.database import transaction
 from shared.errors import Defect, InputProblem, StaleLease, TransientFault, Unanswerable
+from shared.events import record_stage_progress
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import StageName
@@ -21,6 +22,7 @@ from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.completion import complete_stage
 from workers.runtime.lease import Lease, claim
 from workers.runtime.outcomes import end_after_error
+from workers.runtime.progression import lock_open_job
 from workers.runtime.stage import StageOutput
 
 DURATION = timedelta(seconds=30)
@@ -172,3 +174,14 @@ class TestThreeCauses:
         assert job.state is JobState.FAILED
         assert job.problem is not None
         assert job.problem["code"] == "no_model_answered"
+
+
+class TestLocks:
+    def test_progress_is_told_while_another_stage_of_the_job_ends(self, engine: Engine, make_job: JobMaker) -> None:
+        """Events refer to the job: were its row locked whole, a telling and an ending stage could block each other."""
+        job_id = make_job()
+        with transaction(engine) as ending:
+            assert lock_open_job(ending, job_id) is not None
+            with transaction(engine) as telling:
+                telling.execute(text("SET LOCAL lock_timeout = '500ms'"))
+                record_stage_progress(telling, job_id, StageName.INTAKE, 0.5)

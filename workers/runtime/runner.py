@@ -24,6 +24,7 @@ from workers.runtime.context import RunContext, fetch_job_plan
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.lease import Lease, claim
 from workers.runtime.outcomes import end_after_error, end_rejected
+from workers.runtime.scratch import take_scratch
 from workers.runtime.stage import ProducedArtefact, Stage, StageOutput
 
 _log = get_logger()
@@ -47,6 +48,7 @@ class StageRunner:
         self._engine = engine
         self._store = store
         self._cache = ArtefactCache(settings.cache_dir / "artefacts", settings.cache_limit_bytes, store)
+        self._scratch = take_scratch(settings.cache_dir / "scratch")
         self._heartbeat = heartbeat
         self._worker = worker
 
@@ -64,7 +66,7 @@ class StageRunner:
         STAGE_SECONDS.labels(stage=name).observe(time.monotonic() - started)
 
     def _run_leased(self, lease: Lease) -> None:
-        with self._heartbeat.keep(lease) as lost, TemporaryDirectory(prefix="ctclip-") as scratch:
+        with self._heartbeat.keep(lease) as lost, TemporaryDirectory(dir=self._scratch) as scratch:
             try:
                 output = self._stages[lease.stage].run(self._make_context(lease, Path(scratch), lost))
                 self._end(lease, output)

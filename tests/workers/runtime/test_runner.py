@@ -106,3 +106,13 @@ class TestStoredArtefacts:
         job_id = make_job()
         run_intake(WritingIntake(engine, is_overtaken=True), engine, settings, store, job_id)
         assert stored_keys(store, job_id) == set()
+
+
+class TestScratch:
+    def test_lies_in_the_cache_folder_where_the_next_start_finds_what_a_kill_left(
+        self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
+    ) -> None:
+        stage = WritingIntake(engine)
+        run_intake(stage, engine, settings, store, make_job())
+        assert settings.cache_dir / "scratch" in stage.scratch.parents
+        assert not stage.scratch.exists()

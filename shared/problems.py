@@ -171,7 +171,7 @@ CATALOGUE: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MIXED_STUDIES: ProblemKind(
         "The archive holds more than one study or patient",
         422,
-        "Send one ZIP per study; `ctclip prepare` makes them.",
+        "Send one ZIP per study.",
     ),
     ProblemCode.PHANTOM_STUDY: ProblemKind(
         "All images show a phantom", 422, "These are images of quality control. Send a chest CT of a patient."

@@ -117,13 +117,14 @@ class Completeness(TypedDict):
 
 
 class Finding(TypedDict):
-    """One finding: what each model says of it, and how far it moved the score (log-odds)."""
+    """One finding: what each model says of it, its own threshold, and how far it moved the score (log-odds)."""
 
     finding: str
     name: str
     models: Mapping[str, float]
     attribution: float | None
     above_threshold: bool | None
+    thresholds: NotRequired[Mapping[str, float]]
     name_ru: NotRequired[str]
     organ: NotRequired[str]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from client.words import explain_reason, name_stage
 
 _MOST_FINDINGS = 8
 _SMALLEST_SHOWN = 0.005
+_SHORTEST_WAIT_S = 0.1
+_HOW_A_FINDING_LEADS = "A finding leads only when a model's probability reaches that model's own threshold."
 _NOT_SHOWN = frozenset({"delivery"})
 
 
@@ -83,20 +86,41 @@ def _render_evidence(result: ResultDocument) -> list[RenderableType]:
     if not findings:
         return [Text("No finding moved the decision or passed a model's threshold.", style="dim"), Text("")]
     models = list(dict.fromkeys(model for finding in findings for model in finding["models"]))
+    attribution = result.get("attribution", {})
+    table = _make_evidence_table(models)
+    _add_moved(table, "base value", attribution.get("base_value"))
+    for finding in findings:
+        table.add_row(
+            escape(finding.get("name", finding["finding"])),
+            *(_show_probability(finding, model) for model in models),
+            _show_attribution(finding.get("attribution")),
+            "[red]above the model's threshold[/]" if finding.get("above_threshold") else "",
+        )
+    _add_moved(table, "other findings", _sum_of_others(result, findings))
+    _add_moved(table, "beyond single findings", attribution.get("beyond_findings"))
+    return [table, Text(_HOW_A_FINDING_LEADS, style="dim"), Text("")]
+
+
+def _make_evidence_table(models: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("Evidence")
     for model in models:
         table.add_column(name_stage(model), justify="right")
     table.add_column("moved the score", justify="right")
     table.add_column("")
-    for finding in findings:
-        table.add_row(
-            escape(finding.get("name", finding["finding"])),
-            *(_show_probability(finding["models"].get(model)) for model in models),
-            _show_attribution(finding.get("attribution")),
-            "[red]above the model's threshold[/]" if finding.get("above_threshold") else "",
-        )
-    return [table, Text("")]
+    return table
+
+
+def _add_moved(table: Table, name: str, moved: float | None) -> None:
+    """Add a row that is no finding, so that the column adds up to the score; none where nothing moved."""
+    if moved is not None and abs(moved) >= _SMALLEST_SHOWN:
+        empty = [""] * (len(table.columns) - 3)
+        table.add_row(f"[dim]{name}[/]", *empty, _show_attribution(moved), "")
+
+
+def _sum_of_others(result: ResultDocument, shown: Sequence[Finding]) -> float:
+    names = {finding["finding"] for finding in shown}
+    return math.fsum(f.get("attribution") or 0.0 for f in result["findings"] if f["finding"] not in names)
 
 
 def _choose_findings(findings: Sequence[Finding]) -> list[Finding]:
@@ -161,8 +185,13 @@ def _describe_models(result: ResultDocument) -> str:
 def _describe_time(result: ResultDocument, job: Job | None) -> str:
     total = f"{result['time_of_processing']:.1f} s from upload to result"
     stages = [] if job is None else [s for s in job.stages if s.seconds is not None and s.name not in _NOT_SHOWN]
-    spent = ", ".join(f"{name_stage(stage.name).lower()} {stage.seconds:.1f} s" for stage in stages)
-    return f"{total}: {spent}" if spent else total
+    if not stages:
+        return total
+    spent = [(name_stage(stage.name), stage.seconds or 0.0) for stage in stages]
+    waited_s = result["time_of_processing"] - math.fsum(seconds for _, seconds in spent)
+    if waited_s >= _SHORTEST_WAIT_S:
+        spent.append(("waiting", waited_s))
+    return f"{total}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in spent)}"
 
 
 def _make_grid() -> Table:
@@ -172,8 +201,12 @@ def _make_grid() -> Table:
     return table
 
 
-def _show_probability(probability: float | None) -> str:
-    return "[dim]-[/]" if probability is None else f"{probability:.2f}"
+def _show_probability(finding: Finding, model: str) -> str:
+    probability = finding["models"].get(model)
+    if probability is None:
+        return "[dim]-[/]"
+    threshold = finding.get("thresholds", {}).get(model)
+    return f"{probability:.2f}" if threshold is None else f"{probability:.2f} [dim]of {threshold:.2f}[/]"
 
 
 def _show_attribution(attribution: float | None) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +19,7 @@ from client.command import app
 from client.local_stack import choose_url, find_local_url
 from tests.client.tiny_api import Answer, job_document, problem, serving
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "study_uid": "1.2.3",
     "series_uid": "1.2.3.4",
     "probability_of_pathology": 0.8312,
@@ -41,12 +44,13 @@ RESULT = {
             "finding": "pleural_effusion",
             "name": "Pleural effusion",
             "models": {"mednext": 0.91},
+            "thresholds": {"mednext": 0.86},
             "attribution": 1.2,
             "above_threshold": True,
         },
         {"finding": "mass", "name": "Mass", "models": {"mednext": 0.01}, "attribution": 0.0, "above_threshold": False},
     ],
-    "attribution": {"base_value": 0.1, "by_model": {"mednext": 1.5}, "raw_score": 1.6},
+    "attribution": {"base_value": 0.1, "by_model": {"mednext": 1.5}, "beyond_findings": 0.3, "raw_score": 1.6},
     "series": {"slices": 124, "spacing_zyx_mm": [2.5, 1.4, 1.4], "kernel": ["Br38f", "3"], "reason": "the only one"},
     "quality": [{"code": "padding_replaced", "facts": {}}],
     "models": [{"name": "mednext", "version": "1", "digest": "0123456789", "seconds": 1.0}],
@@ -140,7 +144,10 @@ class TestWatch:
 
 class TestResult:
     def test_says_the_answer_the_evidence_and_what_was_missing(self) -> None:
-        with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:
+        model = {"name": "mednext", "state": "succeeded", "attempt": 1, "reason": None, "seconds": 0.9}
+        job = job_document("completed_partial")
+        job["stages"][1] = model
+        with serving(Answer(200, RESULT), Answer(200, job)) as api:
             done = CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN)
         assert done.exit_code == 0, done.output
         for told in (
@@ -150,10 +157,30 @@ class TestResult:
             "above the model's threshold",
             "base +0.10, MedNeXt +1.50 = +1.60",
             "kernel Br38f, 3",
-            "reading the study 1.2 s",
+            "Reading the study 1.2 s, MedNeXt 0.9 s, waiting 1.4 s",
             "Not for clinical use.",
         ):
             assert told in done.stdout
+
+    def test_shows_the_threshold_beside_the_probability(self) -> None:
+        shown = self._show(RESULT)
+        assert "0.91 of 0.86" in shown
+        assert "reaches that model's own threshold" in shown
+
+    def test_evidence_adds_up_to_the_score(self) -> None:
+        small = {"models": {"mednext": 0.02}, "attribution": 0.004, "above_threshold": False}
+        others = [{"finding": f"small_{number}", "name": "Small", **small} for number in range(5)]
+        attribution = {**RESULT["attribution"], "beyond_findings": 0.28}
+        shown = self._show({**RESULT, "findings": [*RESULT["findings"], *others], "attribution": attribution})
+        rows = ("base value", "0.91 of 0.86", "other findings", "beyond single findings")
+        lines = [next(line for line in shown.splitlines() if row in line) for row in rows]
+        moved = [float(found) for line in lines for found in re.findall(r"[+-]\d\.\d\d", line)]
+        assert moved == [0.1, 1.2, 0.02, 0.28]
+        assert sum(moved) == pytest.approx(1.6)
+
+    def _show(self, document: Mapping[str, Any]) -> str:
+        with serving(Answer(200, document), Answer(200, job_document("completed_partial"))) as api:
+            return CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN).stdout
 
     def test_leaves_out_findings_that_moved_nothing(self) -> None:
         with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:

@@ -19,6 +19,7 @@ from client.words import explain_reason, name_stage
 
 _POLL_S = 0.2
 _RUNNING = "leased"
+_SKIPPED = "skipped"
 
 
 class _Stopwatch:
@@ -116,24 +117,36 @@ def _draw_state(job: Job) -> Text:
 
 
 class _PlainLines:
-    """One line for every change of a stage, with the seconds since the first look."""
+    """One line for every change of a stage, with the seconds since the first look; skipped stages share a line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
         self._said: dict[tuple[str, str], StageProgress | str] = {}
+        self._skipped: set[tuple[str, str]] = set()
 
     def show(self, jobs: Mapping[str, Job]) -> None:
         for title, job in jobs.items():
+            for reason, stages in self._take_skipped(title, job).items():
+                self._print(title, f"{explain_reason(reason) or 'skipped'}: {', '.join(stages)}")
             for stage in job.stages:
                 self._say(title, stage)
             if job.has_ended and self._said.get((title, "")) != job.state:
                 self._said[title, ""] = job.state
                 self._print(title, job.state.replace("_", " "))
 
+    def _take_skipped(self, title: str, job: Job) -> dict[str | None, list[str]]:
+        """Return the stages found skipped now and not before, by reason."""
+        by_reason: dict[str | None, list[str]] = {}
+        for stage in job.stages:
+            if stage.state == _SKIPPED and (title, stage.name) not in self._skipped:
+                self._skipped.add((title, stage.name))
+                by_reason.setdefault(stage.reason, []).append(name_stage(stage.name))
+        return by_reason
+
     def _say(self, title: str, stage: StageProgress) -> None:
         now = replace(stage, started_at=None, finished_at=None)
-        if stage.state in {"waiting", "ready"} or self._said.get((title, stage.name)) == now:
+        if stage.state in {"waiting", "ready", _SKIPPED} or self._said.get((title, stage.name)) == now:
             return
         self._said[title, stage.name] = now
         state = "running" if stage.state == _RUNNING else _describe(stage)

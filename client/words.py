@@ -20,7 +20,7 @@ _REASONS: Mapping[str, str] = {
     "model_not_installed": "not installed",
     "model_not_requested": "not asked for",
     "needed_stage_missing": "needs a stage that is missing",
-    "no_callback": "nobody to tell",
+    "no_callback": "no webhook",
 }
 
 

@@ -138,8 +138,16 @@ class TestWatch:
         with serving(Answer(200, job_document()), Answer(200, job_document("completed_partial"))) as api:
             done = CliRunner().invoke(app, ["watch", "job-1", "--api-url", api.url], env=PLAIN)
         assert "Reading the study: ✓ 1.2 s" in done.stdout
-        assert "MedNeXt: – not installed" in done.stdout
+        assert "job: not installed: MedNeXt\n" in done.stdout
         assert "completed partial" in done.stdout
+
+    def test_names_all_stages_that_were_skipped_for_one_reason_in_one_line(self) -> None:
+        names = {"ct_clip": "model_not_installed", "fvlm": "model_not_installed", "delivery": "no_callback"}
+        stages = [{"name": name, "state": "skipped", "reason": reason} for name, reason in names.items()]
+        with serving(Answer(200, job_document("completed_partial", stages=stages))) as api:
+            done = CliRunner().invoke(app, ["watch", "job-1", "--api-url", api.url], env=PLAIN)
+        told = [line.partition("job: ")[2] for line in done.stdout.splitlines()]
+        assert told[:3] == ["not installed: CT-CLIP, fVLM", "no webhook: Delivery", "completed partial"]
 
 
 class TestResult:

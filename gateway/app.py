@@ -15,6 +15,7 @@ from gateway.documentation.openapi import install_openapi
 from gateway.health.api import router as health
 from gateway.jobs.api import router as jobs
 from gateway.limits.api import router as limits
+from gateway.lingering import LingeringClose
 from gateway.models.api import router as models
 from gateway.observer import RequestObserver
 from gateway.problems.api import router as problems
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.resources = Resources(settings)
     app.add_middleware(RequestObserver)
+    app.add_middleware(LingeringClose)  # outermost: the observer's own answers linger too
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

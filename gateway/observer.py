@@ -1,4 +1,4 @@
-"""The outermost layer of the application: trace id, duration, and the last word on what nobody foresaw."""
+"""The outer layer of the application: trace id, duration, and the last word on what nobody foresaw."""
 
 from __future__ import annotations
 

@@ -17,14 +17,11 @@ from client import Client, ClientError, Job, ResultDocument
 from client.rendering import print_failure, print_result
 from client.watching import watch_jobs
 from deploy.demo.studies import PHANTOM_FINDING, prepared_studies
-from deploy.embedded.command import Json, State, describe_stop, start_shown
+from deploy.embedded.command import STARTED_AT, Json, State, describe_stop, start_shown
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.progress import print_entrances
 from deploy.embedded.report import StackPhase, StackReport, find_running
 from deploy.embedded.state_folder import StateFolder, default_state
-
-STARTED_AT = "CTCLIP_DEMO_STARTED_AT"
-"""Seconds since the epoch at which the installation began; `make demo` sets it."""
 
 JOB_LIMIT_S = 300.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,10 @@ from deploy.embedded.report import StackPhase, StackReport, find_running
 from deploy.embedded.state_folder import StateFolder, default_state
 
 NOT_RUNNING = 3
-"""Exit status of `ctclip status` when no stack runs, as `systemctl status` has it."""
+"""Exit status of `ctclip status` when nothing runs, as `systemctl status` has it."""
+
+STARTED_AT = "CTCLIP_DEMO_STARTED_AT"
+"""Seconds since the epoch at which `make` began; the Makefile sets it for whatever it starts."""
 
 State = Annotated[
     Path | None,
@@ -58,7 +62,7 @@ def status(state: State = None, as_json: Json = False) -> None:
         print_status(Console(), report)
         print_entrances(Console(), report, how_to_stop=describe_stop(folder))
     else:
-        typer.echo(f"Nothing runs in {folder.root}. `ctclip up` starts a stack.")
+        typer.echo(f"Nothing runs in {folder.root}. `ctclip up` starts the platform.")
     raise typer.Exit(0 if report else NOT_RUNNING)
 
 
@@ -147,9 +151,10 @@ def _describe_nothing(folder: StateFolder) -> Mapping[str, object]:
 
 
 def describe_stop(folder: StateFolder) -> str:
-    """Return the command that stops the stack of a folder."""
-    is_default = folder.root == default_state().expanduser().resolve()
-    return f"{_find_ctclip()} down" if is_default else f"{_find_ctclip()} down --state {folder.root}"
+    """Return the command that stops the platform of a folder, in the words of whoever started this one."""
+    if folder.root != default_state().expanduser().resolve():
+        return f"{_find_ctclip()} down --state {shlex.quote(str(folder.root))}"
+    return "make down" if os.environ.get(STARTED_AT) else f"{_find_ctclip()} down"
 
 
 def _find_ctclip() -> str:

@@ -76,8 +76,8 @@ def _refuse_running(folder: StateFolder) -> None:
     while (running := find_running(folder)) is not None:
         if time.monotonic() > deadline:
             raise AlreadyRunning(
-                f"A stack already runs in {folder.root} ({running.phase}) at {running.url}. "
-                f"`ctclip down --state {folder.root}` stops it; another folder makes a second stack."
+                f"The platform already runs in {folder.root} ({running.phase}) at {running.url}. "
+                f"`ctclip down --state {folder.root}` stops it; another folder makes a second platform."
             )
         time.sleep(_POLL_S)
 
@@ -113,7 +113,7 @@ def _await_ready(
         if report is not None and report.phase is StackPhase.READY:
             return report
         time.sleep(_POLL_S)
-    raise StackProblem(f"The stack was not ready within {_START_LIMIT_S:.0f} s. Look at {folder.logs}.")
+    raise StackProblem(f"The platform was not ready within {_START_LIMIT_S:.0f} s. Look at {folder.logs}.")
 
 
 def _read_report_of(process: subprocess.Popen[bytes], folder: StateFolder) -> StackReport | None:
@@ -125,7 +125,7 @@ def _describe_end(report: StackReport | None, output: Path) -> str:
     if report is not None and report.failure is not None:
         return report.failure
     said = output.read_text("utf-8", "replace").strip()
-    return said or "The launcher ended before the stack was ready, without a word."
+    return said or "The launcher ended before the platform was ready, without a word."
 
 
 def _end_launcher(process: subprocess.Popen[bytes]) -> None:

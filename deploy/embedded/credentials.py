@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import StateFolder, read_json, write_json
 
+FLOWER_USER = "ctclip"
+
 _SECRET_BYTES = 24
 
 
@@ -51,7 +53,7 @@ def generate_credentials() -> Credentials:
         # rclone refuses access keys of two letters.
         storage_access_key=f"ctclip-{secrets.token_hex(6)}",
         storage_secret_key=_make_secret(),
-        flower_user="ctclip",
+        flower_user=FLOWER_USER,
         flower_password=_make_secret(),
     )
 

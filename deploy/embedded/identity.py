@@ -45,7 +45,7 @@ def account_identity() -> PostgresIdentity:
     if setpriv is None or account is None:
         raise StackProblem(
             "PostgreSQL refuses to run as root, and neither `unshare --user` nor `setpriv` with the account "
-            "`postgres` or `nobody` works here. Start the stack as an ordinary user, or set CTCLIP_DATABASE_URL."
+            "`postgres` or `nobody` works here. Start the platform as an ordinary user, or set CTCLIP_DATABASE_URL."
         )
     wrapper = (setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--")
     return PostgresIdentity(wrapper, account.pw_uid, account.pw_gid)

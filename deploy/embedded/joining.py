@@ -15,7 +15,7 @@ from workers.command import reconcile as platform_reconcile
 
 def reconcile(
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="State folder of a stack of this machine.")
+        Path | None, typer.Option("--state", metavar="DIR", help="State folder of a platform of this machine.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:

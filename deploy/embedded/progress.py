@@ -12,12 +12,13 @@ from rich.status import Status
 from rich.table import Table
 
 from deploy.embedded.child import ChildState
+from deploy.embedded.credentials import FLOWER_USER
 from deploy.embedded.report import ProcessReport, StackPhase, StackReport
 
 DOCS_PATH = "/docs"
 
 _NAME_WIDTH = 14
-_LABEL_WIDTH = 10
+_LABEL_WIDTH = 11
 
 
 class StackProgress:
@@ -60,12 +61,14 @@ def showing_progress(console: Console) -> Iterator[StackProgress]:
 
 
 def print_entrances(console: Console, report: StackReport, *, how_to_stop: str) -> None:
-    """Print where the stack is reached, where its secrets and logs are, and how it is stopped."""
+    """Print where the platform is reached, where its secrets and logs are, and how it is stopped."""
     state = _show(Path(report.state))
     lines = {
         "API": f"{report.url}",
         "Docs page": f"{report.url}{DOCS_PATH}",
-        "Flower": f"{report.flower_url}  [dim]user ctclip, password: flower_password in {state}/secrets.json[/]",
+        "Flower": f"{report.flower_url}",
+        "  user": FLOWER_USER,
+        "  password": f"[dim]flower_password in[/] {state}/secrets.json",
         "State": f"{state}  [dim]data, secrets and logs[/]",
         "Stop": how_to_stop,
     }
@@ -74,7 +77,7 @@ def print_entrances(console: Console, report: StackReport, *, how_to_stop: str) 
 
 
 def print_status(console: Console, report: StackReport) -> None:
-    """Print every process of a stack."""
+    """Print every process of the platform."""
     console.print(f"[bold]{report.phase}[/]  {report.url or ''}", highlight=False)
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for heading, side in (("process", "left"), ("pid", "right"), ("state", "left"), ("restarts", "right")):

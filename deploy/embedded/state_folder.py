@@ -39,7 +39,7 @@ def read_environment(state: Path) -> dict[str, str]:
     folder = StateFolder(state.expanduser().resolve())
     kept = read_json(folder.environment_file)
     if kept is None:
-        raise StackProblem(f"No stack runs in {folder.root}. `ctclip up --state {folder.root}` starts one.")
+        raise StackProblem(f"No platform runs in {folder.root}. `ctclip up --state {folder.root}` starts one.")
     return {name: str(value) for name, value in kept.items()}
 
 
@@ -150,8 +150,8 @@ class StateFolder:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise AlreadyRunning(
-                        f"A stack already runs in {self.root}. `ctclip status --state {self.root}` shows it, "
-                        f"`ctclip down --state {self.root}` stops it; another folder makes a second stack."
+                        f"The platform already runs in {self.root}. `ctclip status --state {self.root}` shows it, "
+                        f"`ctclip down --state {self.root}` stops it; another folder makes a second platform."
                     ) from None
                 time.sleep(_LOCK_POLL_S)
             else:

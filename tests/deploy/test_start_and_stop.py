@@ -31,7 +31,7 @@ class TestStop:
         assert not [identity for identity in identities if identity.find()]
         assert not find_orphans(small_stack.folder.root)
         assert small_stack.report().phase is StackPhase.STOPPED
-        with pytest.raises(StackProblem, match="No stack runs"):
+        with pytest.raises(StackProblem, match="No platform runs"):
             read_environment(small_stack.folder.root)
 
     def test_ends_what_a_program_started_in_a_session_of_its_own(self, small_stack: SmallStack) -> None:

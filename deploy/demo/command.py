@@ -20,7 +20,7 @@ from deploy.demo.studies import PHANTOM_FINDING, prepared_studies
 from deploy.embedded.command import STARTED_AT, Json, State, describe_stop, start_shown
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.progress import print_entrances
-from deploy.embedded.report import StackPhase, StackReport, find_running
+from deploy.embedded.report import StackReport, find_ready
 from deploy.embedded.state_folder import StateFolder, default_state
 
 JOB_LIMIT_S = 300.0
@@ -70,8 +70,8 @@ def _run(folder: StateFolder, console: Console) -> tuple[StackReport, dict[str, 
 
 
 def _find_or_start(folder: StateFolder, console: Console) -> StackReport:
-    running = find_running(folder)
-    if running is not None and running.phase in {StackPhase.READY, StackPhase.DEGRADED}:
+    running = find_ready(folder)
+    if running is not None:
         console.print(f"The platform runs already at {running.url}.\n", highlight=False)
         return running
     console.print("[bold]Starting the platform[/]: PostgreSQL, broker, object storage, gateway, workers, Flower")

@@ -20,7 +20,7 @@ from deploy.embedded.launcher import Launcher
 from deploy.embedded.platform_programs import product_platform
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.progress import print_entrances, print_status, showing_progress
-from deploy.embedded.report import StackPhase, StackReport, find_running
+from deploy.embedded.report import StackPhase, StackReport, find_ready, find_running
 from deploy.embedded.state_folder import StateFolder, default_state
 
 NOT_RUNNING = 3
@@ -43,10 +43,16 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the whole platform on this machine: servers, gateway, workers, Flower. Ctrl-C stops it."""
+    """Start the whole platform on this machine: servers, gateway, workers, Flower. Ctrl-C stops it.
+
+    Where it runs already, its addresses are printed.
+    """
     with _problems_explained(as_json):
         folder = StateFolder.prepare(state or default_state())
-        if detach:
+        running = find_ready(folder)
+        if running is not None:
+            _show_running(running, folder, as_json)
+        elif detach:
             _start_detached(folder, as_json)
         else:
             _run_in_foreground(folder, as_json)
@@ -84,12 +90,21 @@ def start_shown(folder: StateFolder, console: Console) -> StackReport:
         return control.start_detached(folder, environment=os.environ, on_report=progress.show)
 
 
-def _start_detached(folder: StateFolder, as_json: bool) -> None:
+def _show_running(report: StackReport, folder: StateFolder, as_json: bool) -> None:
     console = Console(quiet=as_json)
-    report = start_shown(folder, console)
+    console.print(f"The platform runs already at {report.url}.", highlight=False)
+    _announce(console, report, describe_stop(folder), as_json)
+
+
+def _announce(console: Console, report: StackReport, how_to_stop: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.public()))
-    print_entrances(console, report, how_to_stop=describe_stop(folder))
+    print_entrances(console, report, how_to_stop=how_to_stop)
+
+
+def _start_detached(folder: StateFolder, as_json: bool) -> None:
+    console = Console(quiet=as_json)
+    _announce(console, start_shown(folder, console), describe_stop(folder), as_json)
 
 
 def _run_in_foreground(folder: StateFolder, as_json: bool) -> None:
@@ -97,9 +112,7 @@ def _run_in_foreground(folder: StateFolder, as_json: bool) -> None:
     with showing_progress(console) as progress:
 
         def announce(report: StackReport) -> None:
-            if as_json:
-                typer.echo(json.dumps(report.public()))
-            print_entrances(console, report, how_to_stop=_FOREGROUND_STOP)
+            _announce(console, report, _FOREGROUND_STOP, as_json)
 
         on_report = _when_first_ready(progress.show, announce)
         Launcher(folder, product_platform(), environment=os.environ, on_report=on_report).run()

@@ -112,6 +112,12 @@ def find_running(folder: StateFolder) -> StackReport | None:
     return report if report is not None and report.launcher.find() is not None else None
 
 
+def find_ready(folder: StateFolder) -> StackReport | None:
+    """Return the report of the platform that can be used in a state folder now, or None."""
+    running = find_running(folder)
+    return running if running is not None and running.phase in {StackPhase.READY, StackPhase.DEGRADED} else None
+
+
 def _public_process(process: ProcessReport) -> JsonObject:
     return {
         "pid": process.identity.pid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -11,8 +12,11 @@ import psutil
 import psycopg2
 import pytest
 import redis
+import typer
+from typer.testing import CliRunner, Result
 
 from deploy.embedded.child import ChildState
+from deploy.embedded.command import up
 from deploy.embedded.problems import AlreadyRunning
 from deploy.embedded.report import StackPhase
 from deploy.embedded.state_folder import read_environment
@@ -77,6 +81,24 @@ class TestReadyStack:
         with pytest.raises(AlreadyRunning, match="already runs"):
             started_stack.start()
         assert started_stack.report().phase is StackPhase.READY
+
+    @pytest.mark.parametrize("how", [(), ("--detach",)])
+    def test_is_shown_by_a_second_up(self, started_stack: SmallStack, how: tuple[str, ...]) -> None:
+        done = self._up(started_stack, *how)
+        assert done.exit_code == 0, done.output
+        report = started_stack.report()
+        for told in (f"runs already at {report.url}", f"{report.url}/docs", str(report.flower_url), "ctclip down"):
+            assert told in done.stdout
+
+    def test_is_described_by_a_second_up_as_by_the_first(self, started_stack: SmallStack) -> None:
+        done = self._up(started_stack, "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout) == started_stack.report().public()
+
+    def _up(self, stack: SmallStack, *options: str) -> Result:
+        application = typer.Typer()
+        application.command()(up)
+        return CliRunner().invoke(application, [*options, "--state", str(stack.folder.root)], env={"COLUMNS": "300"})
 
     def _addresses(self, stack: SmallStack) -> list[str]:
         environment = read_environment(stack.folder.root)

@@ -67,11 +67,13 @@ class TestDescription:
 
 
 class TestSecondUp:
-    def test_is_refused_with_what_to_do(self, stack: RunningStack) -> None:
-        second = run_ctclip("up", "--detach", "--json", "--state", str(stack.state))
-        assert second.returncode == 1
-        assert "already runs" in json.loads(second.stdout)["failure"]
-        assert "ctclip down" in second.stderr
+    @pytest.mark.parametrize("how", [(), ("--detach",)])
+    def test_says_where_the_running_one_is(self, stack: RunningStack, how: tuple[str, ...]) -> None:
+        second = run_ctclip("up", *how, "--json", "--state", str(stack.state))
+        assert second.returncode == 0
+        described = json.loads(second.stdout)
+        assert described["url"] == stack.url
+        assert described["pids"]["launcher"] == stack.pid("launcher")
 
 
 class TestKilledProcess:

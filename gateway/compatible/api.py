@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from gateway.compatible.schemas import DetailBody, FailureBody, PredictionBody
-from gateway.compatible.service import Prediction, PredictionFailed, choose_status
+from gateway.compatible.service import Prediction, PredictionFailed, ReadStudy, choose_status
 from gateway.jobs.documentation import describe_upload_form
+from gateway.jobs.schemas import make_job_path
 from gateway.problems.examples import SUBMISSION_PROBLEMS
 from gateway.problems.handlers import describe_fault
 from gateway.problems.responses import leaves_a_long_body
@@ -19,6 +20,7 @@ from gateway.resources import Resources, ResourcesOf
 from gateway.tenants import Tenant, TenantOf
 from shared.errors import InputProblem, TransientFault
 from shared.problems import CATALOGUE, Problem, ProblemCode
+from shared.settings import WeightsProfile
 from shared.telemetry import PROBLEMS, get_logger
 
 router = APIRouter(tags=["Compatible"])
@@ -27,11 +29,28 @@ _log = get_logger()
 _ZIP_EXTENSIONS = (".zip",)
 _NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 _RETRY_AFTER_S = "5"
+_PROFILE_HEADER = "X-Weights-Profile"
+_SUCCESS: dict[str, Any] = {
+    "description": "The seven fields.",
+    "headers": {
+        _PROFILE_HEADER: {
+            "description": "The weights that answered. `demo` says nothing about patients.",
+            "schema": {"type": "string", "enum": [str(profile) for profile in WeightsProfile]},
+        },
+        "Link": {
+            "description": 'The whole result of the job, with `rel="describedby"`.',
+            "schema": {"type": "string"},
+        },
+    },
+}
 
 
-def _document_failures() -> dict[int | str, dict[str, Any]]:
-    """Return every failure by status, with an example of each code."""
-    by_status: dict[int | str, dict[str, Any]] = {400: {"model": DetailBody, "description": "Wrong extension."}}
+def _document_answers() -> dict[int | str, dict[str, Any]]:
+    """Return success, and every failure by status with an example of each code."""
+    by_status: dict[int | str, dict[str, Any]] = {
+        200: _SUCCESS,
+        400: {"model": DetailBody, "description": "Wrong extension."},
+    }
     for code in _list_answerable_codes():
         status = choose_status(Problem(code, "").to_document())
         entry = by_status.setdefault(
@@ -56,14 +75,14 @@ def _list_answerable_codes() -> list[ProblemCode]:
     return [code for code in (*SUBMISSION_PROBLEMS, *CATALOGUE) if code not in asked_elsewhere]
 
 
-_FAILURES = _document_failures()
+_ANSWERS = _document_answers()
 
 
 @router.post(
     "/predict",
     summary="Read a ZIP and wait for the answer",
     response_model=PredictionBody,
-    responses=_FAILURES,
+    responses=_ANSWERS,
     openapi_extra=describe_upload_form("Field `file`: a ZIP of the DICOM files of one study; its name ends in `.zip`."),
 )
 async def predict(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
@@ -75,7 +94,7 @@ async def predict(request: Request, resources: ResourcesOf, tenant: TenantOf) ->
     "/predict_nifti",
     summary="Read a NIfTI file and wait for the answer",
     response_model=PredictionBody,
-    responses=_FAILURES,
+    responses=_ANSWERS,
     openapi_extra=describe_upload_form("Field `file`: a volume in Hounsfield units, named `.nii` or `.nii.gz`."),
 )
 async def predict_nifti(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
@@ -86,7 +105,8 @@ async def predict_nifti(request: Request, resources: ResourcesOf, tenant: Tenant
 async def _answer(resources: Resources, tenant: Tenant, request: Request, extensions: tuple[str, ...]) -> Response:
     prediction = Prediction(resources, tenant, request, extensions)
     try:
-        return JSONResponse((await prediction.run()).model_dump())
+        study = await prediction.run()
+        return JSONResponse(study.body.model_dump(), headers=_describe_study(study))
     except HTTPException as error:
         return JSONResponse({"detail": error.detail}, error.status_code, _choose_headers(request, error.status_code))
     except PredictionFailed as failed:
@@ -99,6 +119,14 @@ async def _answer(resources: Resources, tenant: Tenant, request: Request, extens
         )
         message = f"{problem.code}: {problem.kind.title}. {problem.detail}"
         return _fail(request, choose_status(problem.to_document()), message, prediction.seconds)
+
+
+def _describe_study(study: ReadStudy) -> dict[str, str]:
+    """Return what the seven fields have no room for: which weights answered, and where the whole result is."""
+    return {
+        _PROFILE_HEADER: study.weights_profile,
+        "Link": f'<{make_job_path(study.job_id)}/result>; rel="describedby"',
+    }
 
 
 def _fail(

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -39,6 +40,15 @@ class PredictionFailed(Exception):  # like all our errors, it says what happened
         self.headers = headers or {}
 
 
+@dataclass(frozen=True)
+class ReadStudy:
+    """The answer, the job that found it and the weights that it was found with."""
+
+    body: PredictionBody
+    job_id: uuid.UUID
+    weights_profile: str
+
+
 class Prediction:
     """One request of a caller of the predecessor."""
 
@@ -54,8 +64,8 @@ class Prediction:
         """Wall time since the request came."""
         return time.monotonic() - self._started
 
-    async def run(self) -> PredictionBody:
-        """Return the seven fields. Raises PredictionFailed, InputProblem, TransientFault or HTTPException(400)."""
+    async def run(self) -> ReadStudy:
+        """Return the answer. Raises PredictionFailed, InputProblem, TransientFault or HTTPException(400)."""
         accepted = await Submitter(self._resources, self._tenant, self._request, self._check_name).submit()
         if not await self._wait(accepted.job.id):
             raise self._give_up(accepted.job.id)
@@ -82,10 +92,10 @@ class Prediction:
         message = f"The study was not read within {limit_s:g} s. It goes on as job {job_id}: see /v1/jobs/{job_id}."
         return PredictionFailed(503, message, seconds=self.seconds, headers={"Retry-After": "60"})
 
-    async def _translate(self, job_id: uuid.UUID) -> PredictionBody:
+    async def _translate(self, job_id: uuid.UUID) -> ReadStudy:
         job, result = await self._resources.transact(lambda session: _fetch_outcome(session, self._tenant, job_id))
         if result is not None and job.state.has_result:
-            return pick_prediction(result.document)
+            return ReadStudy(pick_prediction(result.document), job_id, str(result.document["weights_profile"]))
         seconds = (job.finished_at - job.created_at).total_seconds() if job.finished_at else self.seconds
         raise PredictionFailed(choose_status(job.problem), _explain(job), seconds=seconds)
 

@@ -71,7 +71,9 @@ def finish_job(engine: Engine, job_id: uuid.UUID, document: dict[str, Any] | Non
     complete_intake(engine, job_id)
     complete(engine, job_id, StageName.MEDNEXT)
     result = Result(
-        document=document or {**SEVEN_FIELDS, "job_id": str(job_id)}, policy_id="default-1", probability=0.7
+        document=document or {**SEVEN_FIELDS, "job_id": str(job_id), "weights_profile": "demo"},
+        policy_id="default-1",
+        probability=0.7,
     )
     complete(engine, job_id, StageName.FUSION, StageOutput(rows=[result]))
 

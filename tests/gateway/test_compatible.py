@@ -91,9 +91,22 @@ class TestPrediction:
             "pathology": 0,
             "most_dangerous_pathology_type": "No specific pathology detected",
         }
-        document = {**healthy, "findings": [], "schema_version": "1"}
+        document = {**healthy, "findings": [], "schema_version": "1", "weights_profile": "demo"}
         answer = predict_while(gateway, engine, lambda job_id: finish_job(engine, job_id, document))
         assert answer == (200, healthy)
+
+    def test_names_its_weights_and_its_result_in_headers(self, gateway: RunningGateway, engine: Engine) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(gateway.http.post, "/predict", files={"file": ("study.zip", ZIP)})
+            wait_until(lambda: fetch_newest_job(engine), "the job is made")
+            job_id = fetch_newest_job(engine)
+            assert job_id is not None
+            finish_job(engine, job_id)
+            answer = asked.result(60)
+        assert answer.json() == SEVEN_FIELDS
+        assert answer.headers["x-weights-profile"] == "demo"
+        assert answer.headers["link"] == f'</v1/jobs/{job_id}/result>; rel="describedby"'
+        assert gateway.http.get(answer.links["describedby"]["url"]).json()["job_id"] == str(job_id)
 
     def test_of_a_nifti_hands_on_the_name_without_its_extension(self, gateway: RunningGateway, engine: Engine) -> None:
         names = []

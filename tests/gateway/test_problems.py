@@ -105,6 +105,11 @@ class TestTheApiDescription:
         assert examples
         assert all(status == CATALOGUE[code].status for path, status in examples if path.startswith("/v1/"))
 
+    @pytest.mark.parametrize("path", ["/predict", "/predict_nifti"])
+    def test_names_the_headers_of_a_prediction(self, document: dict[str, Any], path: str) -> None:
+        headers = document["paths"][path]["post"]["responses"]["200"]["headers"]
+        assert set(headers) == {"X-Weights-Profile", "Link"}
+
     def test_leads_nowhere_that_does_not_exist(self, document: dict[str, Any]) -> None:
         named = set(re.findall(r"#/components/schemas/(\w+)", str(document)))
         assert named <= set(document["components"]["schemas"])

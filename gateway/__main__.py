@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from gateway.app import create_app
+from shared.addresses import is_loopback
 from shared.settings import Settings, get_settings
 from shared.telemetry import configure_logging, get_logger
 
@@ -58,14 +58,6 @@ def make_server(settings: Settings) -> AnnouncedServer:
         timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
     )
     return AnnouncedServer(config, settings.ready_file)
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether an address can be reached from this machine only. Names other than `localhost` are not trusted."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

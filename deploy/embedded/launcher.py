@@ -36,6 +36,7 @@ from deploy.embedded.report import StackPhase, StackReport, ignore_report, read_
 from deploy.embedded.servers import SERVER_NAMES, bring_up, choose_embedded, plan_servers, remember_ports
 from deploy.embedded.state_folder import StateFolder, write_json
 from deploy.embedded.supervisor import StartInterrupted, Supervisor, read_tail
+from shared.addresses import is_loopback
 from shared.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -238,10 +239,16 @@ def _check_settings(embedded: Mapping[str, str], gateway_port: int) -> Settings:
     """Read every `CTCLIP_*` setting once before anything starts. Raises StackProblem naming the wrong ones."""
     given = {name.removeprefix("CTCLIP_").lower(): value for name, value in embedded.items()}
     try:
-        return Settings(**{**given, "gateway_port": gateway_port})  # type: ignore[arg-type]  # parsed by pydantic
+        settings = Settings(**{**given, "gateway_port": gateway_port})  # type: ignore[arg-type]  # parsed by pydantic
     except ValidationError as error:
         wrong = "; ".join(f"CTCLIP_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors())
         raise StackProblem(f"Settings in the environment cannot be used. {wrong}") from error
+    if not is_loopback(settings.gateway_host):
+        raise StackProblem(
+            f"CTCLIP_GATEWAY_HOST={settings.gateway_host} may be reached from other machines, and this version asks "
+            "nobody for a key. Leave it unset, or name an address of this machine alone, such as 127.0.0.1."
+        )
+    return settings
 
 
 def main(platform: Platform | None = None) -> int:

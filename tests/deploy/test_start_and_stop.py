@@ -120,6 +120,11 @@ class TestFailedStart:
         with pytest.raises(StackProblem, match="CTCLIP_UPLOAD_LIMIT_BYTES"):
             small_stack.start(CTCLIP_UPLOAD_LIMIT_BYTES="much")
 
+    def test_refuses_an_address_beyond_this_machine_before_anything_starts(self, small_stack: SmallStack) -> None:
+        with pytest.raises(StackProblem, match=r"CTCLIP_GATEWAY_HOST=0\.0\.0\.0 may be reached"):
+            small_stack.start(CTCLIP_GATEWAY_HOST="0.0.0.0")
+        assert not small_stack.report().processes
+
     def test_asks_for_the_keys_of_an_external_storage(self, small_stack: SmallStack) -> None:
         with pytest.raises(StackProblem, match="CTCLIP_STORAGE_ACCESS_KEY"):
             small_stack.start(CTCLIP_STORAGE_ENDPOINT="storage.invalid:9000")

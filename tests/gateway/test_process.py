@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gateway.__main__ import is_loopback
+from shared.addresses import is_loopback
 
 HEAVY = ("torch", "numpy", "celery", "kombu", "redis", "pydicom", "lightgbm", "monai")
 SETTINGS = {

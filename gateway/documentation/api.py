@@ -1,15 +1,21 @@
-"""`/docs`."""
+"""`/docs`, and the way there."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from gateway.documentation.page import render_page
 
 router = APIRouter(include_in_schema=False)
 
 _NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+
+
+@router.get("/")
+async def lead_to_docs() -> RedirectResponse:
+    """Send whoever opens the bare address to the API reference."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -13,9 +13,9 @@ from shared.problems import ProblemCode
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
-    "Reads a chest CT with five models and answers with one explained probability. Submit a study to `POST /v1/jobs`, "
-    "follow the job, fetch its result. Every error is a problem (RFC 9457) whose `code` stands in `GET /v1/problems`. "
-    "For research; not a medical device."
+    "Reads a chest CT with up to five models and answers with one explained probability; `GET /v1/models` tells which "
+    "of the five run here. Submit a study to `POST /v1/jobs`, follow the job, fetch its result. Every error is a "
+    "problem (RFC 9457) whose `code` stands in `GET /v1/problems`. For research; not a medical device."
 )
 
 

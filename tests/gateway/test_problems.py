@@ -115,6 +115,13 @@ class TestTheApiDescription:
         assert named <= set(document["components"]["schemas"])
         assert "HTTPValidationError" not in document["components"]["schemas"]
 
+    def test_is_where_the_bare_address_leads(self, gateway: RunningGateway) -> None:
+        answer = gateway.http.get("/")
+        assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+    def test_says_where_to_see_which_models_run(self, document: dict[str, Any]) -> None:
+        assert "`GET /v1/models` tells which of the five run here" in document["info"]["description"]
+
     def test_is_shown_without_anything_from_elsewhere(self, gateway: RunningGateway, document: dict[str, Any]) -> None:
         page = gateway.http.get("/docs")
         assert page.status_code == 200

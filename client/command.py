@@ -18,6 +18,7 @@ from client.local_stack import choose_url
 from client.plugins import add_plugins
 from client.rendering import print_failure, print_result
 from client.watching import watch_jobs
+from client.words import ADVICE
 
 NO_RESULT = 1
 """Exit status when the job has ended without a result, or the API refused."""
@@ -126,7 +127,19 @@ def _connected(url: str | None, as_json: bool) -> Iterator[Client]:
             if as_json and isinstance(error, ApiError):
                 _print_json(error.problem.document)
             typer.echo(str(error), err=True)
+            if isinstance(error, ApiError) and (advice := _find_advice(api, error)):
+                typer.echo(advice, err=True)
             raise typer.Exit(NO_RESULT) from error
+
+
+def _find_advice(api: Client, error: ApiError) -> str | None:
+    """Return what to do about a refusal: in the words of this command where it knows some, else of the API."""
+    if error.problem.code in ADVICE:
+        return ADVICE[error.problem.code]
+    try:
+        return error.problem.document.get("advice") or api.fetch_advice(error.problem.code)
+    except ClientError:
+        return None
 
 
 def _print_json(document: Document | ResultDocument) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ class TestSubmit:
         assert json.loads(done.stdout)["code"] == "upload_too_large"
         assert "A title: a detail" in done.stderr
 
+    def test_advises_after_a_refusal(self, study: Path) -> None:
+        advice = Answer(200, {"advice": "Pack the study into a ZIP."})
+        with serving(problem(415, "not_an_archive"), advice) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--api-url", api.url])
+        assert done.exit_code == 1
+        assert done.stderr == "A title: a detail\nPack the study into a ZIP.\n"
+        assert api.requests[-1].path == "/v1/problems/not_an_archive"
+
+    def test_takes_the_advice_that_came_with_the_refusal(self, study: Path) -> None:
+        refusal = problem(415, "not_an_archive")
+        with serving(replace(refusal, document={**refusal.document, "advice": "Pack it."})) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--api-url", api.url])
+        assert done.stderr == "A title: a detail\nPack it.\n"
+        assert len(api.requests) == 1
+
 
 class TestWatch:
     def test_prints_one_line_for_every_change_as_json(self) -> None:
@@ -189,6 +205,12 @@ class TestResult:
     def _show(self, document: Mapping[str, Any]) -> str:
         with serving(Answer(200, document), Answer(200, job_document("completed_partial"))) as api:
             return CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN).stdout
+
+    def test_of_an_unknown_job_says_what_to_do(self) -> None:
+        with serving(problem(404, "job_not_found")) as api:
+            done = CliRunner().invoke(app, ["result", "job-2", "--api-url", api.url])
+        assert done.exit_code == 1
+        assert "Check the id and the address" in done.stderr
 
     def test_leaves_out_findings_that_moved_nothing(self) -> None:
         with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:

@@ -286,6 +286,7 @@ class Problem:
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
+            "advice": self.kind.advice,
             "code": str(self.code),
             "errors": [{"pointer": error.pointer, "message": error.message} for error in self.errors],
         }

@@ -23,6 +23,7 @@ class ProblemBody(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What was found, what was expected and where.")
+    advice: str | None = Field(default=None, description="What to do, as the catalogue says.")
     instance: str = Field(description="The address that was asked.")
     code: ProblemCode
     errors: list[FieldErrorBody] = []

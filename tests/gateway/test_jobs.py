@@ -13,7 +13,7 @@ from gateway.jobs.paging import make_cursor, parse_cursor
 from gateway.jobs.schemas import JobRecord
 from shared.database import transaction
 from shared.errors import InputProblem
-from shared.problems import ProblemCode
+from shared.problems import CATALOGUE, ProblemCode
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.states import JobState
@@ -94,6 +94,7 @@ class TestAJob:
         job = get(gateway, job_id).json()
         assert (job["state"], job["problem"]["code"], job["problem"]["files"]) == ("rejected", "no_dicom_images", 3)
         assert job["problem"]["instance"] == f"/v1/jobs/{job_id}"
+        assert job["problem"]["advice"] == CATALOGUE[ProblemCode.NO_DICOM_IMAGES].advice
 
     @pytest.mark.parametrize("job_id", ["0f8fad5b-d9cb-469f-a165-70867728950e", "17", "%00", "..%2f..%2fetc"])
     @pytest.mark.parametrize("rest", ["", "/result", "/intake", "/artifacts", "/artifacts/masks"])

@@ -13,7 +13,7 @@ from shared.problems import CATALOGUE, ProblemCode
 from tests.gateway.conftest import RunningGateway
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-MEMBERS = {"type", "title", "status", "detail", "instance", "code", "errors", "trace_id"}
+MEMBERS = {"type", "title", "status", "detail", "advice", "instance", "code", "errors", "trace_id"}
 
 
 class TestEveryError:
@@ -38,7 +38,8 @@ class TestEveryError:
         assert set(problem) >= MEMBERS
         assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
         assert problem["trace_id"] == answer.headers["x-trace-id"]
-        assert gateway.http.get(problem["type"]).json()["code"] == code
+        page = gateway.http.get(problem["type"]).json()
+        assert (page["code"], page["advice"]) == (code, problem["advice"])
         assert ("allow" in answer.headers) == (status == 405)
 
     def test_that_nobody_foresaw_says_nothing_of_ours(self, gateway: RunningGateway, engine: Engine) -> None:

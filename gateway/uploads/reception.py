@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 
 from gateway.problems.responses import mark_body_read
 from gateway.threads import ThreadSlots
-from gateway.uploads.kinds import get_media_type, is_head_enough, judge_kind
 from gateway.uploads.multipart import MultipartReader
 from gateway.uploads.pipe import BodyPipe
 from shared.artefacts import UploadKind
@@ -21,6 +20,7 @@ from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.settings import MIB
 from shared.storage import Readable
+from shared.upload_kinds import get_media_type, is_head_enough, judge_kind
 
 Taken = TypeVar("Taken")
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from gateway.jobs.planning import plan_stages
 from gateway.threads import ThreadSlots
-from gateway.uploads.kinds import judge_kind
 from gateway.uploads.multipart import MultipartReader
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.pipe import CAPACITY_BYTES, BodyPipe
@@ -23,6 +22,7 @@ from shared.errors import InputProblem, TransientFault
 from shared.problems import ProblemCode
 from shared.stages import WEIGHTED_STAGES, SkipReason, StageName, compute_transitions
 from shared.states import StageState
+from shared.upload_kinds import judge_kind
 
 FIELDS = frozenset({"priority", "models"})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ import typer
 from shared.artefacts import UploadKind
 from shared.errors import CtclipError, InputProblem
 from shared.json_values import JsonValue
+from shared.problems import CATALOGUE, ProblemCode
+from shared.upload_kinds import HEAD_BYTES, judge_kind
 from workers.command.inspection import render
 from workers.intake.children import ChildPool
 from workers.intake.limits import IntakeLimits
@@ -20,11 +24,21 @@ from workers.intake.messages import Order
 from workers.intake.report import IntakeReport, ProblemReport, to_document
 
 REFUSED = 1
-_NIFTI_ENDINGS = (".nii", ".nii.gz")
+_NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+
+
+def _check_path(study: Path) -> Path:
+    if study.is_dir():
+        raise typer.BadParameter(f"{study} is a folder. Pack the DICOM files of one study into a ZIP and name that.")
+    if not study.is_file():
+        raise typer.BadParameter(f"{study} is not there. Name a ZIP of DICOM files or a NIfTI file.")
+    if not os.access(study, os.R_OK):
+        raise typer.BadParameter(f"{study} may not be read by this user.")
+    return study
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="ZIP of DICOM files, or a NIfTI file.", exists=True, dir_okay=False)],
+    study: Annotated[Path, typer.Argument(help="ZIP of DICOM files, or a NIfTI file.", callback=_check_path)],
     series: Annotated[str | None, typer.Option(help="Read this SeriesInstanceUID instead of the best one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -45,8 +59,10 @@ def command(
 
 def inspect(study: Path, *, series_uid: str | None = None) -> IntakeReport:
     """Read a study in a child process, as the stage does, and return its report."""
-    name = study.name.lower()
-    kind = UploadKind.NIFTI if name.endswith(_NIFTI_ENDINGS) else UploadKind.ZIP
+    try:
+        kind = _judge_kind(study)
+    except InputProblem as refusal:
+        return _refuse(refusal)
     pool = ChildPool()
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
         order = Order(
@@ -54,17 +70,36 @@ def inspect(study: Path, *, series_uid: str | None = None) -> IntakeReport:
             kind=kind,
             volume_path=Path(scratch) / "volume.b2nd",
             limits=IntakeLimits(),
-            upload_name=study.name[: name.rfind(".nii")] if kind is UploadKind.NIFTI else study.stem,
+            upload_name=_NIFTI_ENDING.sub("", study.name) if kind is UploadKind.NIFTI else study.stem,
             series_uid=series_uid,
             has_digest=True,
         )
         try:
             return pool.read(order, lambda _progress: None)
         except InputProblem as refusal:
-            problem = ProblemReport(refusal.problem.code, refusal.problem.detail, dict(refusal.problem.facts))
-            return IntakeReport(problem, (), (), (), None, None, {})
+            return _refuse(refusal)
         finally:
             pool.close()
+
+
+def _judge_kind(study: Path) -> UploadKind:
+    """Judge the first bytes as the gateway does. Raises InputProblem when they begin nothing that it takes."""
+    with study.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if not head:
+        raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The file has no bytes.")
+    kind = judge_kind(head)
+    if kind is None:
+        raise InputProblem(
+            ProblemCode.NOT_AN_ARCHIVE,
+            f"The first bytes are {head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
+        )
+    return kind
+
+
+def _refuse(refusal: InputProblem) -> IntakeReport:
+    problem = ProblemReport(refusal.problem.code, refusal.problem.detail, dict(refusal.problem.facts))
+    return IntakeReport(problem, (), (), (), None, None, {})
 
 
 def describe(report: IntakeReport, seconds: float) -> dict[str, JsonValue]:
@@ -74,6 +109,7 @@ def describe(report: IntakeReport, seconds: float) -> dict[str, JsonValue]:
     return {
         "outcome": "accepted" if report.is_accepted else "rejected",
         "code": None if report.problem is None else str(report.problem.code),
+        "advice": None if report.problem is None else CATALOGUE[report.problem.code].advice,
         **document,
         "warnings": document.pop("notices"),
         "seconds": {"total": round(seconds, 3), "steps": stages},

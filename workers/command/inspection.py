@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared.problems import CATALOGUE
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.report import IntakeReport
 
@@ -34,6 +35,7 @@ def _print_verdict(console: Console, report: IntakeReport) -> None:
     console.print(f"[bold red]refused[/] {report.problem.code}: {escape(report.problem.detail)}")
     for name, value in report.problem.facts.items():
         console.print(f"  {name}: {escape(str(value))}")
+    console.print(escape(CATALOGUE[report.problem.code].advice))
 
 
 def _print_chosen(console: Console, report: IntakeReport) -> None:

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from shared.problems import CATALOGUE, ProblemCode
 from workers.command.inspect import command
 
 CHEST = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
@@ -19,7 +20,7 @@ app.command()(command)
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(arguments))
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "300"})
     return result.exit_code, result.output
 
 
@@ -55,8 +56,32 @@ class TestRefused:
         assert (document["outcome"], document["code"]) == ("rejected", "no_lungs_found")
         assert document["chosen"] is None
 
-    @pytest.mark.parametrize("content", [b"", b"no archive"])
-    def test_anything_else_is_refused(self, tmp_path: Path, content: bytes) -> None:
-        path = tmp_path / "study.zip"
+    def test_the_advice_of_the_catalogue_follows(self) -> None:
+        advice = CATALOGUE[ProblemCode.NO_LUNGS_FOUND].advice
+        assert advice in " ".join(run(str(ABDOMEN))[1].split())
+        assert json.loads(run(str(ABDOMEN), "--json")[1])["advice"] == advice
+
+    @pytest.mark.parametrize("name", ["study.zip", "study.nii.gz", "study"])
+    @pytest.mark.parametrize(
+        ("content", "code"),
+        [(b"", "empty_upload"), (b"no archive", "not_an_archive"), (b"PK\3\4 cut short", "archive_truncated")],
+    )
+    def test_first_bytes_decide_and_not_the_name(self, tmp_path: Path, name: str, content: bytes, code: str) -> None:
+        path = tmp_path / name
         path.write_bytes(content)
-        assert run(str(path))[0] == 1
+        status, output = run(str(path))
+        assert status == 1
+        assert output.startswith(f"refused {code}")
+
+
+class TestNoFile:
+    def test_a_folder_is_told_apart_with_what_to_do(self, tmp_path: Path) -> None:
+        status, output = run(str(tmp_path))
+        assert status == 2
+        assert "is a folder" in output
+        assert "ZIP" in output
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        status, output = run(str(tmp_path / "absent.zip"))
+        assert status == 2
+        assert "is not there" in output

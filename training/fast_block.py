@@ -22,6 +22,9 @@ from workers.mednext.streaming import compute_moments
 
 _CHUNK_ELEMENTS = 2**18
 
+_LEAST_VOXELS = 1000
+"""Below this the tensors are in the cache anyway, and going sample by sample costs more than it saves."""
+
 
 def speed_up_training(model: MedNeXt) -> None:
     """Give every block the faster passes. Only for group norm without response norm, which is what we train."""
@@ -53,6 +56,8 @@ class FastDownBlock(MedNeXtDownBlock):
 
 
 def _mix(block: MedNeXtBlock, convolved: Tensor) -> Tensor:
+    if convolved[0, 0].numel() < _LEAST_VOXELS:
+        return _mix_few(block, convolved)
     rows = convolved.movedim(1, -1).contiguous()  # (b, x, y, z, c)
     mixed: Tensor = _Mix.apply(  # type: ignore[no-untyped-call]  # of torch
         rows.flatten(1, 3),
@@ -64,6 +69,12 @@ def _mix(block: MedNeXtBlock, convolved: Tensor) -> Tensor:
         block.conv3.bias,
     )
     return mixed.view(*rows.shape[:4], -1).movedim(-1, 1)
+
+
+def _mix_few(block: MedNeXtBlock, convolved: Tensor) -> Tensor:
+    rows = block.norm(convolved).movedim(1, -1)
+    expanded = functional.gelu(functional.linear(rows, block.conv2.weight.flatten(1), block.conv2.bias))
+    return functional.linear(expanded, block.conv3.weight.flatten(1), block.conv3.bias).movedim(-1, 1)
 
 
 @dataclass(frozen=True)

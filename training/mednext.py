@@ -19,8 +19,9 @@ import torch
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from shared.settings import WeightsProfile
 from training.examples import Example, Task, iterate_examples
+from training.mednext_batches import make_targets, make_volumes
 from training.mednext_card import ClassReport, choose_thresholds, compute_macro_auc, report_classes, write_card
-from training.mednext_fitting import Fitting, make_targets, make_volumes
+from training.mednext_fitting import Fitting
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from workers.mednext.conversion import Configuration, publish_model
 from workers.mednext.model import MedNeXt
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training_studies=options.training_studies,
         validation_studies=options.validation_studies,
         held_out_studies=options.held_out_studies,
-        visits=options.visits,
+        crop_steps=options.crop_steps,
+        whole_steps=options.whole_steps,
     )
     entry = train(plan, options.state, options.catalogue, processes=options.processes)
     _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
@@ -123,7 +125,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--training-studies", type=int, default=plan.training_studies)
     parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
     parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
-    parser.add_argument("--visits", type=int, default=plan.visits, help="how often each study is seen")
+    parser.add_argument("--crop-steps", type=int, default=plan.crop_steps, help="updates on crops, which come first")
+    parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates on whole studies")
     parser.add_argument("--state", type=Path, default=Path(".ctclip/training/mednext"), help="examples, checkpoints")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
     parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")

@@ -90,7 +90,7 @@ def _list_facts(
         "Command": f"`{command}`",
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates": f"{plan.steps} of {plan.batch} studies each",
+        "Updates": f"{plan.crop_steps} of {plan.crop_batch} crops, then {plan.whole_steps} of {plan.batch} studies",
         "Thresholds from": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
         "Findings in training": _describe_prevalence(plan.training_prevalence),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.mednext_batches import Batch
 from workers.mednext.model import MedNeXt
 
 PLACE_WEIGHT = 1.0
@@ -35,15 +36,14 @@ class LocatingModel(nn.Module):
         return logits, maps
 
 
-def compute_loss(logits: Tensor, maps: list[Tensor], targets: Tensor, places: Tensor, pos_weight: Tensor) -> Tensor:
+def compute_loss(logits: Tensor, maps: list[Tensor], batch: Batch, pos_weight: Tensor) -> Tensor:
     """Return cross entropy of the classes plus that of the places.
 
-    `targets` (b, classes); `places` float (b, findings, x, y, z), 1 in the cells that a finding touches, on the grid of
-    the first map; it is made coarser for the others.
+    The places of the batch are on the grid of the first map; they are made coarser for the others.
     """
-    loss = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=pos_weight)
+    loss = functional.binary_cross_entropy_with_logits(logits, batch.targets, batch.weights, pos_weight=pos_weight)
     for each in maps:
-        inside = functional.adaptive_max_pool3d(places, each.shape[2:])
+        inside = functional.adaptive_max_pool3d(batch.places, each.shape[2:])
         loss = loss + PLACE_WEIGHT / len(maps) * _compute_place_loss(each, inside)
     return loss
 

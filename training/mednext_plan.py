@@ -24,8 +24,11 @@ class MedNeXtPlan:
     training_studies: int = 1400
     validation_studies: int = 160
     held_out_studies: int = 400
+    crop_steps: int = 1500
+    crop_batch: int = 16
+    crop_xyz: tuple[int, int, int] = (44, 36, 38)
+    whole_steps: int = 350
     batch: int = 8
-    visits: int = 5
     arrival_share: float = 0.75
     peak_rate: float = 4e-3
     weight_decay: float = 0.02
@@ -61,4 +64,4 @@ class MedNeXtPlan:
     @property
     def steps(self) -> int:
         """Number of weight updates."""
-        return self.training_studies * self.visits // self.batch
+        return self.crop_steps + self.whole_steps

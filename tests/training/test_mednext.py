@@ -18,8 +18,9 @@ from training.depthwise import speed_up_depthwise
 from training.examples import Example, Task, iterate_examples, locate_findings, make_example
 from training.fast_block import speed_up_training
 from training.mednext import train
+from training.mednext_batches import count_cells, make_crop_batch, make_targets, make_whole_batch
 from training.mednext_card import choose_thresholds, report_classes
-from training.mednext_fitting import Fitting, count_cells, make_targets, make_training_batch
+from training.mednext_fitting import Fitting
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from training.phantoms import Prevalence
 from workers.mednext.configuration import Preprocessing
@@ -30,8 +31,11 @@ TINY = MedNeXtPlan(
     training_studies=8,
     validation_studies=4,
     held_out_studies=4,
+    crop_steps=2,
+    crop_batch=4,
+    crop_xyz=(22, 18, 18),
+    whole_steps=2,
     batch=4,
-    visits=2,
     preprocessing=GRID,
     architecture=replace(MedNeXtPlan().architecture, depth_config=(1, 1), exp_r=(2, 2)),
 )
@@ -72,7 +76,7 @@ class TestFastBlocks:
             nn.init.normal_(parameter, std=0.3)
         fast = copy.deepcopy(model)
         speed_up_training(fast)
-        volume = torch.randn(batch, 1, 21, 18, 23, dtype=torch.float64)
+        volume = torch.randn(batch, 1, 33, 22, 25, dtype=torch.float64)
         expected, found = model(volume), fast(volume)
         assert torch.allclose(found, expected)
         expected.pow(2).sum().backward()
@@ -129,15 +133,31 @@ class TestAugmentation:
         places[0, 10:12, 4:6, 8:10] = True
         example = Example(0, voxels, np.arange(len(FINDINGS)) == 2, places)
         for seed in range(6):
-            batch = make_training_batch([example], np.random.default_rng(seed))
+            batch = make_whole_batch([example], np.random.default_rng(seed))
             seen = (torch.nonzero(batch.volumes[0, 0] > 3).double().mean(dim=0) + 0.5) / torch.tensor([44, 36, 38])
             cells = batch.places[0, 2]
             told = (torch.nonzero(cells).double().mean(dim=0) + 0.5) / torch.tensor(cells.shape)
             assert torch.allclose(seen, told, atol=0.1)
             assert batch.places.sum() == cells.sum()
 
+    def test_a_crop_knows_what_it_shows_and_what_it_cuts_off(self) -> None:
+        places = np.zeros((2, 22, 18, 19), bool)
+        places[0, 2:4, 2:4, 2:4] = True  # a small finding in one corner
+        places[1] = True  # one that is everywhere
+        present = np.isin(np.arange(len(FINDINGS)), (1, 2))
+        example = Example(0, np.ones((44, 36, 38), np.float16), present, places)
+        small, everywhere = (CLASSES.index(FINDINGS[index]) for index in (1, 2))
+        for seed in range(8):
+            batch = make_crop_batch([example], (22, 18, 18), np.random.default_rng(seed))
+            assert batch.volumes.shape == (1, 1, 22, 18, 18)
+            assert batch.weights[0, CLASSES.index("normal")] == 0
+            assert batch.targets[0, everywhere] == batch.weights[0, everywhere] == 1
+            shown = batch.places[0, 1].any()
+            assert bool(batch.targets[0, small]) <= bool(shown)
+            assert bool(batch.weights[0, small]) or bool(shown)
+
     def test_it_repeats_with_its_generator(self, examples: list[Example]) -> None:
-        one, other = (make_training_batch(examples[:2], np.random.default_rng(1)) for _ in range(2))
+        one, other = (make_whole_batch(examples[:2], np.random.default_rng(1)) for _ in range(2))
         assert torch.equal(one.volumes, other.volumes)
         assert torch.equal(one.places, other.places)
 

@@ -25,7 +25,8 @@ def render_problems() -> str:
         "# Problem codes\n",
         _MADE.format(source="`shared/problems.py`"),
         "Every error of the API is a problem document (RFC 9457). A program decides by `code`; the same code stands in",
-        "the job, in metrics and in logs, and `GET /v1/problems/{code}` returns its entry. Its `advice` stands here and in every problem.\n",
+        "the job, in metrics and in logs, and `GET /v1/problems/{code}` returns its entry.",
+        "Its `advice` stands here and in every problem.\n",
         "| Code | HTTP | What | What to do |",
         "|---|---|---|---|",
     ]

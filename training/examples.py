@@ -36,6 +36,9 @@ Mask = npt.NDArray[np.bool_]
 _PLACE_SHARE = 0.25
 """A voxel belongs to a finding when it changed by this share of what changed most."""
 
+_WRITING = ("command.py", "dicom.py")
+"""Modules of the phantom that write a study and do not change what is in it."""
+
 _TASKS_AT_ONCE = 4
 _STREAM = 0x6A1D
 """Keeps the draw of the grid apart from the draws that the phantom makes of the same seed."""
@@ -119,7 +122,8 @@ def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the seed that an example depends on: the sources and the grid."""
     modules = (body_box, configuration, phantoms, preprocess)
     files = [__file__, *(str(module.__file__) for module in modules)]
-    sources = [*sorted(Path(phantom.__path__[0]).rglob("*.py")), *(Path(file) for file in files)]
+    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _WRITING]
+    sources = [*painting, *(Path(file) for file in files)]
     digest = hashlib.sha256(repr(preprocessing).encode())
     for path in sources:
         digest.update(path.read_bytes())

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out_studies=options.held_out_studies,
         crop_steps=options.crop_steps,
         whole_steps=options.whole_steps,
+        cycles=options.cycles,
     )
     entry = train(plan, options.state, options.catalogue, processes=options.processes)
     _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
@@ -101,6 +102,7 @@ def _take(examples: Iterator[Example], seeds: range) -> Iterator[Example]:
 
 def _write_card(model: MedNeXt, plan: MedNeXtPlan, reports: Sequence[ClassReport], seconds: float) -> str:
     command = f"python -m training.mednext --seed {plan.seed} --training-studies {plan.training_studies}"
+    command += f" --cycles {plan.cycles}"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return write_card(plan, reports, command=command, seconds=seconds, parameters=parameters)
 
@@ -127,6 +129,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
     parser.add_argument("--crop-steps", type=int, default=plan.crop_steps, help="updates on crops, which come first")
     parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates on whole studies")
+    parser.add_argument("--cycles", type=int, default=plan.cycles, help="how often both are done")
     parser.add_argument("--state", type=Path, default=Path(".ctclip/training/mednext"), help="examples, checkpoints")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
     parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")

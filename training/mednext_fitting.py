@@ -48,9 +48,7 @@ class Fitting:
         self._optimiser = torch.optim.AdamW(
             self._learner.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
         )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, plan.peak_rate, total_steps=plan.steps, pct_start=0.15
-        )
+        self._schedule = self._start_cycle(0)
         self._visits = np.zeros(plan.training_studies, np.int64)
         self._step = 0
         self._restore()
@@ -64,14 +62,23 @@ class Fitting:
                 seen.append(next(examples))
             losses.append(self._learn(seen))
             self._step += 1
+            if self._step % self._plan.cycle_steps == 0:
+                self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
             if self._step % _REPORT_STEPS == 0:
                 self._tell(losses[-_REPORT_STEPS:], len(seen), time.monotonic() - started)
             if self._step % _CHECKPOINT_STEPS == 0:
                 self._save()
         return self.model.eval().requires_grad_(requires_grad=False)
 
+    def _start_cycle(self, cycle: int) -> torch.optim.lr_scheduler.OneCycleLR:
+        """Return the schedule of a cycle; each peaks at half the rate of the one before."""
+        peak = self._plan.peak_rate / 2**cycle
+        return torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, peak, total_steps=self._plan.cycle_steps, pct_start=0.15
+        )
+
     def _count_arrived(self) -> int:
-        share = (self._step + 1) / (self._plan.arrival_share * self._plan.steps)
+        share = (self._step + 1) / (self._plan.arrival_share * self._plan.cycle_steps)
         return min(self._plan.training_studies, max(self._plan.batch, int(share * self._plan.training_studies)))
 
     def _learn(self, seen: list[Example]) -> float:
@@ -93,7 +100,7 @@ class Fitting:
 
     def _make_batch(self, seen: list[Example], rng: np.random.Generator) -> tuple[Batch, int]:
         plan = self._plan
-        if self._step >= plan.crop_steps:
+        if self._step % plan.cycle_steps >= plan.crop_steps:
             chosen = self._choose(len(seen), plan.batch, rng)
             return make_whole_batch([seen[index] for index in chosen], rng), _WHOLE_TOGETHER
         chosen = self._choose(len(seen), min(plan.crop_batch, len(seen)), rng)
@@ -130,10 +137,12 @@ class Fitting:
             return
         kept = torch.load(self._checkpoint, weights_only=True)
         self._learner.load_state_dict(kept["learner"])
-        self._optimiser.load_state_dict(kept["optimiser"])
-        self._schedule.load_state_dict(kept["schedule"])
         self._visits = kept["visits"].numpy().copy()
         self._step = int(kept["step"])
+        # Starting a schedule writes its first rate into the optimiser, so the kept states come after it.
+        self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
+        self._schedule.load_state_dict(kept["schedule"])
+        self._optimiser.load_state_dict(kept["optimiser"])
         self._report(f"going on from step {self._step}")
 
 

@@ -30,6 +30,7 @@ class MedNeXtPlan:
     whole_steps: int = 350
     batch: int = 8
     arrival_share: float = 0.75
+    cycles: int = 2
     peak_rate: float = 4e-3
     weight_decay: float = 0.02
     first_training_seed: int = 100_000
@@ -62,6 +63,11 @@ class MedNeXtPlan:
         return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
     @property
-    def steps(self) -> int:
-        """Number of weight updates."""
+    def cycle_steps(self) -> int:
+        """Number of weight updates of one cycle of the learning rate: first on crops, then on whole studies."""
         return self.crop_steps + self.whole_steps
+
+    @property
+    def steps(self) -> int:
+        """Number of weight updates in all."""
+        return self.cycles * self.cycle_steps

@@ -90,7 +90,7 @@ def _list_facts(
         "Command": f"`{command}`",
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates": f"{plan.cycles} cycles of {plan.crop_steps} updates on crops and {plan.whole_steps} on whole studies",
+        "Updates": f"{plan.cycles} cycles of {plan.crop_steps} updates on crops, {plan.whole_steps} on studies",
         "Batch": f"{plan.crop_batch} crops or {plan.batch} studies",
         "Thresholds from": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",

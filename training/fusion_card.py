@@ -29,6 +29,18 @@ _COLUMNS = (
 _HEADING = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
 
+_EXPLANATION = """\
+Intervals are by bootstrap over studies. The last column counts studies with a finding that were called pathological:
+the leading finding was really put in, was not, or none was named for want of evidence. Without any answer the booster
+gives one constant probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and
+class 0 at the threshold says only that nothing is known.
+
+## Limits
+- The phantoms are simpler than patients; the figures above measure the software, not medicine.
+- "shifted" is the same generator with other kernels, more noise, thicker slices and contrast; it is still a phantom.
+"""
+
+
 def describe(
     plan: FusionPlan,
     mednext: ModelEntry,
@@ -103,15 +115,7 @@ def write_card(
 {_HEADING}
 {chr(10).join(_format_report(report) for report in reports)}
 
-Intervals are by bootstrap over studies. The last column counts studies with a finding that were called pathological:
-the leading finding was really put in, was not, or none was named for want of evidence. Without any answer the booster
-gives one constant probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and
-class 0 at the threshold says only that nothing is known.
-
-## Limits
-- The phantoms are simpler than patients; the figures above measure the software, not medicine.
-- "shifted" is the same generator with other kernels, more noise, thicker slices and contrast; it is still a phantom.
-"""
+{_EXPLANATION}"""
 
 
 def _tell_range(seeds: range) -> str:

@@ -30,7 +30,7 @@ class MedNeXtPlan:
     whole_steps: int = 350
     batch: int = 8
     arrival_share: float = 0.75
-    cycles: int = 2
+    cycles: int = 1
     peak_rate: float = 4e-3
     weight_decay: float = 0.02
     first_training_seed: int = 100_000

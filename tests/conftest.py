@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine
 
@@ -14,6 +15,14 @@ from shared.database import make_engine
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from tests.stack.running import RunningStack, running_stack
+
+# How fast a machine is decides no test of ours.
+hypothesis.settings.register_profile(
+    "house",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -129,19 +129,22 @@ def gateway(settings: Settings, engine: Engine, store: ObjectStore) -> Iterator[
 
 @pytest.fixture
 def leftovers(engine: Engine, store: ObjectStore) -> Callable[[], tuple[set[str], int]]:
-    """Return a function that tells which objects no row names, and how many jobs were made since the test began."""
+    """Return a function that tells what came since the test began: objects that no row names, and how many jobs."""
 
     def count_jobs() -> int:
         with transaction(engine) as session:
             return session.scalar(select(func.count()).select_from(Job)) or 0
 
-    before = count_jobs()
-
-    def look() -> tuple[set[str], int]:
+    def find_orphans() -> set[str]:
         written = {key for key, _ in store.iterate_keys()}
         with transaction(engine) as session:
-            named = set(session.scalars(select(Artefact.key)))
-        return written - named, count_jobs() - before
+            return written - set(session.scalars(select(Artefact.key)))
+
+    # Other tests of this process use the same storage and leave what they like.
+    jobs_before, orphans_before = count_jobs(), find_orphans()
+
+    def look() -> tuple[set[str], int]:
+        return find_orphans() - orphans_before, count_jobs() - jobs_before
 
     return look
 

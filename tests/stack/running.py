@@ -18,10 +18,10 @@ import httpx
 from sqlalchemy import Engine, create_engine
 
 CTCLIP = (sys.executable, "-m", "client")
-JOB_LIMIT_S = 120.0
+JOB_LIMIT_S = 240.0
 
 
-def wait_until(condition: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, limit_s: float = 120.0) -> None:
     """Look again and again until `condition` holds; fail with `what` after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -86,7 +86,7 @@ def run_ctclip(*arguments: str, **environment: str) -> subprocess.CompletedProce
         [*CTCLIP, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, **environment},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +24,11 @@ from workers.control.registration import register_installation
 def engine(settings: Settings) -> Iterator[Engine]:
     """A database of its own: registration decides for the whole installation, which other tests rely on."""
     url = make_url(settings.database_url.get_secret_value())
+    name = f"registration_{uuid.uuid4().hex}"
     admin = create_engine(url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text("CREATE DATABASE registration"))
-    own = url.set(database="registration").render_as_string(hide_password=False)
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    own = url.set(database=name).render_as_string(hide_password=False)
     upgrade(own)
     engine = create_engine(own, pool_size=5)
     yield engine

@@ -68,6 +68,9 @@ class Fitting:
                 self._tell(losses[-_REPORT_STEPS:], len(seen), time.monotonic() - started)
             if self._step % _CHECKPOINT_STEPS == 0:
                 self._save()
+        # A run that goes on from its last step has learnt from these already; they are not for measuring.
+        for _ in range(self._plan.training_studies - len(seen)):
+            next(examples)
         return self.model.eval().requires_grad_(requires_grad=False)
 
     def _start_cycle(self, cycle: int) -> torch.optim.lr_scheduler.OneCycleLR:

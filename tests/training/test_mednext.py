@@ -207,3 +207,11 @@ class TestTraining:
         card = (tmp_path / entry.card).read_text()
         assert "not for clinical use" in card
         assert "python -m training.mednext --seed 1 --training-studies 8" in card
+
+    def test_a_run_that_had_learnt_everything_measures_and_publishes_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("training.mednext_fitting._CHECKPOINT_STEPS", 1)
+        first = train(TINY, tmp_path / "state", tmp_path / "catalogue.toml", processes=1)
+        again = train(TINY, tmp_path / "state", tmp_path / "catalogue.toml", processes=1)
+        assert again.digest == first.digest

@@ -1,8 +1,9 @@
 """Which features may move the fusion's score: those that can stand for what they say.
 
 A label that does not recognise its own finding still correlates with pathology, since all outputs of a network rise
-together on a conspicuous study. A booster that splits on it scores as well and explains nothing: in the first weights
-11 of 86 leading findings were right with every feature and 55 of 83 with these, at an AUC of 0.778 and 0.772.
+together on a conspicuous study; so does "normal". A booster that splits on them scores as well and explains nothing.
+Cross-validated over the training studies of the demo: with every feature 81 leading findings were right and 158 wrong
+at an AUC of 0.867, with these 130 right, 58 wrong and 44 not named at 0.862.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ _MAXIMA = ("max", "max_probability")
 def choose_features(cases: Sequence[Case], least_own_auc: float) -> tuple[str, ...]:
     """Return the features that a booster may use, in canonical order.
 
-    Labels with an AUC for their own finding of at least `least_own_auc`, labels that speak of the whole chest, maxima
-    (which speak for one label), and the diffusion model. Means and spreads over labels speak for all of them at once
-    and are left out.
+    Labels with an AUC for their own finding of at least `least_own_auc`, maxima (which speak for one label), and the
+    diffusion model. Labels of the whole chest and means and spreads over labels name nothing and are left out.
     """
     chosen = {
         *_list_recognising(cases, least_own_auc),
@@ -40,8 +40,8 @@ def _list_recognising(cases: Sequence[Case], least_own_auc: float) -> list[str]:
     return [
         make_feature_name(model, label)
         for model, label in labels
-        if FINDING_OF_LABEL[model, label].kind is not FindingKind.FINDING
-        or compute_own_auc(cases, make_feature_name(model, label), FINDING_OF_LABEL[model, label]) >= least_own_auc
+        if FINDING_OF_LABEL[model, label].kind is FindingKind.FINDING
+        and compute_own_auc(cases, make_feature_name(model, label), FINDING_OF_LABEL[model, label]) >= least_own_auc
     ]
 
 

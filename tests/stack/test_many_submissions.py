@@ -57,6 +57,8 @@ class TestSameKey:
 
 class TestNoKey:
     def test_makes_a_job_and_a_result_each_and_leaves_no_orphan(self, stack: RunningStack, phantom_zip: Path) -> None:
+        # A worker that another test killed between its object and its row leaves that object to the sweep.
+        before = self._find_orphans(stack)
         ids = submit_from_threads(stack, phantom_zip, JOBS, dict)
         assert len(ids) == JOBS
         assert {stack.wait_for_end(job_id)["state"] for job_id in ids} == {JobState.COMPLETED_PARTIAL}
@@ -64,10 +66,9 @@ class TestNoKey:
             own = [uuid.UUID(job_id) for job_id in ids]
             assert session.scalar(select(func.count()).select_from(Job).where(Job.id.in_(own))) == JOBS
             assert session.scalar(select(func.count()).select_from(Result).where(Result.job_id.in_(own))) == JOBS
-        self._assert_nothing_left(stack)
+        assert self._find_orphans(stack) <= before
 
-    def _assert_nothing_left(self, stack: RunningStack) -> None:
-        found = run_ctclip("reconcile", "--json", "--state", str(stack.state))
-        assert found.returncode == 0, found.stdout + found.stderr
-        told = json.loads(found.stdout)
-        assert (told["objects"], told["rows"], told["messages"]) == (0, 0, 0)
+    def _find_orphans(self, stack: RunningStack) -> set[str]:
+        told = json.loads(run_ctclip("reconcile", "--json", "--state", str(stack.state)).stdout)
+        assert (told["rows"], told["messages"]) == (0, 0)
+        return set(told["orphans"]["objects"])

@@ -8,13 +8,10 @@ import io
 import struct
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, select, text
 
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
@@ -23,6 +20,7 @@ from shared.stages import StageName
 from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact, Event, Job, Outbox, StageRun
 from tests.gateway.conftest import NOTHING, UPLOAD_LIMIT_BYTES, ZIP, RunningGateway
+from tests.lost_answers import lost_answer_to_commit
 from tests.stack.running import wait_until
 
 Leftovers = Callable[[], tuple[set[str], int]]
@@ -289,29 +287,9 @@ class TestAFailedCommit:
         self, gateway: RunningGateway, engine: Engine, store: ObjectStore
     ) -> None:
         headers = {"Idempotency-Key": "answer-lost"}
-        with lost_answer_to_commit():
+        with lost_answer_to_commit(lambda row: isinstance(row, Job)):
             answer = gateway.http.post("/v1/jobs", content=ZIP, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         replayed = gateway.http.post("/v1/jobs", content=ZIP, headers=headers)
         assert replayed.status_code == 202
         assert fetch_upload(engine, replayed.json()["id"]).key in {key for key, _ in store.iterate_keys()}
-
-
-@contextmanager
-def lost_answer_to_commit() -> Iterator[None]:
-    """Let the commit that makes a job succeed and its answer be lost, as when the connection breaks then."""
-
-    def note(session: Session, _context: object) -> None:
-        session.info["makes_job"] = session.info.get("makes_job") or any(isinstance(row, Job) for row in session.new)
-
-    def lose(session: Session) -> None:
-        if session.info.get("makes_job"):
-            raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
-
-    event.listen(Session, "after_flush", note)
-    event.listen(Session, "after_commit", lose)
-    try:
-        yield
-    finally:
-        event.remove(Session, "after_flush", note)
-        event.remove(Session, "after_commit", lose)

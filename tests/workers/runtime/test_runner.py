@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, event, select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, select
 
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
@@ -19,6 +15,7 @@ from shared.stages import StageName
 from shared.states import StageState
 from shared.storage import ObjectStore
 from shared.tables import Artefact, StageRun
+from tests.lost_answers import lost_answer_to_commit
 from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.completion import reject_study
 from workers.runtime.heartbeat import Heartbeat
@@ -54,28 +51,6 @@ def end_elsewhere(engine: Engine, job_id: uuid.UUID) -> None:
         reject_study(session, lease, Problem(ProblemCode.NO_DICOM_IMAGES, "Ended by the test."))
 
 
-@contextmanager
-def lost_answer_to_commit() -> Iterator[None]:
-    """Let the commit that brings an artefact succeed and its answer be lost, as when the connection breaks then."""
-
-    def note(session: Session, _context: object) -> None:
-        session.info["brings_volume"] = any(
-            isinstance(row, Artefact) and row.kind is ArtefactKind.VOLUME for row in session.new
-        ) or session.info.get("brings_volume", False)
-
-    def lose(session: Session) -> None:
-        if session.info.get("brings_volume"):
-            raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
-
-    event.listen(Session, "after_flush", note)
-    event.listen(Session, "after_commit", lose)
-    try:
-        yield
-    finally:
-        event.remove(Session, "after_flush", note)
-        event.remove(Session, "after_commit", lose)
-
-
 def run_intake(stage: WritingIntake, engine: Engine, settings: Settings, store: ObjectStore, job_id: uuid.UUID) -> None:
     heartbeat = Heartbeat(engine, settings)
     runner = StageRunner([stage], settings, engine=engine, store=store, heartbeat=heartbeat, worker="runner-tests")
@@ -91,7 +66,7 @@ class TestStoredArtefacts:
         self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
     ) -> None:
         job_id = make_job()
-        with lost_answer_to_commit():
+        with lost_answer_to_commit(lambda row: isinstance(row, Artefact) and row.kind is ArtefactKind.VOLUME):
             run_intake(WritingIntake(engine), engine, settings, store, job_id)
         with transaction(engine) as session:
             named = session.scalars(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pydicom
 
 from workers.intake.limits import IntakeLimits
-from workers.intake.reading import Question
+from workers.intake.question import Question
 from workers.intake.study import StudyRead, read_study
 
 

@@ -19,7 +19,7 @@ from shared.problems import ProblemCode
 from workers.intake.archive import ByteSource, FileSource, HttpSource
 from workers.intake.messages import Ending, Message, Order, decode_order, encode_message
 from workers.intake.nifti_study import read_nifti_study
-from workers.intake.reading import Question
+from workers.intake.question import Question
 from workers.intake.study import StudyRead, read_study
 from workers.volume import write_volume
 

@@ -19,6 +19,7 @@ from workers.intake.dicom.header import Image
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs
+from workers.intake.question import Question
 from workers.intake.refusals import check_one_study, explain_no_stack, make_refusal, prefer_file_problem
 from workers.intake.spool import Spool
 from workers.intake.stacks.grouping import group_into_stacks
@@ -29,14 +30,6 @@ Progress = Callable[[float], None]
 _MOST_TRIES = 3
 _READ_SHARE = 0.4
 _DECODED_SHARE = 0.9
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of intake. `series_uid` forces a series."""
-
-    series_uid: str | None = None
-    has_digest: bool = False
 
 
 @dataclass

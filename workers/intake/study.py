@@ -19,7 +19,8 @@ from workers.intake.choice.explaining import describe_candidates
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.notices import Notice
-from workers.intake.reading import Progress, Question, Reading
+from workers.intake.question import Question
+from workers.intake.reading import Progress, Reading
 from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, NoticeReport, ProblemReport
 from workers.intake.spool import Spool
 from workers.volume import Volume

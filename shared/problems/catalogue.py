@@ -1,0 +1,11 @@
+"""The whole catalogue, in the order of the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.problems import archives, faults, requests, studies
+from shared.problems.codes import ProblemCode
+from shared.problems.kinds import ProblemKind
+
+CATALOGUE: Mapping[ProblemCode, ProblemKind] = {**requests.KINDS, **archives.KINDS, **studies.KINDS, **faults.KINDS}

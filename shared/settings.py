@@ -8,13 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 Bytes = Annotated[int, Field(gt=0)]
+_RETENTION_WORDS = {"forever": None, "0": timedelta(0)}
+Retention = Annotated[
+    Annotated[timedelta, Field(ge=timedelta(0))] | None,
+    BeforeValidator(lambda value: _RETENTION_WORDS.get(value, value) if isinstance(value, str) else value),
+]
+"""How long something is kept after its job ended; None (`forever` in the environment): without end."""
 
 
 class WeightsProfile(StrEnum):
@@ -68,6 +74,21 @@ class Settings(BaseSettings):
         description="A job that has not ended after this is failed, queueing included.",
     )
     policy: str = Field(default="default", description="Name of the policy under which jobs are accepted.")
+
+    # Privacy
+    pseudonym_key: SecretStr | None = Field(
+        default=None,
+        description="Secret of at least 32 bytes that patients' pseudonyms are made with; intake does not start without "
+        "it. `ctclip up` makes its own.",
+    )
+    upload_retention: Retention = Field(
+        default=timedelta(hours=24),
+        description="How long an upload and the names of its files are kept after its job ended; also `0` or `forever`.",
+    )
+    volume_retention: Retention = Field(
+        default=None,
+        description="How long the volume made of an upload is kept after its job ended; without it: `forever`.",
+    )
 
     # Leases and retries
     lease_duration: timedelta = Field(

@@ -75,12 +75,18 @@ class Job(Base):
     policy_id: Mapped[str] = mapped_column(ForeignKey("policies.id"))
     weights_profile: Mapped[str]
     problem: Mapped[Document | None]
+    patient_pseudonym: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime]
 
     __table_args__ = (
         Index("ix_jobs_tenant_created_at", "tenant", "created_at"),
+        Index(
+            "ix_jobs_tenant_patient_pseudonym",
+            *("tenant", "patient_pseudonym", "created_at"),
+            postgresql_where=text("patient_pseudonym IS NOT NULL"),
+        ),
         Index("ix_jobs_open_deadline", "deadline_at", postgresql_where=text("finished_at IS NULL")),
     )
 
@@ -147,7 +153,11 @@ class Artefact(Base):
     facts: Mapped[Document] = mapped_column(server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (UniqueConstraint("job_id", "kind"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "kind"),
+        # What retention looks for: few rows, as it removes them.
+        Index("ix_artefacts_kind_created_at", "kind", "created_at"),
+    )
 
 
 class Result(Base):
@@ -192,13 +202,13 @@ class Event(Base):
 
 
 class UploadFile(Base):
-    """What became of one file of an upload."""
+    """What became of one file of an upload. `name` may tell the patient, and is forgotten with the upload."""
 
     __tablename__ = "upload_files"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str | None]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     outcome: Mapped[str]
     code: Mapped[str | None]

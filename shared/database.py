@@ -17,7 +17,7 @@ from shared.settings import Settings
 OUTBOX_CHANNEL = "ctclip_outbox"
 """Channel on which a commit that filled the outbox wakes the relay (LISTEN/NOTIFY)."""
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The Alembic revision that this code speaks; readiness compares it with the database's."""
 
 _STATEMENT_TIMEOUT_MS = 30_000

@@ -138,7 +138,11 @@ class Feature(Base):
 
 
 class Artefact(Base):
-    """One object in storage that belongs to a job."""
+    """One object in storage that belongs to a job.
+
+    Jobs that one upload was split into share its object: each has a row with the same key, and the object may go
+    when no row names it any more.
+    """
 
     __tablename__ = "artefacts"
 
@@ -146,7 +150,7 @@ class Artefact(Base):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[ArtefactKind]
     stage: Mapped[StageName | None]
-    key: Mapped[str] = mapped_column(unique=True)
+    key: Mapped[str] = mapped_column(index=True)
     media_type: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]

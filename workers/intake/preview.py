@@ -193,10 +193,13 @@ def _find_pose(row_direction: Triple, column_direction: Triple) -> _Pose:
 
 
 def _find_focus(volume: npt.NDArray[np.int16]) -> _Focus:
-    """Look for lungs on a coarse copy of the inner half, away from the table. Without any, all is shown."""
+    """Look for lungs on a coarse copy of the middle. Without any, all is shown.
+
+    The back is left out: the foam of tables and pillows is as dense as lung.
+    """
     depth, rows, columns = volume.shape
     top, left = rows // 4, columns // 4
-    inner = volume[:, top : rows - top, left : columns - left]
+    inner = volume[:, top : max(rows * 5 // 8, top + 1), left : columns - left]
     step = _COARSE_STEP if min(inner.shape[1:]) > _COARSE_STEP else 1
     coarse = inner[:, ::step, ::step]
     is_lung = (coarse > _LUNG_HU[0]) & (coarse < _LUNG_HU[1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shared.json_values import JsonObject, JsonValue
 from shared.problems.catalogue import CATALOGUE
 from shared.problems.codes import ProblemCode
-from shared.problems.kinds import FieldError, ProblemKind
+from shared.problems.kinds import FieldError, ProblemKind, make_document, make_example_document
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,9 @@ class Problem:
 
     def to_document(self) -> dict[str, JsonValue]:
         """Return the RFC 9457 members that do not depend on the request."""
-        return {
-            **self.facts,
-            "type": f"/v1/problems/{self.code}",
-            "title": self.kind.title,
-            "status": self.kind.status,
-            "detail": self.detail,
-            "advice": self.kind.advice,
-            "code": str(self.code),
-            "errors": [{"pointer": error.pointer, "message": error.message} for error in self.errors],
-        }
+        return make_document(self.code, self.kind, self.detail, self.facts, self.errors)
+
+
+def make_example(code: ProblemCode) -> dict[str, JsonValue]:
+    """Return the catalogue's example of a problem, as a caller would see it."""
+    return make_example_document(code, CATALOGUE[code])

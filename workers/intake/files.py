@@ -3,46 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from shared.errors import CtclipError
+from shared.file_codes import FileCode, FileOutcome
 
-
-class FileOutcome(StrEnum):
-    """Whether a file took part in the volume."""
-
-    USED = "used"
-    IGNORED = "ignored"
-    REJECTED = "rejected"
-
-
-class FileCode(StrEnum):
-    """Why a file did not take part in the volume."""
-
-    # Ignored: sound, but not what is read
-    NOT_DICOM = "not_dicom"
-    JUNK = "junk"
-    DICOMDIR = "dicomdir"
-    NOT_AN_IMAGE = "not_an_image"
-    WRONG_MODALITY = "wrong_modality"
-    LOCALIZER = "localizer"
-    SECONDARY_CAPTURE = "secondary_capture"
-    QUALITY_CONTROL = "quality_control"
-    DUPLICATE = "duplicate"
-    NOT_CHOSEN = "not_chosen"
-
-    # Rejected: would have been read, were it sound
-    CRC_MISMATCH = "crc_mismatch"
-    ENTRY_DAMAGED = "entry_damaged"
-    HOSTILE_STRUCTURE = "hostile_structure"
-    DIMENSIONS_EXCEED_LIMIT = "dimensions_exceed_limit"
-    MISSING_REQUIRED_TAGS = "missing_required_tags"
-    INVALID_GEOMETRY = "invalid_geometry"
-    INVALID_RESCALE = "invalid_rescale"
-    TRANSFER_SYNTAX_UNSUPPORTED = "transfer_syntax_unsupported"
-    PIXELS_UNSUPPORTED = "pixels_unsupported"
-    PIXELS_TRUNCATED = "pixels_truncated"
-    UNDECODABLE = "undecodable"
+__all__ = ["FileCode", "FileIgnored", "FileOutcome", "FileRejected", "FileReport"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""What may be odd about a study that is read nevertheless: the codes in `warnings` and in `quality` of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NoticeCode(StrEnum):
+    """Every code of a warning. The meaning of each stands in `NOTICES`."""
+
+    # Intake: the files
+    FILES_REJECTED = "files_rejected"
+    NO_PREAMBLE = "no_preamble"
+    DUPLICATE_INSTANCES = "duplicate_instances"
+    MISSING_UIDS = "missing_uids"
+
+    # Intake: the geometry
+    DUPLICATE_POSITIONS = "duplicate_positions"
+    SLICES_INTERPOLATED = "slices_interpolated"
+    NON_UNIFORM_SPACING = "non_uniform_spacing"
+    TILT_CORRECTED = "tilt_corrected"
+    OBLIQUE = "oblique"
+    ORIENTATION_ASSUMED = "orientation_assumed"
+
+    # Intake: the pixels
+    SLICES_UNDECODABLE = "slices_undecodable"
+    HU_CLIPPED = "hu_clipped"
+    LOSSY_COMPRESSION = "lossy_compression"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    RESCALE_TYPE_NOT_HU = "rescale_type_not_hu"
+    EIGHT_BIT_IMAGES = "eight_bit_images"
+    LUNGS_CUT_OFF = "lungs_cut_off"
+
+    # Fusion
+    NO_MODEL_ANSWERED = "no_model_answered"
+    NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
+
+
+@dataclass(frozen=True)
+class NoticeKind:
+    """What a warning means for the reading, and what to do about it."""
+
+    meaning: str
+    advice: str
+
+
+_NOTHING = "Nothing."
+
+NOTICES: Mapping[NoticeCode, NoticeKind] = {
+    NoticeCode.FILES_REJECTED: NoticeKind(
+        "Some files would have been read, were they sound; the study was read without them. `files` counts them.",
+        "Look at the list of files for their codes; send them again when slices are missing.",
+    ),
+    NoticeCode.NO_PREAMBLE: NoticeKind(
+        "Files lack the preamble and the file meta group (PS3.10 7.1) and were read by what their first elements look "
+        "like.",
+        "Nothing for this study; ask the vendor of the sender for files after PS3.10.",
+    ),
+    NoticeCode.DUPLICATE_INSTANCES: NoticeKind(
+        "The same SOPInstanceUID came more than once with equal pixels; the copies were dropped.",
+        "Nothing. Export each image once to make the upload smaller.",
+    ),
+    NoticeCode.MISSING_UIDS: NoticeKind(
+        "StudyInstanceUID or SeriesInstanceUID is empty, so the result cannot be matched to the PACS by it.",
+        "Check the anonymiser: it should replace UIDs, not remove them.",
+    ),
+    NoticeCode.DUPLICATE_POSITIONS: NoticeKind(
+        "Slices with different pixels share a position (two acquisitions or phases in one series); those of the "
+        "acquisition with most slices were kept.",
+        "Check that the phase that was read is the one meant; send it alone if not.",
+    ),
+    NoticeCode.SLICES_INTERPOLATED: NoticeKind(
+        "Single slices are missing and were interpolated between their neighbours; `positions_mm` says where.",
+        "Send the whole series when a small finding matters there.",
+    ),
+    NoticeCode.NON_UNIFORM_SPACING: NoticeKind(
+        "The steps between slices differ by more than 1 % and less than 10 %; the volume was resampled to the median "
+        "step.",
+        _NOTHING,
+    ),
+    NoticeCode.TILT_CORRECTED: NoticeKind(
+        "The gantry was tilted, by the positions of the slices (not by GantryDetectorTilt); the volume was sheared "
+        "back.",
+        _NOTHING,
+    ),
+    NoticeCode.OBLIQUE: NoticeKind(
+        "The slices are turned against the axial plane, by `degrees`; the volume was read as it is.", _NOTHING
+    ),
+    NoticeCode.ORIENTATION_ASSUMED: NoticeKind(
+        "The NIfTI file states no orientation (both form codes are 0); it was taken as nibabel takes it.",
+        "Check right and left; write the file with a qform or sform code.",
+    ),
+    NoticeCode.SLICES_UNDECODABLE: NoticeKind(
+        "Slices of the chosen series could not be decoded; their places were filled between neighbours where possible.",
+        "Export the series again, uncompressed if it stays so.",
+    ),
+    NoticeCode.HU_CLIPPED: NoticeKind(
+        "Values beyond 16 bits were cut to the range; `voxels` counts them. Metal does that, or a wrong rescale.",
+        "Check RescaleSlope and RescaleIntercept when there are many.",
+    ),
+    NoticeCode.LOSSY_COMPRESSION: NoticeKind(
+        "The images were compressed with loss (LossyImageCompression 01); `ratio` is what the file states.",
+        "Send the original images where the archive still has them.",
+    ),
+    NoticeCode.BURNED_IN_ANNOTATION: NoticeKind(
+        "BurnedInAnnotation (0028,0301) says YES: there may be text in the pixels, perhaps of the patient.",
+        "Treat previews as identified; send the original images.",
+    ),
+    NoticeCode.RESCALE_TYPE_NOT_HU: NoticeKind(
+        "RescaleType (0028,1054) is not HU; the values were read as Hounsfield units all the same.",
+        "Do not rely on the result if the images are no plain CT (spectral maps, normalised values).",
+    ),
+    NoticeCode.EIGHT_BIT_IMAGES: NoticeKind(
+        "BitsAllocated is 8: contrast was lost before the images came here.", "Send the original images of 16 bits."
+    ),
+    NoticeCode.LUNGS_CUT_OFF: NoticeKind(
+        "The lungs reach the first or last slice, so a part of them was not scanned or not sent.",
+        "Send the whole chest if the scan has more.",
+    ),
+    NoticeCode.NO_MODEL_ANSWERED: NoticeKind(
+        "No model answered and the policy allowed it: the probability is only the base rate of the training.",
+        "Do not use the probability; see `completeness` for the reasons.",
+    ),
+    NoticeCode.NO_FINDING_WITH_EVIDENCE: NoticeKind(
+        "The study was judged pathological although no single finding both raised the score and reached a model's own "
+        "threshold.",
+        "Read the study without a hint of where to look.",
+    ),
+}

@@ -31,6 +31,7 @@ class SkipReason(StrEnum):
     MODEL_NOT_REQUESTED = "model_not_requested"
     NEEDED_STAGE_MISSING = "needed_stage_missing"
     NO_CALLBACK = "no_callback"
+    VALIDATE_ONLY = "validate_only"
 
 
 MODELS: tuple[StageName, ...] = (

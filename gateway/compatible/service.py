@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from gateway.compatible.schemas import PredictionBody, pick_prediction
+from gateway.jobs.options import ANSWERED_OPTIONS
 from gateway.jobs.repository import fetch_job
 from gateway.jobs.submission import Submitter
 from gateway.resources import Resources
@@ -66,7 +67,10 @@ class Prediction:
 
     async def run(self) -> ReadStudy:
         """Return the answer. Raises PredictionFailed, InputProblem, TransientFault or HTTPException(400)."""
-        accepted = await Submitter(self._resources, self._tenant, self._request, self._check_name).submit()
+        submitter = Submitter(
+            self._resources, self._tenant, self._request, check_name=self._check_name, options=ANSWERED_OPTIONS
+        )
+        accepted = await submitter.submit()
         if not await self._wait(accepted.job.id):
             raise self._give_up(accepted.job.id)
         return await self._translate(accepted.job.id)

@@ -5,25 +5,20 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway.jobs.options import JobRequest
-from gateway.jobs.planning import StagePlan, plan_stages
 from gateway.jobs.repository import complete_records
 from gateway.jobs.schemas import JobBody, describe_job
 from gateway.tenants import Tenant
 from gateway.uploads.reception import ReceivedUpload
-from shared.artefacts import ArtefactKind
+from shared import acceptance
 from shared.errors import TransientFault
-from shared.events import record_job_state, record_stage_state
-from shared.outbox import publish_stages
 from shared.problems import ProblemCode
 from shared.settings import Settings
-from shared.stages import StageName
-from shared.states import JobState, StageState
 from shared.storage import StoredObject
-from shared.tables import Artefact, Job, ModelVersion, Policy, StageRun
+from shared.tables import Policy
 
 
 @dataclass(frozen=True)
@@ -45,54 +40,18 @@ def require_policy_id(session: Session, settings: Settings) -> str:
 
 
 def add_job(session: Session, settings: Settings, submission: Submission) -> JobBody:
-    """Write job, stages, upload, message and events; return the job as the caller sees it."""
-    job = Job(
+    """Write the job and all that belongs to it; return the job as the caller sees it."""
+    upload = submission.upload
+    new = acceptance.NewJob(
         id=uuid.uuid4(),
         tenant=submission.tenant,
-        state=JobState.QUEUED,
         priority=submission.request.options.priority,
         options=submission.request.to_document(),
         policy_id=require_policy_id(session, settings),
         weights_profile=settings.weights_profile,
-        deadline_at=func.now() + settings.job_time_limit,
+        time_limit=settings.job_time_limit,
+        upload=acceptance.StoredUpload(submission.stored, upload.kind, upload.media_type),
     )
-    session.add(job)
-    session.flush()
-    session.add(_make_upload(job.id, submission))
-    _add_stages(session, job.id, submission.request)
-    publish_stages(session, job.id, [StageName.INTAKE], priority=job.priority)
+    job = acceptance.add_job(session, new)
     session.refresh(job)
     return describe_job(complete_records(session, [job])[0])
-
-
-def _make_upload(job_id: uuid.UUID, submission: Submission) -> Artefact:
-    return Artefact(
-        id=uuid.uuid4(),
-        job_id=job_id,
-        kind=ArtefactKind.UPLOAD,
-        key=submission.stored.key,
-        media_type=submission.upload.media_type,
-        size_bytes=submission.stored.size_bytes,
-        sha256=submission.stored.sha256,
-        facts={"kind": submission.upload.kind},
-    )
-
-
-def _add_stages(session: Session, job_id: uuid.UUID, request: JobRequest) -> None:
-    installed = session.scalars(select(ModelVersion.stage).where(ModelVersion.is_active)).all()
-    plans = plan_stages(installed, request.options.models)
-    session.add_all(_make_run(job_id, plan) for plan in plans)
-    record_job_state(session, job_id, JobState.QUEUED)
-    for plan in plans:
-        if plan.state is not StageState.WAITING:
-            record_stage_state(session, job_id, plan.stage, plan.state, {"reason": plan.reason} if plan.reason else {})
-    session.flush()
-
-
-def _make_run(job_id: uuid.UUID, plan: StagePlan) -> StageRun:
-    run = StageRun(job_id=job_id, stage=plan.stage, state=plan.state, reason=plan.reason)
-    if plan.state is StageState.READY:
-        run.ready_at = run.next_attempt_at = func.now()
-    elif plan.state.is_terminal:
-        run.finished_at = func.now()
-    return run

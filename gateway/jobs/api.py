@@ -11,7 +11,8 @@ from starlette.responses import Response
 from gateway.etags import answer_unless_known
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.errors import POLL_AFTER_S
-from gateway.jobs.schemas import IntakeBody, JobBody, JobList
+from gateway.jobs.intake_schemas import IntakeBody, UploadFileOutcome
+from gateway.jobs.schemas import JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
 from gateway.jobs.submission import Submitter
 from gateway.parameters import NO_QUERY, JobId
@@ -22,6 +23,7 @@ from shared.problems import ProblemCode
 from shared.states import JobState
 
 MOST_JOBS_A_PAGE = 100
+MOST_FILES_A_PAGE = 10_000
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
 
@@ -37,6 +39,16 @@ class ListQuery(BaseModel):
     limit: int = Field(default=20, ge=1, le=MOST_JOBS_A_PAGE, description="Jobs a page.")
     cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
     state: list[JobState] = Field(default=[], description="Only jobs in one of these states.")
+
+
+class IntakeQuery(BaseModel):
+    """Query of what intake found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=1000, ge=1, le=MOST_FILES_A_PAGE, description="Files a page.")
+    cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
+    outcome: list[UploadFileOutcome] = Field(default=[], description="Only files with one of these outcomes.")
 
 
 @router.post(
@@ -83,8 +95,9 @@ async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tena
     "/{job_id}/intake",
     summary="What reading the upload found",
     responses=document_problems(*_READ_PROBLEMS, ProblemCode.INTAKE_NOT_FINISHED),
-    dependencies=[NO_QUERY],
 )
-async def read_intake(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> IntakeBody:
-    """Answer with every file of the upload and every series that could have been read, with reasons."""
-    return await get_intake(resources, tenant, job_id)
+async def read_intake(
+    job_id: JobId, query: Annotated[IntakeQuery, Query()], resources: ResourcesOf, tenant: TenantOf
+) -> IntakeBody:
+    """Answer with every file of the upload, page by page, and every series that could have been read, with reasons."""
+    return await get_intake(resources, tenant, job_id, outcomes=query.outcome, cursor=query.cursor, limit=query.limit)

@@ -5,17 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.jobs.idempotency import LONGEST_KEY
-from gateway.jobs.options import SubmissionOptions
+from gateway.jobs.options import LONGEST_UID, UID_PATTERN, SubmissionOptions
 from gateway.uploads.multipart import FILE_FIELD
 
 _BINARY = {"type": "string", "format": "binary"}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "priority": {"type": "integer", "minimum": 0, "maximum": 9, "default": 5, "description": "9 is read first."},
-    "series_instance_uid": {"type": "string", "description": "Read this series, whatever would be chosen."},
+    "series_instance_uid": {
+        "type": "string",
+        "pattern": UID_PATTERN,
+        "maxLength": LONGEST_UID,
+        "description": "Read this series, whatever would be chosen. Not together with `split`.",
+    },
     "models": {
         "type": "string",
         "description": "Comma-separated models to run; all that are installed by default.",
         "examples": ["mednext,fvlm"],
+    },
+    "validate_only": {
+        "type": "boolean",
+        "default": False,
+        "description": "Only read the study, as every job begins, and run no model: the job ends `completed` where the "
+        "study would be accepted, else `rejected`. `/intake` tells what was found; there is no result.",
+    },
+    "split": {
+        "type": "boolean",
+        "default": False,
+        "description": "Make one job for each study of the upload. The job of an upload with several studies still "
+        "ends `rejected` with `mixed_studies`, whose `jobs` names the new ones.",
     },
 }
 assert set(_OPTIONS) == set(SubmissionOptions.model_fields)  # a new option must be described

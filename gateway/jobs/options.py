@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gateway.problems.handlers import InvalidFields, make_pointer, say_what_is_wrong
 from shared.json_values import JsonObject
@@ -15,18 +15,27 @@ from shared.problems import FieldError
 from shared.stages import MODELS, StageName
 
 LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 0, 5, 9
-_UID = r"^[0-9]+(\.[0-9]+)*$"
-_LONGEST_UID = 64
+UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"
+LONGEST_UID = 64
 
 
 class SubmissionOptions(BaseModel):
-    """What a caller may ask of a job."""
+    """What a caller may ask of a job. `split` stands before what cannot be combined with it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     priority: int = Field(default=DEFAULT_PRIORITY, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
-    series_instance_uid: str | None = Field(default=None, pattern=_UID, max_length=_LONGEST_UID)
+    split: bool = False
+    series_instance_uid: str | None = Field(default=None, pattern=UID_PATTERN, max_length=LONGEST_UID)
     models: tuple[StageName, ...] | None = None
+    validate_only: bool = False
+
+    @field_validator("series_instance_uid")
+    @classmethod
+    def _refuse_with_split(cls, value: str | None, found: ValidationInfo) -> str | None:
+        if value is not None and found.data.get("split"):
+            raise ValueError("Cannot be combined with split: a series belongs to one study")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod
@@ -42,6 +51,9 @@ class SubmissionOptions(BaseModel):
 
 OPTION_FIELDS = frozenset(SubmissionOptions.model_fields)
 
+ANSWERED_OPTIONS = OPTION_FIELDS - {"split", "validate_only"}
+"""Options of a job that ends with a result: all that a caller may ask who waits for one."""
+
 
 @dataclass(frozen=True)
 class JobRequest:
@@ -52,7 +64,7 @@ class JobRequest:
 
     def to_document(self) -> dict[str, object]:
         """Return what the stages of the job may read."""
-        options = self.options.model_dump(mode="json", exclude={"priority"}, exclude_none=True)
+        options = self.options.model_dump(mode="json", exclude={"priority"}, exclude_defaults=True)
         return {**options, "upload_name": self.upload_name}
 
     def digest_with(self, body_sha256: str) -> str:
@@ -61,13 +73,16 @@ class JobRequest:
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
-def parse_options(*sources: Iterable[tuple[str, str]]) -> SubmissionOptions:
+def parse_options(*sources: Iterable[tuple[str, str]], allowed: Collection[str] = OPTION_FIELDS) -> SubmissionOptions:
     """Return the options that stand in the query and the form together. Raises InvalidFields."""
     found: dict[str, str] = {}
     for name, value in (pair for source in sources for pair in source):
         if name in found:
             raise InvalidFields(FieldError(make_pointer([name]), "Sent more than once"))
         found[name] = value
+    unknown = [FieldError(make_pointer([name]), "Unknown field") for name in found if name not in allowed]
+    if unknown:
+        raise InvalidFields(*unknown)
     return _validate(found)
 
 

@@ -11,12 +11,11 @@ from datetime import datetime
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from gateway.jobs.errors import IntakeNotFinished, JobNotFound
+from gateway.jobs.errors import JobNotFound
 from gateway.jobs.schemas import JobRecord
 from gateway.tenants import Tenant
-from shared.stages import StageName
 from shared.states import JobState
-from shared.tables import Job, SeriesCandidate, StageRun, UploadFile
+from shared.tables import Job, StageRun
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,6 @@ class PagePosition:
 
     created_at: datetime
     job_id: uuid.UUID
-
-
-@dataclass(frozen=True)
-class IntakeRecord:
-    """What intake wrote."""
-
-    run: StageRun
-    files: Sequence[UploadFile]
-    candidates: Sequence[SeriesCandidate]
 
 
 def fetch_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
@@ -69,19 +59,6 @@ def complete_records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
         stages[run.job_id].append(run)
     positions = _fetch_queue_positions(session, [job.id for job in jobs if job.state is JobState.QUEUED])
     return [JobRecord(job, stages[job.id], positions.get(job.id)) for job in jobs]
-
-
-def fetch_intake(session: Session, tenant: Tenant, job_id: uuid.UUID) -> IntakeRecord:
-    """Return what intake wrote. Raises JobNotFound or IntakeNotFinished."""
-    fetch_job(session, tenant, job_id)
-    run = session.get_one(StageRun, (job_id, StageName.INTAKE))
-    if not run.state.is_terminal:
-        raise IntakeNotFinished
-    files = session.scalars(select(UploadFile).where(UploadFile.job_id == job_id).order_by(UploadFile.ordinal))
-    candidates = session.scalars(
-        select(SeriesCandidate).where(SeriesCandidate.job_id == job_id).order_by(SeriesCandidate.rank)
-    )
-    return IntakeRecord(run, files.all(), candidates.all())
 
 
 def fetch_ended(session: Session, job_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from gateway.problems.schemas import ProblemBody
-from shared.stages import StageName
+from shared.stages import SkipReason, StageName
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
 
@@ -74,41 +74,6 @@ class JobList(BaseModel):
     next_cursor: str | None
 
 
-class UploadFileBody(BaseModel):
-    """What became of one file of the upload."""
-
-    ordinal: int
-    name: str = Field(description="Escaped and cut.")
-    size_bytes: int
-    outcome: str = Field(description="used, ignored or rejected")
-    code: str | None
-    detail: str | None
-
-
-class SeriesCandidateBody(BaseModel):
-    """One stack of slices that could have been read."""
-
-    rank: int
-    is_chosen: bool
-    series_instance_uid: str
-    score: float
-    criteria: dict[str, Any]
-    facts: dict[str, Any]
-    reason: str
-
-
-class IntakeBody(BaseModel):
-    """Everything that reading the upload found."""
-
-    job_id: uuid.UUID
-    state: StageState
-    problem: ProblemBody | None
-    files: list[UploadFileBody]
-    candidates: list[SeriesCandidateBody]
-    warnings: list[dict[str, Any]]
-    facts: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class JobRecord:
     """A job's row with what belongs to it."""
@@ -144,6 +109,11 @@ def describe_problem(document: Mapping[str, Any] | None, job_id: uuid.UUID) -> P
     if document is None:
         return None
     return ProblemBody.model_validate({**document, "instance": make_job_path(job_id), "trace_id": None})
+
+
+def is_validation(stages: Sequence[StageRun]) -> bool:
+    """Say whether a job only reads the study, so that it never has a result."""
+    return any(run.stage is StageName.FUSION and run.reason == SkipReason.VALIDATE_ONLY for run in stages)
 
 
 def make_job_path(job_id: uuid.UUID) -> str:
@@ -182,7 +152,7 @@ def _make_links(job: Job, stages: Sequence[StageRun]) -> LinksBody:
     has_intake = any(run.stage is StageName.INTAKE and run.state.is_terminal for run in stages)
     return LinksBody(
         self=path,
-        result=f"{path}/result" if job.state.has_result else None,
+        result=f"{path}/result" if job.state.has_result and not is_validation(stages) else None,
         intake=f"{path}/intake" if has_intake else None,
         events=None,
         artifacts=f"{path}/artifacts",

@@ -7,17 +7,18 @@ from collections.abc import Collection
 
 from sqlalchemy.orm import Session
 
-from gateway.jobs.paging import make_cursor, parse_cursor
-from gateway.jobs.repository import fetch_intake, fetch_job_record, fetch_page
-from gateway.jobs.schemas import (
+from gateway.jobs.intake_repository import FileQuestion, fetch_intake
+from gateway.jobs.intake_schemas import (
     IntakeBody,
-    JobBody,
-    JobList,
     SeriesCandidateBody,
     UploadFileBody,
-    describe_job,
-    describe_problem,
+    UploadFileCountBody,
+    UploadFileOutcome,
+    split_facts,
 )
+from gateway.jobs.paging import make_cursor, make_file_cursor, parse_cursor, parse_file_cursor
+from gateway.jobs.repository import fetch_job_record, fetch_page
+from gateway.jobs.schemas import JobBody, JobList, describe_job, describe_problem
 from gateway.resources import Resources
 from gateway.tenants import Tenant
 from shared.states import JobState
@@ -42,21 +43,33 @@ async def list_jobs(
     return JobList(items=[describe_job(record) for record in page], next_cursor=next_cursor)
 
 
-async def get_intake(resources: Resources, tenant: Tenant, job_id: uuid.UUID) -> IntakeBody:
-    """Return what reading the upload found. Raises JobNotFound or IntakeNotFinished."""
+async def get_intake(
+    resources: Resources,
+    tenant: Tenant,
+    job_id: uuid.UUID,
+    *,
+    outcomes: Collection[UploadFileOutcome],
+    cursor: str | None,
+    limit: int,
+) -> IntakeBody:
+    """Return what reading the upload found, with one page of its files. Raises JobNotFound or IntakeNotFinished."""
+    after = None if cursor is None else parse_file_cursor(cursor)
+    question = FileQuestion(limit + 1, after, outcomes)
 
     def describe(session: Session) -> IntakeBody:
-        found = fetch_intake(session, tenant, job_id)
+        found = fetch_intake(session, tenant, job_id, question)
+        files = found.files[:limit]
         return IntakeBody(
             job_id=job_id,
             state=found.run.state,
             problem=describe_problem(found.run.problem, job_id),
-            files=[UploadFileBody.model_validate(file, from_attributes=True) for file in found.files],
-            candidates=[
-                SeriesCandidateBody.model_validate(candidate, from_attributes=True) for candidate in found.candidates
-            ],
+            candidates=[SeriesCandidateBody.model_validate(one, from_attributes=True) for one in found.candidates],
+            candidates_found=found.candidates_found,
             warnings=found.run.warnings,
-            facts=found.run.facts,
+            file_counts=[UploadFileCountBody.model_validate(one, from_attributes=True) for one in found.file_counts],
+            files=[UploadFileBody.model_validate(one, from_attributes=True) for one in files],
+            next_cursor=make_file_cursor(files[-1].ordinal) if len(found.files) > limit else None,
+            **split_facts(found.run.facts),
         )
 
     return await resources.transact(describe)

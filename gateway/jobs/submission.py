@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from gateway.jobs.idempotency import (
     renew,
     reserve,
 )
-from gateway.jobs.options import OPTION_FIELDS, JobRequest, parse_options
+from gateway.jobs.options import OPTION_FIELDS, JobRequest, SubmissionOptions, parse_options
 from gateway.jobs.schemas import JobBody
 from gateway.resources import Resources
 from gateway.tenants import Tenant
@@ -56,18 +56,25 @@ class Submitter:
     """Takes one request in. `check_name` sees the name of the file before any of it is kept."""
 
     def __init__(
-        self, resources: Resources, tenant: Tenant, request: Request, check_name: NameCheck = lambda _: None
+        self,
+        resources: Resources,
+        tenant: Tenant,
+        request: Request,
+        *,
+        check_name: NameCheck = lambda _: None,
+        options: frozenset[str] = OPTION_FIELDS,
     ) -> None:
         self._resources = resources
         self._tenant = tenant
         self._query = list(request.query_params.multi_items())
         self._key = parse_key(request.headers.get("idempotency-key"))
-        parse_options(self._query)
+        self._allowed = options
+        self._parse_options(())
         self._reception = Reception(
             request,
             limit_bytes=resources.settings.upload_limit_bytes,
-            allowed_fields=OPTION_FIELDS,
-            check_fields=lambda fields: parse_options(self._query, fields.items()),
+            allowed_fields=options,
+            check_fields=lambda fields: self._parse_options(fields.items()),
             check_name=check_name,
         )
 
@@ -109,8 +116,11 @@ class Submitter:
         return self._resources.store.write_stream(stream, prefix=_UPLOAD_PREFIX)
 
     def _make_request(self, upload: ReceivedUpload) -> JobRequest:
-        options = parse_options(self._query, upload.fields.items())
+        options = self._parse_options(upload.fields.items())
         return JobRequest(options, sanitise_name(upload.file_name))
+
+    def _parse_options(self, fields: Iterable[tuple[str, str]]) -> SubmissionOptions:
+        return parse_options(self._query, fields, allowed=self._allowed)
 
     async def _make_job(self, submission: Submission, reservation: Reservation | None) -> JobBody:
         settings = self._resources.settings

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from gateway.jobs.api import MOST_JOBS_A_PAGE
+from gateway.jobs.api import MOST_FILES_A_PAGE, MOST_JOBS_A_PAGE
 from gateway.jobs.idempotency import LONGEST_KEY
 from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
 from gateway.uploads.reception import IDLE_LIMIT_S, UPLOAD_LIMIT_S
+from shared.planning import MOST_SPLIT_STUDIES
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import STAGES, StageName
@@ -31,6 +32,8 @@ class LimitsBody(BaseModel):
     lowest_priority: int
     highest_priority: int
     jobs_a_page: int
+    files_a_page: int = Field(description="Most files that one answer of `/intake` lists.")
+    split_studies: int = Field(description="Most studies that one upload is split into.")
     idempotency_key_characters: int
     idempotency_retention_s: float
     compatible_wait_s: float = Field(description="Longest time that `/predict` holds the connection.")
@@ -60,6 +63,8 @@ def _describe(settings: Settings) -> LimitsBody:
         lowest_priority=LOWEST_PRIORITY,
         highest_priority=HIGHEST_PRIORITY,
         jobs_a_page=MOST_JOBS_A_PAGE,
+        files_a_page=MOST_FILES_A_PAGE,
+        split_studies=MOST_SPLIT_STUDIES,
         idempotency_key_characters=LONGEST_KEY,
         idempotency_retention_s=settings.idempotency_retention.total_seconds(),
         compatible_wait_s=settings.compatible_wait_limit.total_seconds(),

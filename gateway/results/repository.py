@@ -22,10 +22,16 @@ class JobHasNoResult(InputProblem):
         problem = describe_problem(job.problem, job.id)
         super().__init__(
             ProblemCode.JOB_HAS_NO_RESULT,
-            f"The job is {job.state}: there will be no result.",
+            _explain(job),
             job_state=str(job.state),
             job_problem=problem.model_dump(mode="json") if problem else None,
         )
+
+
+def _explain(job: Job) -> str:
+    if job.state.has_result:
+        return "The job was a validation (`validate_only`): the study was accepted and no model read it."
+    return f"The job is {job.state}: there will be no result."
 
 
 def fetch_result(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Document:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.jobs.planning import plan_stages
 from gateway.threads import ThreadSlots
 from gateway.uploads.multipart import MultipartReader
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.pipe import CAPACITY_BYTES, BodyPipe
 from shared.errors import InputProblem, TransientFault
+from shared.planning import plan_stages
 from shared.problems import ProblemCode
 from shared.stages import WEIGHTED_STAGES, SkipReason, StageName, compute_transitions
 from shared.states import StageState

@@ -20,6 +20,7 @@ from shared.storage import StoredObject
 from shared.tables import Artefact, DeadLetter, Feature, Job, StageRun
 from workers.runtime.lease import Lease, end_lease
 from workers.runtime.progression import advance_job, end_job, lock_open_job
+from workers.runtime.splitting import split_job
 from workers.runtime.stage import ProducedArtefact, StageOutput
 
 _OPTIONAL_STAGES = frozenset((*MODELS, StageName.SEGMENTATION, StageName.DELIVERY))
@@ -37,24 +38,24 @@ class StoredArtefact:
 def complete_stage(session: Session, lease: Lease, output: StageOutput, artefacts: Sequence[StoredArtefact]) -> None:
     """Write what the stage found and move the job on. Raises StaleLease and changes nothing with an old token."""
     job = _lock_job(session, lease)
-    end_lease(
-        session,
-        lease,
-        StageState.SUCCEEDED,
-        progress=1,
-        finished_at=func.now(),
-        warnings=[{"code": warning.code, **warning.facts} for warning in output.warnings],
-        facts=dict(output.facts),
-    )
+    end_lease(session, lease, StageState.SUCCEEDED, progress=1, finished_at=func.now(), **_describe_findings(output))
+    _link_to_patient(job, output)
     _add_findings(session, lease, output, artefacts)
     advance_job(session, job)
 
 
 def reject_study(session: Session, lease: Lease, problem: Problem, output: StageOutput | None = None) -> None:
-    """End the stage because of the input: intake rejects the job, a model is left out of the result."""
+    """End the stage because of the input: intake rejects the job, a model is left out of the result.
+
+    What the stage found out all the same is kept, and a job that is to be split is split.
+    """
     job = _lock_job(session, lease)
-    _fail(session, lease, problem)
-    _add_rows(session, lease.job_id, output or StageOutput())
+    output = output or StageOutput()
+    if output.split_into:
+        problem = split_job(session, job, problem, output.split_into)
+    _fail(session, lease, problem, **_describe_findings(output))
+    _link_to_patient(job, output)
+    _add_rows(session, lease.job_id, output)
     if lease.stage is StageName.INTAKE:
         end_job(session, job, JobState.REJECTED, problem)
     else:
@@ -102,7 +103,7 @@ def _lock_job(session: Session, lease: Lease) -> Job:
     return job
 
 
-def _fail(session: Session, lease: Lease, problem: Problem) -> None:
+def _fail(session: Session, lease: Lease, problem: Problem, **found: object) -> None:
     end_lease(
         session,
         lease,
@@ -110,7 +111,13 @@ def _fail(session: Session, lease: Lease, problem: Problem) -> None:
         finished_at=func.now(),
         reason=str(problem.code),
         problem=problem.to_document(),
+        **found,
     )
+
+
+def _describe_findings(output: StageOutput) -> dict[str, object]:
+    warnings = [{"code": warning.code, **warning.facts} for warning in output.warnings]
+    return {"warnings": warnings, "facts": dict(output.facts)}
 
 
 def _go_on_without(session: Session, job: Job, stage: StageName, problem: Problem) -> None:
@@ -125,6 +132,11 @@ def _add_findings(session: Session, lease: Lease, output: StageOutput, artefacts
         session.add(Feature(job_id=lease.job_id, stage=lease.stage, values=_drop_missing(output.features)))
     session.add_all(_make_artefact(lease, artefact) for artefact in artefacts)
     _add_rows(session, lease.job_id, output)
+
+
+def _link_to_patient(job: Job, output: StageOutput) -> None:
+    if output.patient_pseudonym is not None:
+        job.patient_pseudonym = output.patient_pseudonym
 
 
 def _add_rows(session: Session, job_id: uuid.UUID, output: StageOutput) -> None:

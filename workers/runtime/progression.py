@@ -28,15 +28,25 @@ def lock_open_job(session: Session, job_id: uuid.UUID) -> Job | None:
 
 
 def advance_job(session: Session, job: Job) -> None:
-    """Make the stages ready that now can run, skip those that never will, and end the job after fusion."""
+    """Make the stages ready that now can run, skip those that never will, and end the job after its last stage."""
     states = fetch_stage_states(session, job.id)
     transitions = compute_transitions(states)
     for transition in transitions:
         _apply(session, job.id, transition)
     ready = [transition.stage for transition in transitions if transition.state is StageState.READY]
     publish_stages(session, job.id, ready, priority=job.priority)
+    ending = judge_ending(states)
+    if ending is not None:
+        end_job(session, job, ending)
+
+
+def judge_ending(states: Mapping[StageName, StageState]) -> JobState | None:
+    """Return how the job ends now, or None while it goes on. A job without fusion only validates: intake ends it."""
     if states[StageName.FUSION] is StageState.SUCCEEDED:
-        end_job(session, job, _judge_completeness(states))
+        has_all = all(states[model] is StageState.SUCCEEDED for model in MODELS)
+        return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL
+    is_validation = states[StageName.FUSION] is StageState.SKIPPED
+    return JobState.COMPLETED if is_validation and states[StageName.INTAKE] is StageState.SUCCEEDED else None
 
 
 def fetch_stage_states(session: Session, job_id: uuid.UUID) -> Mapping[StageName, StageState]:
@@ -80,8 +90,3 @@ def _apply(session: Session, job_id: uuid.UUID, transition: Transition) -> None:
     )
     facts: JsonObject = {"reason": transition.reason} if transition.reason else {}
     record_stage_state(session, job_id, transition.stage, transition.state, facts)
-
-
-def _judge_completeness(states: Mapping[StageName, StageState]) -> JobState:
-    has_all = all(states[model] is StageState.SUCCEEDED for model in MODELS)
-    return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL

@@ -39,7 +39,9 @@ class StageOutput:
     `features` are named numbers; a value that is not known is left out or NaN, never 0.
     `facts` describe the run (model name, version, digest, seconds).
     `rows` are extra rows of the stage's own tables; the runtime sets their `job_id`.
-    `rejection` ends the job as rejected; features and artefacts are then not kept, rows are.
+    `rejection` ends the job as rejected; features and artefacts are then not kept, all else is.
+    `patient_pseudonym` links the job to others of the same patient; only intake knows it.
+    `split_into` names the studies (StudyInstanceUIDs) for each of which a rejected job leaves a job of its own.
     """
 
     features: Mapping[str, float] = field(default_factory=dict)
@@ -48,6 +50,8 @@ class StageOutput:
     facts: JsonObject = field(default_factory=dict)
     rows: Sequence[Base] = ()
     rejection: Problem | None = None
+    split_into: Sequence[str] = ()
+    patient_pseudonym: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,10 @@ class StageContext(Protocol):
     @property
     def job_id(self) -> str:
         """Identifier of the job."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is."""
 
     @property
     def options(self) -> JsonObject:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from shared.stages import WEIGHTED_STAGES, SkipReason, StageName
 from shared.states import StageState
 
+MOST_SPLIT_STUDIES = 100
+"""How many studies one upload is split into at most; an upload with more stays refused."""
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -18,9 +21,19 @@ class StagePlan:
     reason: SkipReason | None = None
 
 
-def plan_stages(installed: Collection[StageName], requested: Collection[StageName] | None) -> tuple[StagePlan, ...]:
-    """Plan all nine stages. `requested` names models, or is None for all of them."""
+def plan_stages(
+    installed: Collection[StageName], requested: Collection[StageName] | None, *, validates_only: bool = False
+) -> tuple[StagePlan, ...]:
+    """Plan all nine stages. `requested` names models, or is None for all; one that `validates_only` ends with intake."""
+    if validates_only:
+        return tuple(_plan_validation(stage) for stage in StageName)
     return tuple(_plan_stage(stage, installed, requested) for stage in StageName)
+
+
+def _plan_validation(stage: StageName) -> StagePlan:
+    if stage in {StageName.INTAKE, StageName.DELIVERY}:
+        return _plan_stage(stage, (), None)
+    return StagePlan(stage, StageState.SKIPPED, SkipReason.VALIDATE_ONLY)
 
 
 def _plan_stage(

@@ -1,4 +1,4 @@
-"""Pseudonyms of patients: the same patient of the same tenant always has the same one, and only the key tells who it is.
+"""Pseudonyms of patients: equal for equal patients of a tenant, and without the key they tell nobody who it is.
 
 HMAC-SHA256 (RFC 2104) over a digest of the patient's id, with a key of the tenant that is derived from one secret. A
 patient's id is short enough to be found by trial from a plain digest of it; so that digest is never kept or logged.

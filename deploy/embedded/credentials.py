@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import StateFolder, read_json, write_json
+from shared.json_values import JsonObject
 
 FLOWER_USER = "ctclip"
+PSEUDONYM_KEY = "CTCLIP_PSEUDONYM_KEY"
 
 _SECRET_BYTES = 24
+_PSEUDONYM_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """What the embedded servers and Flower are entered with. All are URL-safe."""
+    """What the embedded servers and Flower are entered with, and the key of pseudonyms. All are URL-safe."""
 
     postgres_user: str
     postgres_password: str
@@ -24,6 +28,11 @@ class Credentials:
     storage_secret_key: str
     flower_user: str
     flower_password: str
+    pseudonym_key: str
+
+    def choose_pseudonym_key(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the setting that pseudonyms are made with: the environment's own, or else this folder's."""
+        return {PSEUDONYM_KEY: environment.get(PSEUDONYM_KEY) or self.pseudonym_key}
 
 
 def load_or_create_credentials(folder: StateFolder) -> Credentials:
@@ -55,6 +64,7 @@ def generate_credentials() -> Credentials:
         storage_secret_key=_make_secret(),
         flower_user=FLOWER_USER,
         flower_password=_make_secret(),
+        pseudonym_key=_make_pseudonym_key(),
     )
 
 
@@ -62,7 +72,14 @@ def _make_secret() -> str:
     return secrets.token_hex(_SECRET_BYTES)
 
 
-def _parse(kept: object, folder: StateFolder) -> Credentials:
+def _make_pseudonym_key() -> str:
+    return secrets.token_hex(_PSEUDONYM_KEY_BYTES)
+
+
+def _parse(kept: JsonObject, folder: StateFolder) -> Credentials:
+    if "pseudonym_key" not in kept:  # the folder is older than pseudonyms
+        kept = {**kept, "pseudonym_key": _make_pseudonym_key()}
+        write_json(folder.credentials_file, kept)
     try:
         return Credentials(**kept)  # type: ignore[arg-type]  # a wrong shape is the case that is caught
     except TypeError as error:

@@ -129,11 +129,12 @@ class Launcher:
         ports = self._choose_ports()
         credentials = load_or_create_credentials(self._folder)
         servers = plan_servers(self._folder, embedded, ports, credentials)
-        settings = _check_settings(servers.settings(), ports[GATEWAY])
+        own = {**servers.settings(), **credentials.choose_pseudonym_key(self._environment)}
+        settings = _check_settings(own, ports[GATEWAY])
         surroundings = Surroundings(
             folder=self._folder,
             settings=settings,
-            environment=base_environment(self._environment, servers.settings(), self._folder),
+            environment=base_environment(self._environment, own, self._folder),
             ports=ports,
             credentials=credentials,
         )

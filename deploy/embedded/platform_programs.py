@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.embedded.credentials import Credentials
+from deploy.embedded.credentials import PSEUDONYM_KEY, Credentials
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.program import Program, StopTurn
 from deploy.embedded.state_folder import StateFolder
@@ -22,11 +22,12 @@ from shared.settings import Settings
 GATEWAY = "gateway"
 FLOWER = "flower"
 PORT_NAMES = (GATEWAY, FLOWER)
+_INTAKE_WORKER = "worker-intake"
 
 WORKERS: Mapping[str, str] = {
     # The slowest to load goes first.
     "worker-models": "ct_clip,supervised,mednext,diffusion,segmentation,fvlm",
-    "worker-intake": "intake",
+    _INTAKE_WORKER: "intake",
     "worker-fusion": "fusion,delivery",
 }
 
@@ -92,9 +93,13 @@ def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], 
 
 
 def process_environment(surroundings: Surroundings, name: str, *, threads: int = 1) -> dict[str, str]:
-    """Return the environment of one process: its ready file, and how many threads its libraries may start."""
+    """Return the environment of one process: its ready file, and how many threads its libraries may start.
+
+    The key of pseudonyms is for intake alone.
+    """
+    hidden = frozenset() if name == _INTAKE_WORKER else {PSEUDONYM_KEY}
     return {
-        **surroundings.environment,
+        **{setting: value for setting, value in surroundings.environment.items() if setting not in hidden},
         "CTCLIP_READY_FILE": str(surroundings.folder.ready_file(name)),
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),

@@ -133,12 +133,13 @@ def start_servers(state: Path) -> Iterator[ServerSet]:
     with folder.lock():
         end_processes(find_orphans(folder.root), _ORPHAN_GRACE_S)
         ports = remember_ports(folder, SERVER_NAMES)
-        servers = plan_servers(folder, frozenset(SERVER_NAMES), ports, load_or_create_credentials(folder))
+        credentials = load_or_create_credentials(folder)
+        servers = plan_servers(folder, frozenset(SERVER_NAMES), ports, credentials)
         supervisor = Supervisor(folder)
         try:
             bring_up(servers, supervisor)
             pids = {name: child.identity.pid for name, child in supervisor.children.items() if child.identity}
-            yield ServerSet(servers.settings(), pids)
+            yield ServerSet({**servers.settings(), **credentials.choose_pseudonym_key({})}, pids)
         finally:
             supervisor.stop()
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
+from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject
 from shared.stages import StageName
 from shared.states import JobState, StageState
@@ -19,6 +20,7 @@ class EventType(StrEnum):
     JOB_STATE = "job.state"
     STAGE_STATE = "stage.state"
     STAGE_PROGRESS = "stage.progress"
+    ARTEFACT_REMOVED = "artefact.removed"
 
 
 def record_job_state(session: Session, job_id: uuid.UUID, state: JobState) -> None:
@@ -37,3 +39,8 @@ def record_stage_state(
 def record_stage_progress(session: Session, job_id: uuid.UUID, stage: StageName, progress: float) -> None:
     """Tell how far a running stage is, 0..1."""
     session.add(Event(job_id=job_id, type=EventType.STAGE_PROGRESS, stage=stage, progress=progress))
+
+
+def record_artefact_removed(session: Session, job_id: uuid.UUID, kind: ArtefactKind) -> None:
+    """Tell that an artefact was kept as long as the settings say, and is gone."""
+    session.add(Event(job_id=job_id, type=EventType.ARTEFACT_REMOVED, facts={"kind": kind, "reason": "retention"}))

@@ -78,16 +78,16 @@ class Settings(BaseSettings):
     # Privacy
     pseudonym_key: SecretStr | None = Field(
         default=None,
-        description="Secret of at least 32 bytes that patients' pseudonyms are made with; intake does not start without "
-        "it. `ctclip up` makes its own.",
+        description="Secret of at least 32 bytes that pseudonyms of patients are made with; intake does not start "
+        "without it. `ctclip up` makes its own.",
     )
     upload_retention: Retention = Field(
         default=timedelta(hours=24),
-        description="How long an upload and the names of its files are kept after its job ended; also `0` or `forever`.",
+        description="How long an upload and the names of its files are kept after the job ended; also `0`, `forever`.",
     )
     volume_retention: Retention = Field(
         default=None,
-        description="How long the volume made of an upload is kept after its job ended; without it: `forever`.",
+        description="How long the volume made of an upload is kept after the job ended; `forever` when not set.",
     )
 
     # Leases and retries
@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     # Intake limits
     archive_limit_bytes: Bytes = Field(default=8 * GIB, description="Most bytes that an archive may expand to.")
     archive_limit_entries: int = Field(default=50_000, description="Most entries of an archive.")
+    archive_nesting: int = Field(
+        default=0, ge=0, le=1, description="1: ZIPs inside the archive are opened, within the same budgets; 0: refused."
+    )
+    intake_threads: int = Field(
+        default=0, ge=0, description="Threads that inflate and decode one study; 0: one for each core."
+    )
     intake_memory_limit_bytes: Bytes = Field(
         default=6 * GIB, description="Address space of the child process that decodes a study."
     )

@@ -19,6 +19,7 @@ JOBS_ENDED = Counter("ctclip_jobs_ended_total", "Jobs by final state and problem
 UPLOAD_BYTES = Counter("ctclip_upload_bytes_total", "Bytes of uploads accepted.")
 PROBLEMS = Counter("ctclip_problems_total", "HTTP problems by code.", ("code",))
 OUTBOX_RELAYED = Counter("ctclip_outbox_relayed_total", "Messages handed to the broker.", ("stage",))
+ARTEFACTS_EXPIRED = Counter("ctclip_artefacts_expired_total", "Artefacts that retention removed.", ("kind",))
 LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
 
 

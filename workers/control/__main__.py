@@ -1,4 +1,4 @@
-"""`python -m workers.control`: register what is installed, then relay, reap and sweep until stopped."""
+"""`python -m workers.control`: register what is installed, then relay, reap, expire and sweep until stopped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from shared.telemetry import configure_logging, get_logger
 from workers.control.reaper import Reaper
 from workers.control.registration import register_installation
 from workers.control.relay import Relay
+from workers.control.retention import Retention
 from workers.control.sweeper import sweep
 from workers.runtime.celery_app import make_celery
 from workers.runtime.process import install_stop_signals
@@ -50,9 +51,11 @@ def _start_loops(
 ) -> list[threading.Thread]:
     relay = Relay(engine, make_celery(settings), settings)
     reaper = Reaper(engine, settings)
+    retention = Retention(engine, store, settings)
     loops: dict[str, Callable[[], None]] = {
         "relay": lambda: relay.run(stopped),
         "reaper": lambda: reaper.run(stopped),
+        "retention": lambda: retention.run(stopped),
         "sweeper": lambda: _sweep_hourly(engine, store, stopped),
     }
     threads = [threading.Thread(target=_guard(run, stopped), name=name) for name, run in loops.items()]

@@ -26,12 +26,13 @@ from workers.runtime.stage import ArtefactRecord, StageRecord, StageWarning
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What was asked of the job, as it was accepted."""
+    """What was asked of the job, as it was accepted. `upload_kind` is None once the upload was removed."""
 
+    tenant: str
     options: JsonObject
     policy: JsonObject
     artefacts: Mapping[ArtefactKind, StoredObject]
-    upload_kind: UploadKind
+    upload_kind: UploadKind | None
 
 
 def fetch_job_plan(session: Session, job_id: uuid.UUID) -> JobPlan:
@@ -39,14 +40,15 @@ def fetch_job_plan(session: Session, job_id: uuid.UUID) -> JobPlan:
     job = session.get_one(Job, job_id)
     policy = session.get_one(Policy, job.policy_id)
     artefacts = session.scalars(select(Artefact).where(Artefact.job_id == job_id)).all()
-    upload = next(artefact for artefact in artefacts if artefact.kind is ArtefactKind.UPLOAD)
+    upload = next((artefact for artefact in artefacts if artefact.kind is ArtefactKind.UPLOAD), None)
     return JobPlan(
+        tenant=job.tenant,
         options=job.options,
         policy=policy.document,
         artefacts={
             artefact.kind: StoredObject(artefact.key, artefact.size_bytes, artefact.sha256) for artefact in artefacts
         },
-        upload_kind=UploadKind(upload.facts["kind"]),
+        upload_kind=None if upload is None else UploadKind(upload.facts["kind"]),
     )
 
 
@@ -78,6 +80,11 @@ class RunContext:
         return str(self._lease.job_id)
 
     @property
+    def tenant(self) -> str:
+        """Whose job it is."""
+        return self._plan.tenant
+
+    @property
     def options(self) -> JsonObject:
         """Options of the submission."""
         return self._plan.options
@@ -90,6 +97,8 @@ class RunContext:
     @property
     def upload_kind(self) -> UploadKind:
         """How the upload is packed."""
+        if self._plan.upload_kind is None:
+            raise Defect(f"{self._lease.stage} asked for the upload, which retention has removed")
         return self._plan.upload_kind
 
     @property

@@ -13,6 +13,7 @@ import hmac
 from pydantic import SecretStr
 
 SHORTEST_SECRET_BYTES = 32
+PSEUDONYM_PATTERN = r"^p1_[a-z2-7]{4}_[a-z2-7]{26}$"
 
 _VERSION = "p1"
 _PSEUDONYM_BYTES = 16

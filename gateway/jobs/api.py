@@ -12,6 +12,7 @@ from gateway.etags import answer_unless_known
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.errors import POLL_AFTER_S
 from gateway.jobs.intake_schemas import IntakeBody, UploadFileOutcome
+from gateway.jobs.repository import JobFilters
 from gateway.jobs.schemas import JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
 from gateway.jobs.submission import Submitter
@@ -20,6 +21,7 @@ from gateway.problems.examples import DEPENDENCIES, SUBMISSION_PROBLEMS, documen
 from gateway.resources import ResourcesOf
 from gateway.tenants import TenantOf
 from shared.problems import ProblemCode
+from shared.pseudonyms import PSEUDONYM_PATTERN
 from shared.states import JobState
 
 MOST_JOBS_A_PAGE = 100
@@ -39,6 +41,9 @@ class ListQuery(BaseModel):
     limit: int = Field(default=20, ge=1, le=MOST_JOBS_A_PAGE, description="Jobs a page.")
     cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
     state: list[JobState] = Field(default=[], description="Only jobs in one of these states.")
+    patient: str | None = Field(
+        default=None, pattern=PSEUDONYM_PATTERN, description="Only jobs of the patient with this pseudonym."
+    )
 
 
 class IntakeQuery(BaseModel):
@@ -74,7 +79,8 @@ async def submit_job(request: Request, resources: ResourcesOf, tenant: TenantOf)
 @router.get("", summary="List jobs", responses=document_problems(*_READ_PROBLEMS[1:]))
 async def read_jobs(query: Annotated[ListQuery, Query()], resources: ResourcesOf, tenant: TenantOf) -> JobList:
     """List jobs, newest first."""
-    return await list_jobs(resources, tenant, states=query.state, cursor=query.cursor, limit=query.limit)
+    filters = JobFilters(query.state, query.patient)
+    return await list_jobs(resources, tenant, filters, cursor=query.cursor, limit=query.limit)
 
 
 @router.get(

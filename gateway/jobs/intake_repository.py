@@ -42,6 +42,7 @@ class IntakeRecord:
     """What intake wrote. `files` and `candidates` are cut; `file_counts` and `candidates_found` count all."""
 
     run: StageRun
+    patient: str | None
     files: Sequence[UploadFile]
     file_counts: Sequence[FileCount]
     candidates: Sequence[SeriesCandidate]
@@ -50,12 +51,13 @@ class IntakeRecord:
 
 def fetch_intake(session: Session, tenant: Tenant, job_id: uuid.UUID, question: FileQuestion) -> IntakeRecord:
     """Return what intake wrote. Raises JobNotFound or IntakeNotFinished."""
-    fetch_job(session, tenant, job_id)
+    job = fetch_job(session, tenant, job_id)
     run = session.get_one(StageRun, (job_id, StageName.INTAKE))
     if not run.state.is_terminal:
         raise IntakeNotFinished
     return IntakeRecord(
         run=run,
+        patient=job.patient_pseudonym,
         files=_fetch_files(session, job_id, question),
         file_counts=_count_files(session, job_id),
         candidates=_fetch_candidates(session, job_id),

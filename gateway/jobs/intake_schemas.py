@@ -79,6 +79,7 @@ class IntakeBody(BaseModel):
 
     job_id: uuid.UUID
     state: StageState
+    patient: str | None = Field(description="Pseudonym of the patient; null where the study names none or several.")
     problem: ProblemBody | None
     chosen: ChosenSeriesBody | None = Field(description="Null where no volume was made.")
     hu: HuBody | None = Field(description="Null where no volume was made.")

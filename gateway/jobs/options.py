@@ -57,15 +57,15 @@ ANSWERED_OPTIONS = OPTION_FIELDS - {"split", "validate_only"}
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job is planned from."""
+    """What a job is planned from. `upload_name` only where identifiers are made of it: it may name the patient."""
 
     options: SubmissionOptions
-    upload_name: str
+    upload_name: str | None = None
 
     def to_document(self) -> dict[str, object]:
         """Return what the stages of the job may read."""
         options = self.options.model_dump(mode="json", exclude={"priority"}, exclude_defaults=True)
-        return {**options, "upload_name": self.upload_name}
+        return options if self.upload_name is None else {**options, "upload_name": self.upload_name}
 
     def digest_with(self, body_sha256: str) -> str:
         """Return the digest of the whole payload: the same digest means the same request."""

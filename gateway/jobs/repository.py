@@ -26,6 +26,14 @@ class PagePosition:
     job_id: uuid.UUID
 
 
+@dataclass(frozen=True)
+class JobFilters:
+    """Which jobs are asked for: of some states (all when none is named), and of one patient."""
+
+    states: Collection[JobState] = ()
+    patient: str | None = None
+
+
 def fetch_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
     """Return a job. Raises JobNotFound, for another tenant's too."""
     job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant == tenant))
@@ -40,12 +48,14 @@ def fetch_job_record(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job
 
 
 def fetch_page(
-    session: Session, tenant: Tenant, *, states: Collection[JobState], after: PagePosition | None, limit: int
+    session: Session, tenant: Tenant, filters: JobFilters, *, after: PagePosition | None, limit: int
 ) -> list[JobRecord]:
     """Return up to `limit` jobs, newest first."""
     query = select(Job).where(Job.tenant == tenant)
-    if states:
-        query = query.where(Job.state.in_(states))
+    if filters.states:
+        query = query.where(Job.state.in_(filters.states))
+    if filters.patient is not None:
+        query = query.where(Job.patient_pseudonym == filters.patient)
     if after is not None:
         query = query.where(tuple_(Job.created_at, Job.id) < (after.created_at, after.job_id))
     jobs = session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()

@@ -62,6 +62,10 @@ class JobBody(BaseModel):
     deadline: datetime
     priority: int
     labels: dict[str, Any]
+    patient: str | None = Field(
+        default=None,
+        description="Pseudonym: equal in all jobs of one patient. Null before intake ended, or where no id was given.",
+    )
     problem: ProblemBody | None
     reused_from: uuid.UUID | None
     links: LinksBody
@@ -98,6 +102,7 @@ def describe_job(record: JobRecord) -> JobBody:
         deadline=job.deadline_at,
         priority=job.priority,
         labels=job.labels,
+        patient=job.patient_pseudonym,
         problem=describe_problem(job.problem, job.id),
         reused_from=None,
         links=_make_links(job, stages),

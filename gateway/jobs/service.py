@@ -17,11 +17,10 @@ from gateway.jobs.intake_schemas import (
     split_facts,
 )
 from gateway.jobs.paging import make_cursor, make_file_cursor, parse_cursor, parse_file_cursor
-from gateway.jobs.repository import fetch_job_record, fetch_page
+from gateway.jobs.repository import JobFilters, fetch_job_record, fetch_page
 from gateway.jobs.schemas import JobBody, JobList, describe_job, describe_problem
 from gateway.resources import Resources
 from gateway.tenants import Tenant
-from shared.states import JobState
 
 
 async def get_job(resources: Resources, tenant: Tenant, job_id: uuid.UUID) -> JobBody:
@@ -30,14 +29,12 @@ async def get_job(resources: Resources, tenant: Tenant, job_id: uuid.UUID) -> Jo
 
 
 async def list_jobs(
-    resources: Resources, tenant: Tenant, *, states: Collection[JobState], cursor: str | None, limit: int
+    resources: Resources, tenant: Tenant, filters: JobFilters, *, cursor: str | None, limit: int
 ) -> JobList:
     """Return one page of jobs, newest first."""
     after = None if cursor is None else parse_cursor(cursor)
     # One more than asked tells whether there is a next page.
-    found = await resources.transact(
-        lambda session: fetch_page(session, tenant, states=states, after=after, limit=limit + 1)
-    )
+    found = await resources.transact(lambda session: fetch_page(session, tenant, filters, after=after, limit=limit + 1))
     page = found[:limit]
     next_cursor = make_cursor(page) if len(found) > limit else None
     return JobList(items=[describe_job(record) for record in page], next_cursor=next_cursor)
@@ -62,6 +59,7 @@ async def get_intake(
         return IntakeBody(
             job_id=job_id,
             state=found.run.state,
+            patient=found.patient,
             problem=describe_problem(found.run.problem, job_id),
             candidates=[SeriesCandidateBody.model_validate(one, from_attributes=True) for one in found.candidates],
             candidates_found=found.candidates_found,

@@ -32,6 +32,7 @@ from gateway.resources import Resources
 from gateway.tenants import Tenant
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
+from shared.artefacts import UploadKind
 from shared.database import may_have_committed
 from shared.errors import TransientFault
 from shared.settings import MIB
@@ -117,7 +118,7 @@ class Submitter:
 
     def _make_request(self, upload: ReceivedUpload) -> JobRequest:
         options = self._parse_options(upload.fields.items())
-        return JobRequest(options, sanitise_name(upload.file_name))
+        return JobRequest(options, sanitise_name(upload.file_name) if upload.kind is UploadKind.NIFTI else None)
 
     def _parse_options(self, fields: Iterable[tuple[str, str]]) -> SubmissionOptions:
         return parse_options(self._query, fields, allowed=self._allowed)

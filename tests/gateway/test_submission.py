@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
+import re
 import struct
+import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +23,7 @@ from shared.settings import MIB
 from shared.stages import StageName
 from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact, Event, Job, Outbox, StageRun
+from shared.upload_kinds import is_head_enough, judge_foreign_kind, judge_kind
 from tests.gateway.conftest import NOTHING, UPLOAD_LIMIT_BYTES, ZIP, RunningGateway
 from tests.lost_answers import lost_answer_to_commit
 from tests.stack.running import wait_until
@@ -57,7 +62,7 @@ class TestAnAcceptedStudy:
         assert (job["state"], job["progress"], job["problem"], job["priority"]) == ("queued", 0, None, 5)
         assert set(job) == {
             *("id", "state", "progress", "stages", "queue_position", "eta", "created_at", "finished_at", "deadline"),
-            *("priority", "labels", "problem", "reused_from", "links"),
+            *("priority", "labels", "patient", "problem", "reused_from", "links"),
         }
 
     def test_is_planned_by_what_is_installed(self, gateway: RunningGateway) -> None:
@@ -99,7 +104,8 @@ class TestAnAcceptedStudy:
     ) -> None:
         job = gateway.http.post("/v1/jobs", files={"file": (name, content)}).json()
         assert fetch_upload(engine, job["id"]).facts == {"kind": kind}
-        assert fetch_options(engine, job["id"]) == {"upload_name": "ct"}
+        # Only a NIfTI study is named by its file; another file's name may tell the patient for nothing.
+        assert fetch_options(engine, job["id"]) == ({"upload_name": "ct"} if kind == "nifti" else {})
 
     def test_may_come_as_the_raw_body(self, gateway: RunningGateway, engine: Engine) -> None:
         headers = {"Content-Type": "application/zip"}
@@ -157,6 +163,10 @@ class TestARefusedBody:
             ({"colour/hue": "red"}, "/colour~1hue"),
             ({"callback_url": "http://127.0.0.1/"}, "/callback_url"),
             ({"priority": "1" * 9000}, "/priority"),
+            ({"validate_only": "maybe"}, "/validate_only"),
+            ({"split": ""}, "/split"),
+            ({"split": "true", "series_instance_uid": "1.2"}, "/series_instance_uid"),
+            ({"study_instance_uid": "1.2"}, "/study_instance_uid"),
         ],
     )
     def test_is_told_each_wrong_field(
@@ -217,6 +227,73 @@ def read_answer(gateway: RunningGateway, request: bytes) -> bytes:
         while chunk := connection.recv(65536):
             answer += chunk
     return answer
+
+
+def make_tar() -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("1.dcm"))
+    return written.getvalue()
+
+
+FOREIGN = {
+    "rar": b"Rar!\x1a\x07\x01\0" + bytes(50),
+    "7z": b"7z\xbc\xaf\x27\x1c" + bytes(50),
+    "gzip": gzip.compress(b"anything" * 100, mtime=0),
+    "tar": make_tar(),
+    "tar.gz": gzip.compress(make_tar(), mtime=0),
+    "bzip2": bz2.compress(b"anything"),
+    "xz": lzma.compress(b"anything"),
+    "zstd": b"\x28\xb5\x2f\xfd" + bytes(50),
+    "iso": bytes(0x8001) + b"CD001" + bytes(50_000),
+    "zip_volume": b"PK\x07\x08PK\x03\x04" + bytes(50),
+    "dicom": bytes(128) + b"DICM" + bytes(500),
+    "jpeg": b"\xff\xd8\xff\xe0 JFIF",
+    "unknown": bytes(100_000),
+}
+
+
+class TestAForeignFile:
+    @pytest.mark.parametrize("kind", FOREIGN)
+    @pytest.mark.parametrize("is_form", [True, False], ids=["form", "raw"])
+    def test_is_told_what_it_is(self, gateway: RunningGateway, leftovers: Leftovers, kind: str, is_form: bool) -> None:
+        content = FOREIGN[kind]
+        body = {"files": {"file": ("study.zip", content)}} if is_form else {"content": content}
+        answer = gateway.http.post("/v1/jobs", **body)  # type: ignore[arg-type]  # one of two ways to send
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["found"]) == (415, "not_an_archive", kind)
+        assert "a ZIP" in problem["detail"]
+        assert leftovers() == NOTHING
+
+    def test_that_is_one_dicom_file_is_advised_to_come_with_its_study(self, gateway: RunningGateway) -> None:
+        detail = gateway.http.post("/v1/jobs", content=FOREIGN["dicom"]).json()["detail"]
+        assert detail.startswith("It is a single DICOM file;")
+        assert "Pack it with all other files of its study into a ZIP" in detail
+
+    def test_is_named_whatever_pieces_it_comes_in(self) -> None:
+        for kind, content in FOREIGN.items():
+            head = next((content[:end] for end in range(len(content)) if is_head_enough(content[:end])), content)
+            assert (judge_kind(head), judge_foreign_kind(head) or "unknown") == (None, kind)
+
+
+class TestABodyLongerThanItsLength:
+    def test_is_taken_as_long_as_it_said_and_the_rest_is_no_request(
+        self, gateway: RunningGateway, engine: Engine
+    ) -> None:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ZIP)}\r\n\r\n"
+        answers = read_answer(gateway, head.encode() + ZIP + b"and more than was said\r\n\r\n")
+        assert answers.startswith(b"HTTP/1.1 202 ")
+        assert answers.count(b"HTTP/1.1 ") == 2
+        assert b"HTTP/1.1 400 " in answers
+        job_id = re.search(rb"location: /v1/jobs/(\S+)", answers)
+        assert job_id is not None
+        assert fetch_upload(engine, job_id[1].decode()).size_bytes == len(ZIP)
+
+    @pytest.mark.parametrize("length", ["-1", "1e3", "+5", "0x10"])
+    def test_that_is_no_number_is_refused(self, gateway: RunningGateway, leftovers: Leftovers, length: str) -> None:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        assert read_answer(gateway, head.encode() + ZIP).startswith(b"HTTP/1.1 400 ")
+        assert leftovers() == NOTHING
 
 
 class TestTheByteLimit:

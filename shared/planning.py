@@ -24,7 +24,7 @@ class StagePlan:
 def plan_stages(
     installed: Collection[StageName], requested: Collection[StageName] | None, *, validates_only: bool = False
 ) -> tuple[StagePlan, ...]:
-    """Plan all nine stages. `requested` names models, or is None for all; one that `validates_only` ends with intake."""
+    """Plan all nine stages. `requested` names models, None means all; one that `validates_only` ends with intake."""
     if validates_only:
         return tuple(_plan_validation(stage) for stage in StageName)
     return tuple(_plan_stage(stage, installed, requested) for stage in StageName)

@@ -44,6 +44,16 @@ _KEY = {
     "description": "The same key with the same payload is answered with the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
+_DIGEST = {
+    "name": "Content-Digest",
+    "in": "header",
+    "required": False,
+    "description": "SHA-256 or SHA-512 of the body (RFC 9530), held against what comes; algorithms of other names are "
+    "ignored. It covers the whole body; of a form, the digest of the file alone is taken too, and the file's part may "
+    "carry this header itself.",
+    "schema": {"type": "string"},
+    "example": "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
+}
 
 
 def _describe_file(description: str) -> dict[str, Any]:
@@ -75,6 +85,7 @@ SUBMISSION: dict[str, Any] = {
     "requestBody": _describe_file("A ZIP of the DICOM files of one study, or one NIfTI volume in Hounsfield units."),
     "parameters": [
         _KEY,
+        _DIGEST,
         *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _OPTIONS.items()),
     ],
 }

@@ -8,6 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.problems.handlers import InvalidFields, make_pointer
+from gateway.uploads.digests import HEADER as DIGEST_HEADER
 from shared.errors import InputProblem
 from shared.problems import FieldError, ProblemCode
 
@@ -29,11 +30,12 @@ class _Part:
 
 
 class MultipartReader:
-    """Reads one `multipart/form-data` body. `fields` and `file_name` are known as far as the body was fed."""
+    """Reads one `multipart/form-data` body. What is public is known as far as the body was fed."""
 
     def __init__(self, boundary: bytes, allowed_fields: frozenset[str]) -> None:
         self.fields: dict[str, str] = {}
         self.file_name: str | None = None
+        self.file_digest: str | None = None
         self.has_file = False
         self._allowed = allowed_fields
         self._part = _Part()
@@ -95,6 +97,8 @@ class MultipartReader:
             raise InvalidFields(FieldError(f"/{FILE_FIELD}", "Sent more than once"))
         self.has_file = True
         self.file_name = None if file_name is None else file_name.decode("utf-8", "replace")
+        announced = self._part.headers.get(DIGEST_HEADER.encode())
+        self.file_digest = None if announced is None else announced.decode("latin-1")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._part.name == FILE_FIELD:

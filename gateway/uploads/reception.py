@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from gateway.problems.responses import mark_body_read
 from gateway.threads import ThreadSlots
+from gateway.uploads.digests import HEADER as DIGEST_HEADER
+from gateway.uploads.digests import AnnouncedDigests
 from gateway.uploads.multipart import MultipartReader
 from gateway.uploads.pipe import BodyPipe
 from shared.artefacts import UploadKind
@@ -20,7 +22,7 @@ from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.settings import MIB
 from shared.storage import Readable
-from shared.upload_kinds import get_media_type, is_head_enough, judge_kind
+from shared.upload_kinds import explain_foreign, get_media_type, is_head_enough, judge_foreign_kind, judge_kind
 
 Taken = TypeVar("Taken")
 
@@ -39,6 +41,7 @@ class BodyReader(Protocol):
 
     fields: dict[str, str]
     file_name: str | None
+    file_digest: str | None
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Read a chunk and return the bytes of the file in it."""
@@ -53,6 +56,7 @@ class RawReader:
     def __init__(self, file_name: str | None) -> None:
         self.fields: dict[str, str] = {}
         self.file_name = file_name
+        self.file_digest: str | None = None
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the chunk itself."""
@@ -93,6 +97,8 @@ class Reception:
         self._check_name = check_name
         self._check_fields = check_fields
         self._reader = _choose_reader(request, allowed_fields)
+        announced = ", ".join(request.headers.getlist(DIGEST_HEADER))
+        self._digests = AnnouncedDigests(announced, is_form=isinstance(self._reader, MultipartReader))
         self._head = b""
         self._kind: UploadKind | None = None
         _check_length(request, limit_bytes)
@@ -146,10 +152,9 @@ class Reception:
             raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The upload has no bytes.")
         self._kind = judge_kind(self._head)
         if self._kind is None:
-            raise InputProblem(
-                ProblemCode.NOT_AN_ARCHIVE,
-                f"The first bytes are {self._head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
-            )
+            foreign = judge_foreign_kind(self._head)
+            found = "unknown" if foreign is None else str(foreign)
+            raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, explain_foreign(self._head, foreign), found=found)
 
     async def _iterate_file(self) -> AsyncIterator[bytes]:
         file_bytes = 0
@@ -159,9 +164,11 @@ class Reception:
                 if file_bytes > self._limit_bytes:
                     raise _too_large(self._limit_bytes)
                 if piece:
+                    self._digests.take_file(piece, self._reader.file_digest)
                     yield piece
         mark_body_read(self._request.scope)
         self._reader.finish()
+        self._digests.check()
 
     async def _iterate_body(self) -> AsyncIterator[bytes]:
         body_bytes = 0
@@ -170,6 +177,7 @@ class Reception:
             if body_bytes > self._limit_bytes + _ENVELOPE_BYTES:
                 raise _too_large(self._limit_bytes)
             if chunk:
+                self._digests.take_body(chunk)
                 yield chunk
         if body_bytes == 0:
             raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The request has no body.")

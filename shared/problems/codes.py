@@ -13,6 +13,7 @@ class ProblemCode(StrEnum):
     NOT_AN_ARCHIVE = "not_an_archive"
     UPLOAD_TOO_LARGE = "upload_too_large"
     UPLOAD_INTERRUPTED = "upload_interrupted"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
     MALFORMED_REQUEST = "malformed_request"
     VALIDATION_FAILED = "validation_failed"
     IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"

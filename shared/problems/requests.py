@@ -47,6 +47,20 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         example=show_of_request("The connection closed before the end."),
         related=(ProblemCode.EMPTY_UPLOAD, ProblemCode.ARCHIVE_TRUNCATED),
     ),
+    ProblemCode.CHECKSUM_MISMATCH: ProblemKind(
+        "The body is not what its Content-Digest announces",
+        400,
+        "Send it again; if it stays so, something on the way changes it, or the digest is of other bytes.",
+        cause="The request announces the SHA-256 or SHA-512 of its body (RFC 9530), and what came has another one. "
+        "Nothing of it is kept and there is no job. The header covers the whole body; of a form, the digest of its "
+        "file alone is taken too.",
+        example=show_of_request(
+            "Content-Digest announces another sha-256 of the body than what came has.",
+            announced="sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+            found="sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
+        ),
+        related=(ProblemCode.UPLOAD_INTERRUPTED, ProblemCode.MALFORMED_REQUEST),
+    ),
     ProblemCode.MALFORMED_REQUEST: ProblemKind(
         "The request cannot be read",
         400,

@@ -259,7 +259,7 @@ class TestAForeignFile:
     def test_is_told_what_it_is(self, gateway: RunningGateway, leftovers: Leftovers, kind: str, is_form: bool) -> None:
         content = FOREIGN[kind]
         body = {"files": {"file": ("study.zip", content)}} if is_form else {"content": content}
-        answer = gateway.http.post("/v1/jobs", **body)  # type: ignore[arg-type]  # one of two ways to send
+        answer = gateway.http.post("/v1/jobs", **body)
         problem = answer.json()
         assert (answer.status_code, problem["code"], problem["found"]) == (415, "not_an_archive", kind)
         assert "a ZIP" in problem["detail"]

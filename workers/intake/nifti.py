@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import nibabel
@@ -20,7 +21,6 @@ import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
-from scipy.optimize import linear_sum_assignment
 
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
@@ -73,8 +73,8 @@ def turn_to_lps(
 
     `lps_affine` leads from voxel indices of `array` to LPS mm; the one returned does so for the returned array.
     """
-    cosines = lps_affine[:3, :3] / np.linalg.norm(lps_affine[:3, :3], axis=0)
-    _, axes = linear_sum_assignment(-np.abs(cosines))
+    cosines = np.abs(lps_affine[:3, :3] / np.linalg.norm(lps_affine[:3, :3], axis=0))
+    axes = list(max(permutations(range(3)), key=lambda order: cosines[range(3), order].sum()))
     turned = array.transpose(*axes)
     affine = lps_affine.copy()
     affine[:3, :3] = lps_affine[:3, axes]

@@ -22,6 +22,7 @@ from workers.intake.dicom.parsing import (
     looks_like_dicom,
     read_identity,
     read_layout,
+    read_padding,
     read_placement,
     read_technique,
     scan_file,
@@ -165,7 +166,7 @@ class _FileReader:
         check_is_wanted(attributes, technique, has_pixels=dataset.elements.pixels_offset is not None)
         layout = read_layout(dataset, self._size_bytes)
         if Tag.PerFrameFunctionalGroupsSequence in attributes or layout.frames > 1:
-            padding = attributes.short(Tag.PixelPaddingValue, is_signed=layout.is_signed)
+            padding = read_padding(attributes, is_signed=layout.is_signed)
             frames = read_frames(content[: layout.offset], technique, frames=layout.frames, padding=padding)
             placed = [(frame.placement, frame.technique) for frame in frames]
         else:

@@ -11,7 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from workers.intake.dicom.attributes import clean_text
-from workers.intake.dicom.header import Placement, Technique
+from workers.intake.dicom.header import PaddingRange, Placement, Technique
 from workers.intake.dicom.parsing import make_placement
 from workers.intake.dicom.tolerance import tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
@@ -25,7 +25,7 @@ class Frame:
     technique: Technique
 
 
-def read_frames(header: bytes, technique: Technique, *, frames: int, padding: int | None) -> tuple[Frame, ...]:
+def read_frames(header: bytes, technique: Technique, *, frames: int, padding: PaddingRange | None) -> tuple[Frame, ...]:
     """Return the frames in stored order. `header` is the file up to its pixel data. Raises FileRejected."""
     with tolerant_pydicom("the functional groups cannot be read", FileCode.HOSTILE_STRUCTURE):
         dataset = pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
@@ -40,7 +40,9 @@ def read_frames(header: bytes, technique: Technique, *, frames: int, padding: in
         return tuple(_read_frames(groups[:frames], shared, technique, padding))
 
 
-def _read_frames(groups: list[Dataset], shared: Dataset, technique: Technique, padding: int | None) -> Iterator[Frame]:
+def _read_frames(
+    groups: list[Dataset], shared: Dataset, technique: Technique, padding: PaddingRange | None
+) -> Iterator[Frame]:
     for group in groups:
         transformation = _find(group, shared, "PixelValueTransformationSequence")
         measures = _find(group, shared, "PixelMeasuresSequence")

@@ -8,12 +8,16 @@ from workers.intake.dicom.syntaxes import TransferSyntax
 
 Vector = tuple[float, float, float]
 
+PaddingRange = tuple[int, int]
+"""The lowest and the highest stored value that is padding."""
+
 
 @dataclass(frozen=True)
 class PixelLayout:
     """How the stored values of an image are written (PS3.3 C.7.6.3).
 
     `offset` and `length` locate the value of PixelData in the file; `length` is None when it is encapsulated.
+    `is_word_swapped` says that pixels of 8 bits lie in big-endian words, so each two have changed places.
     """
 
     syntax: TransferSyntax
@@ -27,6 +31,7 @@ class PixelLayout:
     photometric: str
     offset: int
     length: int | None
+    is_word_swapped: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -87,7 +92,7 @@ class Placement:
     spacing_yx_mm: tuple[float, float]
     slope: float
     intercept: float
-    padding: int | None
+    padding: PaddingRange | None
 
 
 @dataclass(frozen=True)

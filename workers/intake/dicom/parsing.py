@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.intake.dicom.attributes import Attributes
-from workers.intake.dicom.header import Identity, PixelLayout, Placement, Technique, Vector
+from workers.intake.dicom.header import Identity, PaddingRange, PixelLayout, Placement, Technique, Vector
 from workers.intake.dicom.scanner import Elements, Encoding, scan
 from workers.intake.dicom.syntaxes import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, TransferSyntax, find_syntax
 from workers.intake.dicom.tags import Tag
@@ -159,6 +159,9 @@ def read_layout(dataset: Dataset, file_bytes: int) -> PixelLayout:
         raise FileIgnored(FileCode.SECONDARY_CAPTURE, "a colour image")
     if bits_allocated not in {8, 16} or not 0 < bits_stored <= bits_allocated:
         raise FileRejected(FileCode.PIXELS_UNSUPPORTED, f"{bits_stored} bits stored in {bits_allocated}")
+    is_word_swapped = bits_allocated == 8 and elements.has_pixel_words and not dataset.syntax.encoding.is_little
+    if is_word_swapped and frames > 1 and rows * columns % 2:
+        raise FileRejected(FileCode.PIXELS_UNSUPPORTED, "frames that begin in the middle of a word")
     if not dataset.syntax.is_readable:
         detail = f"transfer syntax {_show(dataset.syntax.name)}"
         raise FileRejected(FileCode.TRANSFER_SYNTAX_UNSUPPORTED, detail)
@@ -175,6 +178,7 @@ def read_layout(dataset: Dataset, file_bytes: int) -> PixelLayout:
         photometric=photometric,
         offset=elements.pixels_offset,
         length=elements.pixels_length,
+        is_word_swapped=is_word_swapped,
     )
     _check_length(layout, file_bytes)
     return layout
@@ -197,8 +201,17 @@ def read_placement(attributes: Attributes, *, is_signed: bool) -> Placement:
         spacing=attributes.numbers(Tag.PixelSpacing),
         slope=_rescale(attributes, Tag.RescaleSlope),
         intercept=_rescale(attributes, Tag.RescaleIntercept),
-        padding=attributes.short(Tag.PixelPaddingValue, is_signed=is_signed),
+        padding=read_padding(attributes, is_signed=is_signed),
     )
+
+
+def read_padding(attributes: Attributes, *, is_signed: bool) -> PaddingRange | None:
+    """Return the lowest and the highest stored value that is padding (PS3.3 C.7.5.1.1.2), or None."""
+    value = attributes.short(Tag.PixelPaddingValue, is_signed=is_signed)
+    limit = attributes.short(Tag.PixelPaddingRangeLimit, is_signed=is_signed)
+    if value is None:
+        return None
+    return (value, value) if limit is None else (min(value, limit), max(value, limit))
 
 
 def make_placement(
@@ -208,7 +221,7 @@ def make_placement(
     spacing: Sequence[float] | None,
     slope: float | None,
     intercept: float | None,
-    padding: int | None,
+    padding: PaddingRange | None,
 ) -> Placement:
     """Check and join what places one image. Raises FileRejected."""
     found = {

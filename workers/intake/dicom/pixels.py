@@ -1,4 +1,7 @@
-"""From stored bytes to HU, one frame at a time: HU = slope * stored + intercept, rounded, int16."""
+"""From stored bytes to HU, one frame at a time: HU = slope * stored + intercept, rounded, int16.
+
+Threads may call these side by side: the heavy parts let go of the interpreter.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels.decoders.base import get_decoder
 
+from workers.intake.dicom.decoders import Decoded, decode_stream
+from workers.intake.dicom.encapsulation import extract_frame
 from workers.intake.dicom.header import PixelLayout, Placement
-from workers.intake.dicom.tolerance import tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
 LOWEST_HU = -32768
@@ -27,63 +30,75 @@ class SliceCounts:
     clipped: int
 
 
-def decode_frame(layout: PixelLayout, value: bytes, frame: int) -> Stored:
-    """Return the stored values of one frame, (rows, columns). Raises FileRejected."""
-    if layout.syntax.is_native:
-        return _correct_unused_bits(_read_native(layout, value, frame), layout)
-    with tolerant_pydicom(f"{layout.syntax.name} pixels cannot be decoded", FileCode.UNDECODABLE):
-        stored, _ = get_decoder(layout.syntax.uid).as_array(
-            value, index=frame, raw=True, decoding_plugin=layout.syntax.plugin or "", **_describe(layout)
-        )
-    if stored.shape != (layout.rows, layout.columns):
-        raise FileRejected(FileCode.UNDECODABLE, f"the pixels decode to {stored.shape}")
-    return stored
+def decode_frame(layout: PixelLayout, value: bytes | memoryview, frame: int) -> Stored:
+    """Return the stored values of one frame, (rows, columns), out of the value of PixelData. Raises FileRejected."""
+    codec = layout.syntax.codec
+    if codec is None:
+        return _select_stored_bits(Decoded(_read_native(layout, value, frame), layout.bits_allocated, False), layout)
+    stream = extract_frame(value, frame, layout.frames, codec)
+    decoded = decode_stream(
+        codec, stream, rows=layout.rows, columns=layout.columns, bits_allocated=layout.bits_allocated
+    )
+    return _select_stored_bits(decoded, layout)
 
 
-def _describe(layout: PixelLayout) -> Any:  # noqa: ANN401  # pydicom types its options wrongly
-    return {
-        "rows": layout.rows,
-        "columns": layout.columns,
-        "number_of_frames": layout.frames,
-        "samples_per_pixel": 1,
-        "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
-        "pixel_representation": int(layout.is_signed),
-        # For display only: MONOCHROME1 carries its rescale like MONOCHROME2.
-        "photometric_interpretation": layout.photometric,
-        "pixel_keyword": "PixelData",
-    }
-
-
-def _read_native(layout: PixelLayout, value: bytes, frame: int) -> Stored:
+def _read_native(layout: PixelLayout, value: bytes | memoryview, frame: int) -> Stored:
     order = "<" if layout.syntax.encoding.is_little else ">"
-    kind = f"{order}{'i' if layout.is_signed else 'u'}{layout.bits_allocated // 8}"
-    count = layout.rows * layout.columns
-    stored: Stored = np.frombuffer(value, dtype=kind, count=count, offset=frame * layout.frame_bytes)
+    count, start = layout.rows * layout.columns, frame * layout.frame_bytes
+    # Words that hold two pixels of 8 bits are whole, also where the pixels are not.
+    needed = start + layout.frame_bytes + (layout.frame_bytes % 2 if layout.is_word_swapped else 0)
+    if len(value) < needed:
+        raise FileRejected(FileCode.PIXELS_TRUNCATED, f"{len(value)} of {needed} bytes of pixels")
+    if layout.is_word_swapped:
+        swapped = np.frombuffer(value, dtype="u2", count=(needed - start) // 2, offset=start).byteswap()
+        stored: Stored = swapped.view(np.uint8)[:count]
+    else:
+        stored = np.frombuffer(value, dtype=f"{order}u{layout.bits_allocated // 8}", count=count, offset=start)
     return stored.reshape(layout.rows, layout.columns)
 
 
-def _correct_unused_bits(stored: Stored, layout: PixelLayout) -> Stored:
-    """Remove what lies above and below the stored bits (overlays in old files) and extend the sign."""
-    above = layout.bits_allocated - 1 - layout.high_bit
-    unused = layout.bits_allocated - layout.bits_stored
-    if unused == 0 or above < 0:
-        return stored
-    native = stored.astype(stored.dtype.newbyteorder("="))
-    np.left_shift(native, above, out=native)
-    np.right_shift(native, unused, out=native)
-    return native
+def _select_stored_bits(decoded: Decoded, layout: PixelLayout) -> Stored:
+    """Remove what lies above and below the stored bits (overlays in old files), and apply the dataset's sign.
+
+    A stream's own sign only tells how its bits were extended: the dataset says what they mean (PS3.5 8.2.4).
+    """
+    size = layout.bits_allocated // 8
+    cells: Stored = decoded.cells.astype(f"={decoded.cells.dtype.kind}{size}", copy=False)
+    width = layout.bits_allocated
+    unused = width - layout.bits_stored
+    # Compressed values are right-aligned, unless the stream is as wide as the cells that it was made of.
+    is_high = layout.bits_stored <= layout.high_bit < decoded.precision
+    above = width - 1 - layout.high_bit if is_high else unused
+    if layout.is_signed:
+        signed: Stored = cells.view(f"i{size}")
+        if unused == 0:
+            return signed
+        signed = np.left_shift(signed, above)
+        return np.right_shift(signed, unused, out=signed)
+    unsigned: Stored = cells.view(f"u{size}")
+    if unused == 0 or (decoded.precision <= layout.bits_stored and not decoded.is_signed):
+        return unsigned
+    below = unused - above
+    shifted = np.right_shift(unsigned, below) if below else unsigned
+    return np.bitwise_and(shifted, shifted.dtype.type((1 << layout.bits_stored) - 1))
 
 
 def convert_to_hu(stored: Stored, placement: Placement, out: npt.NDArray[np.int16]) -> SliceCounts:
     """Write the HU of one slice into `out`, (rows, columns) int16. Padding keeps its arithmetic value."""
-    padding = 0 if placement.padding is None else int(np.count_nonzero(stored == placement.padding))
-    if placement.slope == 1 and placement.intercept == int(placement.intercept):
-        return SliceCounts(padding, _add_intercept(stored, int(placement.intercept), out))
-    hu = np.rint(stored.astype(np.float64) * placement.slope + placement.intercept)
-    clipped = int(np.count_nonzero((hu < LOWEST_HU) | (hu > HIGHEST_HU)))
-    out[...] = np.clip(hu, LOWEST_HU, HIGHEST_HU)
-    return SliceCounts(padding, clipped)
+    padding = _count_padding(stored, placement)
+    intercept = int(placement.intercept)
+    if placement.slope == 1 and placement.intercept == intercept:
+        return SliceCounts(padding, _add_intercept(stored, intercept, out))
+    return SliceCounts(padding, _rescale(stored, placement, out))
+
+
+def _count_padding(stored: Stored, placement: Placement) -> int:
+    if placement.padding is None:
+        return 0
+    lowest, highest = placement.padding
+    if lowest == highest:
+        return int(np.count_nonzero(stored == lowest))
+    return int(np.count_nonzero((stored >= lowest) & (stored <= highest)))
 
 
 def _add_intercept(stored: Stored, intercept: int, out: npt.NDArray[np.int16]) -> int:
@@ -91,8 +106,22 @@ def _add_intercept(stored: Stored, intercept: int, out: npt.NDArray[np.int16]) -
     lowest, highest = int(stored.min()) + intercept, int(stored.max()) + intercept
     if lowest >= LOWEST_HU and highest <= HIGHEST_HU and LOWEST_HU <= intercept <= HIGHEST_HU:
         # Wraps around in between for uint16 above 32767, and back: the sum is right modulo 65536 and fits.
-        np.add(stored.astype(np.int16, copy=False), np.int16(intercept), out=out)
+        narrow = stored.view(np.int16) if stored.dtype.itemsize == 2 else stored
+        np.add(narrow, np.int16(intercept), out=out)
         return 0
     hu = stored.astype(np.int64) + intercept
     np.clip(hu, LOWEST_HU, HIGHEST_HU, out=out, casting="unsafe")
     return int(np.count_nonzero((hu < LOWEST_HU) | (hu > HIGHEST_HU)))
+
+
+def _rescale(stored: Stored, placement: Placement, out: npt.NDArray[np.int16]) -> int:
+    """Rescale in float64, in place. Returns the voxels clipped."""
+    hu = np.multiply(stored, placement.slope, dtype=np.float64)
+    hu += placement.intercept
+    np.rint(hu, out=hu)
+    clipped = 0
+    if hu.min() < LOWEST_HU or hu.max() > HIGHEST_HU:
+        clipped = int(np.count_nonzero((hu < LOWEST_HU) | (hu > HIGHEST_HU)))
+        np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu)
+    np.copyto(out, hu, casting="unsafe")
+    return clipped

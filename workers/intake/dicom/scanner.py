@@ -44,13 +44,15 @@ class NeedsMore(Exception):
 class Elements:
     """Where the wanted elements of a dataset lie.
 
-    `pixels_length` is None when the pixel data are encapsulated (undefined length).
+    `pixels_length` is None when the pixel data are encapsulated (undefined length). `has_pixel_words` says that an
+    explicit dataset declares them as words (OW) rather than bytes.
     """
 
     values: Mapping[int, bytes]
     encoding: Encoding
     pixels_offset: int | None
     pixels_length: int | None
+    has_pixel_words: bool = False
 
 
 def scan(content: bytes, start: int, encoding: Encoding, *, is_whole: bool) -> Elements:
@@ -129,7 +131,8 @@ class _Walk:
 
     def _found(self, value: int, length: int) -> Elements:
         is_encapsulated = length == UNDEFINED
-        return Elements(self._values, self._encoding, value, None if is_encapsulated else length)
+        has_words = self._content[value - 8 : value - 6] == b"OW"
+        return Elements(self._values, self._encoding, value, None if is_encapsulated else length, has_words)
 
     def _end(self) -> Elements:
         if not self._is_whole:

@@ -42,6 +42,7 @@ class Tag(IntEnum):
     HighBit = 0x00280102
     PixelRepresentation = 0x00280103
     PixelPaddingValue = 0x00280120
+    PixelPaddingRangeLimit = 0x00280121
     QualityControlImage = 0x00280300
     BurnedInAnnotation = 0x00280301
     RescaleIntercept = 0x00281052

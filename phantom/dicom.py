@@ -59,7 +59,7 @@ def make_uids(study: Study) -> StudyUids:
 def write_zip(study: Study, path: Path) -> None:
     """Write the study as a ZIP of DICOM files; the bytes depend on the study only."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in _encode_slices(study):
+        for name, content in encode_slices(study):
             entry = zipfile.ZipInfo(f"DICOM/{name}", _ZIP_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
@@ -70,14 +70,15 @@ def write_series(study: Study, folder: Path) -> list[Path]:
     """Write one DICOM file per slice into a folder, made if absent; return the files from feet to head."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, content in _encode_slices(study):
+    for name, content in encode_slices(study):
         path = folder / name
         path.write_bytes(content)
         paths.append(path)
     return paths
 
 
-def _encode_slices(study: Study) -> Iterator[tuple[str, bytes]]:
+def encode_slices(study: Study) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file of a study, from feet to head."""
     uids = make_uids(study)
     dataset = _make_dataset(study, uids)
     count = len(study.hu)

@@ -33,6 +33,8 @@ def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str
         max_overflow=0,
         pool_timeout=_POOL_TIMEOUT_S,
         pool_pre_ping=True,
+        # An error would quote the row, and with it the names of uploaded files.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": application_name,

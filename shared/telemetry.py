@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 
 import structlog
 from prometheus_client import Counter, Histogram
 from structlog.stdlib import BoundLogger
+from structlog.typing import ExcInfo
 
+from shared.errors import CtclipError
 from shared.settings import Settings
 
 _DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -43,13 +47,32 @@ def configure_logging(settings: Settings, *, process: str) -> None:
             foreign_pre_chain=shared_processors,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(describe_exception),
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def describe_exception(exc_info: ExcInfo) -> str:
+    """Return an exception for a log: where it came from, and what our own errors say.
+
+    Messages of others are left out: a decoder, a parser or a database quotes the value that it choked on.
+    """
+    return "".join(_describe_links(exc_info[1]))
+
+
+def _describe_links(error: BaseException) -> Iterator[str]:
+    """Describe what led to an error first, as Python does."""
+    origin = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if origin is not None:
+        yield from _describe_links(origin)
+        yield "\nwhich led to:\n\n"
+    yield from traceback.format_tb(error.__traceback__)
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    yield f"{name}: {error}\n" if isinstance(error, CtclipError) else f"{name}\n"
 
 
 def get_logger() -> BoundLogger:

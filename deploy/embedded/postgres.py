@@ -43,6 +43,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
+    # A statement and its details quote the row, and with it the names of uploaded files.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 
 

@@ -2,35 +2,91 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from shared.problems import CATALOGUE
+from shared.file_codes import FILE_CODES
+from shared.notices import NOTICES
+from shared.problems import CATALOGUE, ProblemCode, make_example
 from shared.settings import GIB, MIB, Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+PROBLEMS = "problems"
+"""Folder of the pages of problem codes."""
 
 _MADE = "<!-- Made by `make docs` from {source}; edit that instead. -->\n"
 
 
 def render_problems() -> str:
-    """Return the catalogue of problem codes."""
+    """Return the list of problem codes, each leading to its page."""
     lines = [
         "# Problem codes\n",
-        _MADE.format(source="`shared/problems.py`"),
+        _MADE.format(source="`shared/problems/`"),
         "Every error of the API is a problem document (RFC 9457). A program decides by `code`; the same code stands in",
-        "the job, in metrics and in logs, and `GET /v1/problems/{code}` returns its entry.",
-        "Its `advice` stands here and in every problem.\n",
+        "the job, in metrics and in logs. Each code has a page here; a running gateway shows the same page at the",
+        "address in `type`, `/v1/problems/{code}`: as JSON, and as HTML in a browser.",
+        "What became of single files: [file codes](../file-codes.md); what is odd but was read:",
+        "[warnings](../warnings.md).\n",
         "| Code | HTTP | What | What to do |",
         "|---|---|---|---|",
     ]
-    lines += [f"| `{code}` | {kind.status} | {kind.title} | {kind.advice} |" for code, kind in CATALOGUE.items()]
+    lines += [
+        f"| [`{code}`]({code}.md) | {kind.status} | {kind.title} | {kind.advice} |" for code, kind in CATALOGUE.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_problem(code: ProblemCode) -> str:
+    """Return the page of one problem code."""
+    kind = CATALOGUE[code]
+    example = json.dumps(make_example(code), indent=2, ensure_ascii=False)
+    related = ", ".join(f"[`{other}`]({other}.md)" for other in kind.related)
+    parts = [
+        f"# {kind.title}\n",
+        _MADE.format(source="`shared/problems/`"),
+        f"Code `{code}`, HTTP status {kind.status}. [All problem codes](README.md)\n",
+        f"## Cause\n\n{kind.cause}\n",
+        f"## What to do\n\n{kind.advice}\n",
+        f"## Example\n\n```json\n{example}\n```\n",
+        f"## Related\n\n{related}\n",
+    ]
+    return "\n".join(parts)
+
+
+def render_file_codes() -> str:
+    """Return what may become of a file of an upload."""
+    lines = [
+        "# File codes\n",
+        _MADE.format(source="`shared/file_codes.py`"),
+        "Intake tells of every file of an upload whether it was used, and if not, why: `GET /v1/jobs/{id}/intake` and",
+        "`ctclip inspect --json` list them with these codes, `GET /v1/file-codes/{code}` explains one.",
+        "`ignored` files are sound, but not what is read; `rejected` ones would have been read, were they sound.\n",
+        "| Code | Outcome | Meaning | What to do |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{code}` | {kind.outcome} | {kind.meaning} | {kind.advice} |" for code, kind in FILE_CODES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def render_warnings() -> str:
+    """Return what may be odd about a study that is read nevertheless."""
+    lines = [
+        "# Warnings\n",
+        _MADE.format(source="`shared/notices.py`"),
+        "What was odd about a study that is read nevertheless. The codes stand in `quality` of a result, in `warnings`",
+        "of `GET /v1/jobs/{id}/intake` and of `ctclip inspect --json`; `GET /v1/warnings/{code}` explains one.\n",
+        "| Code | Meaning | What to do |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{code}` | {kind.meaning} | {kind.advice} |" for code, kind in NOTICES.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -51,14 +107,27 @@ def render_settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"problems.md": render_problems, "settings.md": render_settings}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": render_settings,
+    "file-codes.md": render_file_codes,
+    "warnings.md": render_warnings,
+    f"{PROBLEMS}/README.md": render_problems,
+    **{f"{PROBLEMS}/{code}.md": partial(render_problem, code) for code in ProblemCode},
+}
 
 
 def main() -> None:
-    """Write all pages."""
-    DOCS.mkdir(exist_ok=True)
+    """Write all pages, and remove those of codes that are no more."""
+    (DOCS / PROBLEMS).mkdir(parents=True, exist_ok=True)
+    for page in find_stale():
+        page.unlink()
     for name, render in PAGES.items():
         (DOCS / name).write_text(render(), "utf-8")
+
+
+def find_stale() -> list[Path]:
+    """Return the pages of problems that no code has."""
+    return [page for page in sorted((DOCS / PROBLEMS).iterdir()) if f"{PROBLEMS}/{page.name}" not in PAGES]
 
 
 def _describe_default(field: FieldInfo) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from gateway.documentation.markup import HEADERS
 from gateway.documentation.page import render_page
 
 router = APIRouter(include_in_schema=False)
-
-_NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
 
 @router.get("/")
@@ -22,4 +21,4 @@ async def lead_to_docs() -> RedirectResponse:
 async def read_docs(request: Request) -> HTMLResponse:
     """Show the API reference."""
     page = render_page(request.app.openapi())
-    return HTMLResponse(page, headers={"Content-Security-Policy": _NOTHING_FROM_ELSEWHERE})
+    return HTMLResponse(page, headers=HEADERS)

@@ -29,6 +29,8 @@ class FileCode(StrEnum):
     QUALITY_CONTROL = "quality_control"
     DUPLICATE = "duplicate"
     NOT_CHOSEN = "not_chosen"
+    OTHER_STUDY = "other_study"
+    NESTED_ARCHIVE = "nested_archive"
 
     # Rejected: would have been read, were it sound
     CRC_MISMATCH = "crc_mismatch"
@@ -81,6 +83,14 @@ FILE_CODES: Mapping[FileCode, FileKind] = {
     FileCode.NOT_CHOSEN: _ignored(
         "A sound slice of a stack that was not chosen for the volume.",
         "Intake lists all candidates with reasons; `series_instance_uid` forces another series.",
+    ),
+    FileCode.OTHER_STUDY: _ignored(
+        "A slice of another study than the one that this job reads.",
+        "Nothing to do: with `split=true` each study of the archive has a job of its own.",
+    ),
+    FileCode.NESTED_ARCHIVE: _ignored(
+        "A ZIP inside the archive; it was opened, and its files are listed as well.",
+        "Nothing to do.",
     ),
     FileCode.CRC_MISMATCH: _rejected(
         "The content differs from the checksum in the archive: it was damaged after packing.",

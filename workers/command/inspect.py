@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,56 +16,81 @@ import typer
 
 from shared.artefacts import UploadKind
 from shared.errors import CtclipError, InputProblem
-from shared.json_values import JsonValue
-from shared.problems import CATALOGUE, ProblemCode
+from shared.problems import ProblemCode
 from shared.upload_kinds import HEAD_BYTES, judge_kind
+from workers.command.inspect_document import make_document
 from workers.command.inspection import render
 from workers.intake.children import ChildPool
 from workers.intake.limits import IntakeLimits
 from workers.intake.messages import Order
-from workers.intake.report import IntakeReport, ProblemReport, to_document
+from workers.intake.question import Question, VoxelIndex
+from workers.intake.report import IntakeReport, ProblemReport
 
-REFUSED = 1
+FAULT = 1
+"""Exit status when the study could not be judged, for no fault of its own."""
+
+REJECTED = 3
+"""Exit status when the platform would refuse the study."""
+
 _NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-
-
-def _check_path(study: Path) -> Path:
-    if study.is_dir():
-        raise typer.BadParameter(f"{study} is a folder. Pack the DICOM files of one study into a ZIP and name that.")
-    if not study.is_file():
-        raise typer.BadParameter(f"{study} is not there. Name a ZIP of DICOM files or a NIfTI file.")
-    if not os.access(study, os.R_OK):
-        raise typer.BadParameter(f"{study} may not be read by this user.")
-    return study
+_VOXEL = re.compile(r"(\d+),(\d+),(\d+)", re.ASCII)
+_MARK_AT = 128  # the preamble of a DICOM file (PS3.10 7.1)
+_MARK = b"DICM"
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="ZIP of DICOM files, or a NIfTI file.", callback=_check_path)],
-    series: Annotated[str | None, typer.Option(help="Read this SeriesInstanceUID instead of the best one.")] = None,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY", help="ZIP or folder of DICOM files, or a NIfTI file.", show_default=False),
+    ],
+    *,
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Read this SeriesInstanceUID instead of the best one.")
+    ] = None,
+    voxel: Annotated[
+        list[str] | None, typer.Option(metavar="Z,Y,X ...", help="Tell the HU of these voxels; may be given again.")
+    ] = None,
+    thumbnail: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Write a picture of the volume, also of a refused one.")
+    ] = None,
+    headers_only: Annotated[
+        bool, typer.Option("--headers-only", help="Skip the pixels: no HU, no look for lungs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Read a study as the platform would, without a server: files, candidates, choice, geometry, HU, problems."""
+    """Read a study as the platform would, without a server: files, candidates, choice, geometry, HU, problems.
+
+    Exit status: 0 accepted, 3 rejected, 2 wrong usage, 1 it could not be judged.
+    """
     started = time.perf_counter()
+    path, others = _part(arguments)
+    voxels = _parse_voxels([*(voxel or ()), *others])
+    study = _check_path(path)
+    _check_thumbnail(thumbnail)
+    if headers_only and voxels:
+        raise typer.BadParameter("needs the pixels, which --headers-only skips.", param_hint="--voxel")
+    question = Question(
+        series_uid=series, reads_pixels=not headers_only, reads_refused=True, has_digest=True, voxels=voxels
+    )
     try:
-        report = inspect(study, series_uid=series)
+        report = inspect(study, question, thumbnail=thumbnail)
     except CtclipError as error:
         typer.echo(f"Cannot inspect: {error}", err=True)
-        raise typer.Exit(2) from error
-    seconds = time.perf_counter() - started
-    if as_json:
-        typer.echo(json.dumps(describe(report, seconds)))
-    else:
-        render(report, seconds)
-    raise typer.Exit(0 if report.is_accepted else REFUSED)
+        raise typer.Exit(FAULT) from error
+    _check_voxels(voxels, report)
+    _show(report, time.perf_counter() - started, as_json=as_json)
+    raise typer.Exit(0 if report.is_accepted else REJECTED)
 
 
-def inspect(study: Path, *, series_uid: str | None = None) -> IntakeReport:
-    """Read a study in a child process, as the stage does, and return its report."""
+def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -> IntakeReport:
+    """Read a study in a child process, as the stage does, and return its report.
+
+    Where a volume could be made, its picture is written to `thumbnail`. Raises TransientFault and Defect.
+    """
     try:
-        kind = _judge_kind(study)
+        kind = UploadKind.ZIP if study.is_dir() else _judge_kind(study)
     except InputProblem as refusal:
         return _refuse(refusal)
-    pool = ChildPool()
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
         order = Order(
             address=str(study.resolve()),
@@ -71,15 +98,23 @@ def inspect(study: Path, *, series_uid: str | None = None) -> IntakeReport:
             volume_path=Path(scratch) / "volume.b2nd",
             limits=IntakeLimits(),
             upload_name=_NIFTI_ENDING.sub("", study.name) if kind is UploadKind.NIFTI else study.stem,
-            series_uid=series_uid,
-            has_digest=True,
+            question=question,
+            preview_path=Path(scratch) / "preview.png" if thumbnail else None,
         )
-        try:
-            return pool.read(order, lambda _progress: None)
-        except InputProblem as refusal:
-            return _refuse(refusal)
-        finally:
-            pool.close()
+        report = _read(order)
+        if thumbnail and order.preview_path and order.preview_path.exists():
+            shutil.copyfile(order.preview_path, thumbnail)
+        return report
+
+
+def _read(order: Order) -> IntakeReport:
+    pool = ChildPool()
+    try:
+        return pool.read(order, lambda _progress: None)
+    except InputProblem as refusal:
+        return _refuse(refusal)
+    finally:
+        pool.close()
 
 
 def _judge_kind(study: Path) -> UploadKind:
@@ -89,12 +124,15 @@ def _judge_kind(study: Path) -> UploadKind:
     if not head:
         raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The file has no bytes.")
     kind = judge_kind(head)
-    if kind is None:
-        raise InputProblem(
-            ProblemCode.NOT_AN_ARCHIVE,
-            f"The first bytes are {head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
-        )
-    return kind
+    if kind is not None:
+        return kind
+    if head[_MARK_AT:].startswith(_MARK):
+        detail = "This is a single DICOM file. Name the folder that holds all files of its study, or a ZIP of them."
+        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, detail)
+    raise InputProblem(
+        ProblemCode.NOT_AN_ARCHIVE,
+        f"The first bytes are {head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
+    )
 
 
 def _refuse(refusal: InputProblem) -> IntakeReport:
@@ -102,15 +140,55 @@ def _refuse(refusal: InputProblem) -> IntakeReport:
     return IntakeReport(problem, (), (), (), None, None, {})
 
 
-def describe(report: IntakeReport, seconds: float) -> dict[str, JsonValue]:
-    """Return the report as one JSON object."""
-    document = to_document(report)
-    stages = document.pop("seconds")
-    return {
-        "outcome": "accepted" if report.is_accepted else "rejected",
-        "code": None if report.problem is None else str(report.problem.code),
-        "advice": None if report.problem is None else CATALOGUE[report.problem.code].advice,
-        **document,
-        "warnings": document.pop("notices"),
-        "seconds": {"total": round(seconds, 3), "steps": stages},
-    }
+def _part(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """Part the study from voxels, of which `--voxel 1,2,3 4,5,6` leaves the second among the arguments."""
+    voxels = [argument for argument in arguments if _VOXEL.fullmatch(argument)]
+    studies = [argument for argument in arguments if argument not in voxels]
+    if len(studies) != 1:
+        raise typer.BadParameter(f"one study is read at a time; {len(studies)} were named.", param_hint="STUDY")
+    return Path(studies[0]), voxels
+
+
+def _parse_voxels(texts: Sequence[str]) -> tuple[VoxelIndex, ...]:
+    words = [word for text in texts for word in text.split()]
+    matches = [_VOXEL.fullmatch(word) for word in words]
+    for word, match in zip(words, matches, strict=True):
+        if match is None:
+            raise typer.BadParameter(f"{word!r} is no index z,y,x such as 10,256,256.", param_hint="--voxel")
+    return tuple((int(match[1]), int(match[2]), int(match[3])) for match in matches if match)
+
+
+def _check_voxels(voxels: Sequence[VoxelIndex], report: IntakeReport) -> None:
+    """End with a usage error when a voxel lies outside the volume; without a volume there is nothing to say."""
+    if report.chosen is None:
+        return
+    shape = report.chosen.shape_zyx
+    for zyx in voxels:
+        if any(index >= size for index, size in zip(zyx, shape, strict=True)):
+            asked, held = ",".join(map(str, zyx)), ",".join(map(str, shape))
+            raise typer.BadParameter(f"{asked} lies outside the volume, whose shape is {held}.", param_hint="--voxel")
+
+
+def _check_path(study: Path) -> Path:
+    if not study.exists():
+        raise typer.BadParameter(
+            f"{study} is not there. Name a ZIP or a folder of DICOM files, or a NIfTI file.", param_hint="STUDY"
+        )
+    if not os.access(study, os.R_OK | os.X_OK if study.is_dir() else os.R_OK):
+        raise typer.BadParameter(f"{study} may not be read by this user.", param_hint="STUDY")
+    return study
+
+
+def _check_thumbnail(path: Path | None) -> None:
+    """End with a usage error before the study is read, not after."""
+    if path is None:
+        return
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise typer.BadParameter(f"{path} cannot be written.", param_hint="--thumbnail")
+
+
+def _show(report: IntakeReport, seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(make_document(report, seconds)))
+    else:
+        render(report, seconds)

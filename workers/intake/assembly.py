@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +13,11 @@ import numpy.typing as npt
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from workers.intake.dicom.header import Image
-from workers.intake.dicom.pixels import convert_to_hu, decode_frame
+from workers.intake.dicom.pixels import SliceCounts
 from workers.intake.files import FileRejected
 from workers.intake.notices import Notice
-from workers.intake.resampling import resample_heights, shear_back
-from workers.intake.spool import Spool
+from workers.intake.resampling import count_even_slices, resample_heights, shear_back
+from workers.intake.slices import SliceReader
 from workers.intake.stacks.geometry import (
     StackGeometry,
     describe_gaps,
@@ -48,9 +50,9 @@ class _Decoded:
     failures: dict[int, FileRejected] = field(default_factory=dict)
 
 
-def assemble(stack: Stack, spool: Spool, report: Progress) -> Assembled:
-    """Decode a stack. Raises InputProblem when too many slices cannot be decoded."""
-    decoded = _decode(stack.images, spool, report)
+def assemble(stack: Stack, slices: SliceReader, threads: int, report: Progress) -> Assembled:
+    """Read a stack. Raises InputProblem when too many slices cannot be decoded."""
+    decoded = _decode(stack.images, slices, threads, report)
     images, hu = stack.images, decoded.hu
     failures = tuple((stack.images[index], error) for index, error in decoded.failures.items())
     if failures:
@@ -62,44 +64,45 @@ def assemble(stack: Stack, spool: Spool, report: Progress) -> Assembled:
         shear_back(hu, geometry, images[0].placement.spacing_yx_mm)
     if geometry.gaps or not geometry.is_uniform:
         hu = resample_heights(hu, geometry)
-    return Assembled(hu, _make_geometry(images[0], geometry), notices, decoded.padding, failures)
+    return Assembled(hu, make_geometry(images[0], geometry), notices, decoded.padding, failures)
 
 
-def _decode(images: Sequence[Image], spool: Spool, report: Progress) -> _Decoded:
+def decode_planes(images: Sequence[Image], slices: SliceReader, threads: int) -> npt.NDArray[np.int16]:
+    """Return the HU of some images of a stack, (image, y, x) int16; those that cannot be decoded are left out."""
+    decoded = _decode(images, slices, threads, lambda _share: None)
+    return decoded.hu[[index for index in range(len(images)) if index not in decoded.failures]]
+
+
+def _decode(images: Sequence[Image], slices: SliceReader, threads: int, report: Progress) -> _Decoded:
+    """Read each image into its place of the volume, several at a time. Inflating and decoding let go of the GIL."""
     rows, columns = images[0].pixels.rows, images[0].pixels.columns
     decoded = _Decoded(np.empty((len(images), rows, columns), dtype=np.int16))
-    values = _PixelValues(spool)
-    for index, image in enumerate(images):
+
+    def read(index: int) -> SliceCounts | FileRejected:
         try:
-            value, frame = values.read(image)
-            stored = decode_frame(image.pixels, value, frame)
+            return slices.read_hu(images[index], decoded.hu[index])
         except FileRejected as error:
-            decoded.failures[index] = error
-            continue
-        counts = convert_to_hu(stored, image.placement, decoded.hu[index])
-        decoded.padding += counts.padding
-        decoded.clipped += counts.clipped
-        report(index / len(images))
+            return error
+
+    with _threads(threads) as pool:
+        for index, counts in enumerate(pool.map(read, range(len(images)))):
+            if isinstance(counts, FileRejected):
+                decoded.failures[index] = counts
+                continue
+            decoded.padding += counts.padding
+            decoded.clipped += counts.clipped
+            report(index / len(images))
     return decoded
 
 
-class _PixelValues:
-    """Reads the value of PixelData; the one of a multi-frame file is kept for its next frame."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._ordinal = -1
-        self._value = b""
-
-    def read(self, image: Image) -> tuple[bytes, int]:
-        """Return the value that holds the image, and the number of its frame therein."""
-        layout, start = image.pixels, image.spool_offset + image.pixels.offset
-        if layout.syntax.is_native:
-            return self._spool.read(start + image.frame * layout.frame_bytes, layout.frame_bytes), 0
-        if image.ordinal != self._ordinal:
-            self._value = self._spool.read(start, layout.length or image.file_bytes - layout.offset)
-            self._ordinal = image.ordinal
-        return self._value, image.frame
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Offer threads, and drop the work that is left when one of them fails."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix="decode")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _measure_survivors(images: Sequence[Image], failed: int) -> StackGeometry:
@@ -113,7 +116,13 @@ def _measure_survivors(images: Sequence[Image], failed: int) -> StackGeometry:
     return geometry
 
 
-def _make_geometry(first: Image, geometry: StackGeometry) -> Geometry:
+def plan_shape(stack: Stack, geometry: StackGeometry) -> tuple[int, int, int]:
+    """Return the shape, (z, y, x), of the volume that a stack becomes when none of its slices is damaged."""
+    return (count_even_slices(geometry), *stack.shape_yx)
+
+
+def make_geometry(first: Image, geometry: StackGeometry) -> Geometry:
+    """Return the geometry of the volume that a stack becomes; `first` is its lowest image."""
     spacing_y, spacing_x = first.placement.spacing_yx_mm
     return Geometry(
         spacing_zyx_mm=(geometry.spacing_mm, spacing_y, spacing_x),

@@ -10,7 +10,7 @@ import resource
 import socket
 import time
 import traceback
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from shared.artefacts import UploadKind
@@ -19,7 +19,6 @@ from shared.problems import ProblemCode
 from workers.intake.archive import ByteSource, FileSource, HttpSource
 from workers.intake.messages import Ending, Message, Order, decode_order, encode_message
 from workers.intake.nifti_study import read_nifti_study
-from workers.intake.question import Question
 from workers.intake.study import StudyRead, read_study
 from workers.volume import write_volume
 
@@ -62,7 +61,7 @@ def _carry_out(order: Order, talk: socket.socket) -> Message:
 
 
 def _read(order: Order, reporter: _Reporter) -> StudyRead:
-    with _open(order.address) as source:
+    with _open(order) as source:
         read = _read_kind(order, source, reporter)
     if read.volume is not None:
         started = time.perf_counter()
@@ -71,16 +70,19 @@ def _read(order: Order, reporter: _Reporter) -> StudyRead:
     return read
 
 
-def _open(address: str) -> FileSource | HttpSource:
-    return HttpSource(address) if address.startswith(("http://", "https://")) else FileSource(Path(address))
+def _open(order: Order) -> AbstractContextManager[ByteSource | Path]:
+    if order.address.startswith(("http://", "https://")):
+        return HttpSource(order.address, order.volume_path.parent)
+    path = Path(order.address)
+    return nullcontext(path) if path.is_dir() else FileSource(path)
 
 
-def _read_kind(order: Order, source: ByteSource, reporter: _Reporter) -> StudyRead:
+def _read_kind(order: Order, source: ByteSource | Path, reporter: _Reporter) -> StudyRead:
     scratch = order.volume_path.parent
     if order.kind is UploadKind.NIFTI:
-        return read_nifti_study(source, order.upload_name, order.limits, scratch=scratch, has_digest=order.has_digest)
-    question = Question(series_uid=order.series_uid, has_digest=order.has_digest)
-    return read_study(source, question, order.limits, scratch=scratch, report=reporter.report)
+        assert not isinstance(source, Path)
+        return read_nifti_study(source, order.upload_name, order.question, order.limits, scratch=scratch)
+    return read_study(source, order.question, order.limits, scratch=scratch, report=reporter.report)
 
 
 class _Reporter:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.settings import GIB, Settings
@@ -31,12 +32,15 @@ _ATTEMPTS_WITHIN_STAGE = 2.2
 class IntakeLimits:
     """Budgets of one study.
 
-    `archive_bytes` counts what comes out of the decompressor, `memory_bytes` is the child's address space.
+    `archive_bytes` counts what comes out of the decompressor, `archive_depth` is 1 where ZIPs inside the archive are
+    opened, `memory_bytes` is the child's address space, `threads` decode side by side.
     """
 
     archive_bytes: int = 8 * GIB
     archive_entries: int = 50_000
+    archive_depth: int = 0
     memory_bytes: int = 6 * GIB
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     time: timedelta = STAGES[StageName.INTAKE].time_limit / _ATTEMPTS_WITHIN_STAGE
 
     @property
@@ -50,5 +54,7 @@ def make_limits(settings: Settings) -> IntakeLimits:
     return IntakeLimits(
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,
+        archive_depth=settings.archive_nesting,
         memory_bytes=settings.intake_memory_limit_bytes,
+        threads=settings.intake_threads or len(os.sched_getaffinity(0)),
     )

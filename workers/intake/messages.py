@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from shared.artefacts import UploadKind
 from shared.problems import ProblemCode
 from workers.intake.limits import IntakeLimits
+from workers.intake.question import Question
 from workers.intake.report import IntakeReport
 
 
@@ -18,8 +19,8 @@ from workers.intake.report import IntakeReport
 class Order:
     """One study to be read.
 
-    `address` is a presigned HTTP address, or the path of a local file. The child writes the volume to `volume_path`
-    and its scratch files beside it.
+    `address` is a presigned HTTP address, or the path of a local file or of a folder of DICOM files. The child writes
+    the volume to `volume_path`, a picture of it to `preview_path` where one is wanted, and its scratch files beside.
     """
 
     address: str
@@ -27,8 +28,8 @@ class Order:
     volume_path: Path
     limits: IntakeLimits
     upload_name: str = "upload"
-    series_uid: str | None = None
-    has_digest: bool = False
+    question: Question = Question()  # noqa: RUF009  # frozen
+    preview_path: Path | None = None
 
 
 class Ending(StrEnum):

@@ -15,6 +15,7 @@ from workers.intake.files import FileOutcome, FileReport
 from workers.intake.limits import IntakeLimits
 from workers.intake.lungs import LungFindings, find_lung_notices, find_lung_problem, measure_lungs
 from workers.intake.nifti import NiftiVolume, read_nifti
+from workers.intake.question import Question
 from workers.intake.report import (
     CandidateReport,
     ChosenSeries,
@@ -27,7 +28,7 @@ from workers.volume import Volume
 
 
 def read_nifti_study(
-    source: ByteSource, upload_name: str, limits: IntakeLimits, *, scratch: Path, has_digest: bool
+    source: ByteSource, upload_name: str, question: Question, limits: IntakeLimits, *, scratch: Path
 ) -> StudyRead:
     """Read a NIfTI upload. `upload_name` is its name without folder and extension; the uids are made of it."""
     started = time.perf_counter()
@@ -41,7 +42,7 @@ def read_nifti_study(
     if problem is not None:
         return StudyRead(_refuse(source, problem), None)
     chosen = _describe(nifti, findings, escape_name(upload_name))
-    hu = compute_statistics(nifti.hu, 0, has_digest=has_digest)
+    hu = compute_statistics(nifti.hu, 0, question, threads=limits.threads)
     notices = (*nifti.notices, *find_lung_notices(findings))
     report = IntakeReport(
         problem=None,

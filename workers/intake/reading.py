@@ -2,81 +2,73 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from shared.errors import InputProblem
-from shared.problems import ProblemCode
-from workers.intake.archive import ByteSource
+from shared.problems import Problem, ProblemCode
+from workers.intake.archive import Member
 from workers.intake.assembly import Assembled, assemble
 from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.explaining import describe_loss, explain_choice
 from workers.intake.choice.ranking import rank
-from workers.intake.dicom.header import Image
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs
 from workers.intake.question import Question
 from workers.intake.refusals import check_one_study, explain_no_stack, make_refusal, prefer_file_problem
-from workers.intake.spool import Spool
+from workers.intake.slices import SliceReader
 from workers.intake.stacks.grouping import group_into_stacks
-from workers.intake.study_files import StudyFiles, read_archive
+from workers.intake.study_files import Looker, StudyFiles
 
 Progress = Callable[[float], None]
 
 _MOST_TRIES = 3
-_READ_SHARE = 0.4
+_LOOKED_SHARE = 0.3
 _DECODED_SHARE = 0.9
+_DESCRIBABLE = {ProblemCode.INSUFFICIENT_COVERAGE, ProblemCode.NO_LUNGS_FOUND}
+"""Refusals of a stack of which a sound volume can be made all the same."""
 
 
 @dataclass
 class Reading:
-    """One study being read. `study`, `candidates` and `seconds` hold what is known so far."""
+    """One study being read. The fields from `study` on hold what is known so far.
 
-    spool: Spool
+    `candidate` is the stack that is told of, `assembled` its volume: those that were accepted or, where the question
+    wants that, the best of those that were refused.
+    """
+
+    slices: SliceReader
     question: Question
     limits: IntakeLimits
     report: Progress
-    study: StudyFiles = field(default_factory=StudyFiles)
+    study: StudyFiles
     candidates: list[Candidate] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    candidate: Candidate | None = None
+    assembled: Assembled | None = None
 
-    def read(self, source: ByteSource) -> tuple[Candidate, Assembled]:
-        """Return the chosen stack and its volume. Raises InputProblem when the study is refused."""
-        with self._timed("read"):
-            read_archive(source, self.spool, self.limits, self.study, lambda share: self.report(_READ_SHARE * share))
+    def read(self, members: Iterable[Member], looker: Looker) -> None:
+        """Look, choose, and read the chosen stack. Raises InputProblem when the study is refused."""
+        with self._timed("look"):
+            looker.look_at(members, lambda share: self.report(_LOOKED_SHARE * share))
+        if self.question.study_uid is not None:
+            self.study.keep_study(self.question.study_uid)
         check_one_study(self.study)
         with self._timed("group"):
             self._find_candidates()
         if not self.candidates:
             raise make_refusal(explain_no_stack(self.study))
-        return self._choose()
+        self._choose(self._select_allowed())
 
     def _find_candidates(self) -> None:
-        grouping = group_into_stacks(self.study.images, self._digest_pixels)
+        grouping = group_into_stacks(self.study.images, self.slices.digest_pixels)
         for image in grouping.duplicates:
             detail = "another file holds the same instance"
             self.study.set_outcome(image.ordinal, FileOutcome.IGNORED, FileCode.DUPLICATE, detail)
         self.candidates.extend(rank(grouping.stacks, volume_limit_bytes=self.limits.volume_bytes))
-
-    def _choose(self) -> tuple[Candidate, Assembled]:
-        """Return the best candidate that turns out to show lungs."""
-        allowed = self._select_allowed()
-        eligible = [candidate for candidate in allowed if candidate.problem is None]
-        for candidate in eligible[:_MOST_TRIES]:
-            assembled = self._try(candidate)
-            if assembled is not None:
-                candidate.is_chosen = True
-                explain_choice(self.candidates, candidate, is_forced=self.question.series_uid is not None)
-                return candidate, assembled
-        for candidate in self.candidates:
-            candidate.reason = describe_loss(candidate)
-        best = (eligible or allowed)[0]
-        assert best.problem is not None
-        raise make_refusal(best.problem if eligible else prefer_file_problem(self.study, best.problem))
 
     def _select_allowed(self) -> Sequence[Candidate]:
         wanted = self.question.series_uid
@@ -88,30 +80,70 @@ class Reading:
             raise InputProblem(ProblemCode.SERIES_NOT_FOUND, detail, series_instance_uid=wanted[:64])
         return allowed
 
-    def _try(self, candidate: Candidate) -> Assembled | None:
-        """Decode a candidate and look for lungs; note on the candidate why it cannot be used."""
-        span = _DECODED_SHARE - _READ_SHARE
-        try:
-            with self._timed("decode"):
-                assembled = assemble(candidate.stack, self.spool, lambda share: self.report(_READ_SHARE + span * share))
-        except InputProblem as refusal:
-            candidate.problem = refusal.problem
-            return None
-        for image, error in assembled.failures:
-            self.study.set_outcome(image.ordinal, FileOutcome.REJECTED, error.code, error.detail)
+    def _choose(self, allowed: Sequence[Candidate]) -> None:
+        """Take the best candidate that turns out to show lungs."""
+        eligible = [candidate for candidate in allowed if candidate.problem is None]
+        for candidate in eligible[:_MOST_TRIES]:
+            if self._try(candidate):
+                candidate.is_chosen = True
+                explain_choice(self.candidates, candidate, is_forced=self.question.series_uid is not None)
+                return
+        for candidate in self.candidates:
+            candidate.reason = describe_loss(candidate)
+        best = (eligible or allowed)[0]
+        assert best.problem is not None
+        self._describe_refused(best)
+        raise make_refusal(best.problem if eligible else prefer_file_problem(self.study, best.problem))
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Read a candidate and look for lungs; note on the candidate why it cannot be used."""
+        if not self.question.reads_pixels:
+            self.candidate = candidate
+            return True
+        assembled = self._assemble(candidate)
+        if assembled is None:
+            return False
         with self._timed("lungs"):
             findings = measure_lungs(assembled.hu, assembled.geometry.spacing_zyx_mm)
         candidate.lungs.update(findings.describe())
         candidate.problem = find_lung_problem(findings)
-        if candidate.problem is not None:
-            return None
-        return replace(assembled, notices=(*assembled.notices, *find_lung_notices(findings)))
+        if candidate.problem is None or (self.question.reads_refused and self.candidate is None):
+            self.candidate = candidate
+            self.assembled = replace(assembled, notices=(*assembled.notices, *find_lung_notices(findings)))
+        return candidate.problem is None
 
-    def _digest_pixels(self, image: Image) -> bytes:
-        layout = image.pixels
-        length = layout.length or image.file_bytes - layout.offset
-        value = self.spool.read(image.spool_offset + layout.offset, length)
-        return hashlib.blake2b(value, digest_size=16).digest()
+    def _assemble(self, candidate: Candidate) -> Assembled | None:
+        span = _DECODED_SHARE - _LOOKED_SHARE
+        try:
+            with self._timed("decode"):
+                assembled = assemble(
+                    candidate.stack,
+                    self.slices,
+                    self.limits.threads,
+                    lambda share: self.report(_LOOKED_SHARE + span * share),
+                )
+        except InputProblem as refusal:
+            if refusal.problem.code is ProblemCode.ARCHIVE_EXPANDS_TOO_FAR:
+                raise
+            candidate.problem = refusal.problem
+            return None
+        for image, error in assembled.failures:
+            self.study.set_outcome(image.ordinal, FileOutcome.REJECTED, error.code, error.detail)
+        return assembled
+
+    def _describe_refused(self, best: Candidate) -> None:
+        """Read the best stack of a refused study where that is wanted and can be done."""
+        problem: Problem | None = best.problem
+        if not self.question.reads_refused or self.candidate is not None:
+            return
+        if problem is None or problem.code not in _DESCRIBABLE:
+            return
+        if not self.question.reads_pixels:
+            self.candidate = best
+            return
+        self.assembled = self._assemble(best)
+        self.candidate = best if self.assembled is not None else None
+        best.problem = problem
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

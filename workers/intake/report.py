@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from shared.json_values import JsonValue
 from shared.problems import ProblemCode
 from workers.intake.files import FileReport
+from workers.intake.question import VoxelIndex
 
 Facts = dict[str, Any]
 
@@ -59,6 +60,14 @@ class ChosenSeries:
 
 
 @dataclass(frozen=True)
+class VoxelHu:
+    """The HU of one voxel that was asked for."""
+
+    zyx: VoxelIndex
+    hu: int
+
+
+@dataclass(frozen=True)
 class HuStatistics:
     """Statistics over the volume as stored, padding included. `sha256_int16_zyx` is over little-endian int16."""
 
@@ -67,11 +76,16 @@ class HuStatistics:
     mean: float
     padding_voxels: int
     sha256_int16_zyx: str | None = None
+    voxels: tuple[VoxelHu, ...] = ()
 
 
 @dataclass(frozen=True)
 class IntakeReport:
-    """Everything that intake found out. `problem` is None when the study was accepted."""
+    """Everything that intake found out. `problem` is None when the study was accepted.
+
+    `chosen` and `hu` are also told of a refused study where the question wants that and a volume could be made.
+    `patient_digest` is SHA-256 over what identifies the patient: to be made a pseudonym of, never to be kept as it is.
+    """
 
     problem: ProblemReport | None
     files: tuple[FileReport, ...]
@@ -80,6 +94,9 @@ class IntakeReport:
     chosen: ChosenSeries | None
     hu: HuStatistics | None
     seconds: dict[str, float]
+    choice_policy: str = ""
+    study_uids: tuple[str, ...] = ()
+    patient_digest: str | None = field(default=None, repr=False)
 
     @property
     def is_accepted(self) -> bool:

@@ -11,10 +11,17 @@ from workers.intake.stacks.geometry import StackGeometry
 Hu = npt.NDArray[np.int16]
 
 
+def count_even_slices(geometry: StackGeometry) -> int:
+    """Return how many slices a stack has once they lie at even heights."""
+    if geometry.is_uniform and not geometry.gaps:
+        return len(geometry.heights_mm)
+    return round((geometry.heights_mm[-1] - geometry.heights_mm[0]) / geometry.spacing_mm) + 1
+
+
 def resample_heights(hu: Hu, geometry: StackGeometry) -> Hu:
     """Return slices at even heights, interpolated linearly between the two neighbours; (z, y, x) int16."""
     heights = np.asarray(geometry.heights_mm)
-    count = round(float(heights[-1] - heights[0]) / geometry.spacing_mm) + 1
+    count = count_even_slices(geometry)
     wanted = heights[0] + np.arange(count) * geometry.spacing_mm
     places = np.interp(wanted, heights, np.arange(len(heights)))
     even = np.empty((count, *hu.shape[1:]), dtype=np.int16)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from shared.artefacts import ArtefactKind, UploadKind
-from shared.json_values import JsonObject
+from shared.json_values import JsonObject, JsonValue
 from shared.problems import Problem
+from shared.pseudonyms import Pseudonyms, make_pseudonyms
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.tables import Base, SeriesCandidate, UploadFile
 from workers.intake.children import ChildPool
 from workers.intake.limits import IntakeLimits, make_limits
 from workers.intake.messages import Order
-from workers.intake.report import ChosenSeries, IntakeReport
+from workers.intake.question import Question
+from workers.intake.report import ChosenSeries, IntakeReport, ProblemReport
+from workers.intake.splitting import split_studies
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 
 VOLUME_MEDIA_TYPE = "application/vnd.blosc2.frame"
@@ -23,9 +27,10 @@ _SERIES_FACTS = ("kernel", "slice_thickness_mm", "manufacturer", "transfer_synta
 class IntakeStage:
     """From an upload to one volume, or to a refusal that says what is wrong."""
 
-    def __init__(self, children: ChildPool, limits: IntakeLimits) -> None:
+    def __init__(self, children: ChildPool, limits: IntakeLimits, pseudonyms: Pseudonyms) -> None:
         self._children = children
         self._limits = limits
+        self._pseudonyms = pseudonyms
 
     @property
     def name(self) -> StageName:
@@ -36,36 +41,66 @@ class IntakeStage:
         """Read the upload. A refused study is an output with its rows; only a study that kills its reader raises."""
         order = _make_order(context, self._limits)
         report = self._children.read(order, context.report)
-        rows = (*_make_files(report), *_make_candidates(report))
-        warnings = tuple(StageWarning(notice.code, notice.facts) for notice in report.notices)
+        found = StageOutput(
+            rows=(*_make_files(report), *_make_candidates(report)),
+            warnings=tuple(StageWarning(notice.code, notice.facts) for notice in report.notices),
+            facts=make_facts(report),
+            patient_pseudonym=self._make_pseudonym(context.tenant, report.patient_digest),
+        )
         if report.problem is not None:
-            problem = Problem(report.problem.code, report.problem.detail, report.problem.facts)
-            return StageOutput(rows=rows, warnings=warnings, rejection=problem)
-        facts = make_facts(report)
-        volume = ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, facts)
-        return StageOutput(artefacts=(volume,), warnings=warnings, facts=facts, rows=rows)
+            return _refuse(found, report, report.problem, splits=bool(context.options.get("split")))
+        if context.options.get("validate_only"):  # no model will ask for the volume
+            return found
+        volume = ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, found.facts)
+        return replace(found, artefacts=(volume,))
 
     def close(self) -> None:
         """End the child processes."""
         self._children.close()
 
+    def _make_pseudonym(self, tenant: str, patient_digest: str | None) -> str | None:
+        return None if patient_digest is None else self._pseudonyms.make(tenant, patient_digest)
+
 
 def make_stage(settings: Settings) -> IntakeStage:
-    """Return the stage with a nursery that gets ready for its first study."""
-    return IntakeStage(ChildPool(), make_limits(settings))
+    """Return the stage with a nursery that gets ready for its first study. Raises UnusableSecret."""
+    pseudonyms = make_pseudonyms(settings.pseudonym_key)
+    return IntakeStage(ChildPool(), make_limits(settings), pseudonyms)
 
 
 def make_facts(report: IntakeReport) -> JsonObject:
-    """Return what fusion, the gateway and auditors read about an accepted study."""
-    chosen, hu = report.chosen, report.hu
-    assert chosen is not None
-    assert hu is not None
+    """Return what fusion, the gateway and auditors read about a study; of a refused one, as much as is known."""
+    facts: dict[str, JsonValue] = {"choice_policy": report.choice_policy or None, "timings": dict(report.seconds)}
+    if report.hu is not None:
+        hu = report.hu
+        facts["hu"] = {"min": hu.min, "max": hu.max, "mean": hu.mean, "padding_voxels": hu.padding_voxels}
+    if report.chosen is not None:
+        facts |= _describe_chosen(report.chosen, len(report.candidates))
+    return facts
+
+
+def _refuse(found: StageOutput, report: IntakeReport, problem: ProblemReport, *, splits: bool) -> StageOutput:
+    if not splits:
+        return replace(found, rejection=Problem(problem.code, problem.detail, problem.facts))
+    split = split_studies(report, problem)
+    return replace(found, rejection=split.problem, split_into=split.study_uids)
+
+
+def _describe_chosen(chosen: ChosenSeries, candidates: int) -> JsonObject:
     return {
         "study_uid": chosen.study_uid,
         "series_uid": chosen.series_uid,
-        "series": _describe_series(chosen, len(report.candidates)),
-        "hu": {"min": hu.min, "max": hu.max, "mean": hu.mean, "padding_voxels": hu.padding_voxels},
-        "timings": dict(report.seconds),
+        "series": _describe_series(chosen, candidates),
+        "chosen": {
+            "study_uid": chosen.study_uid,
+            "series_uid": chosen.series_uid,
+            "shape_zyx": list(chosen.shape_zyx),
+            "spacing_zyx_mm": list(chosen.spacing_zyx_mm),
+            "origin_lps_mm": list(chosen.origin_lps_mm),
+            "row_direction": list(chosen.row_direction),
+            "column_direction": list(chosen.column_direction),
+            "facts": chosen.facts,
+        },
     }
 
 
@@ -82,14 +117,20 @@ def _describe_series(chosen: ChosenSeries, candidates: int) -> JsonObject:
 
 
 def _make_order(context: StageContext, limits: IntakeLimits) -> Order:
-    series_uid = context.options.get("series_instance_uid")
+    options = context.options
+    series_uid, study_uid = options.get("series_instance_uid"), options.get("study_instance_uid")
+    question = Question(
+        series_uid=str(series_uid) if series_uid else None,
+        study_uid=str(study_uid) if study_uid else None,
+        reads_refused=bool(options.get("validate_only")),
+    )
     return Order(
         address=context.presign_upload(),
         kind=UploadKind(context.upload_kind),
         volume_path=context.scratch / "volume.b2nd",
         limits=limits,
-        upload_name=str(context.options.get("upload_name") or "upload"),
-        series_uid=str(series_uid) if series_uid else None,
+        upload_name=str(options.get("upload_name") or "upload"),
+        question=question,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,21 @@ import numpy.typing as npt
 
 from shared.errors import InputProblem
 from shared.problems import Problem
-from workers.intake.archive import ByteSource
-from workers.intake.assembly import Assembled
+from workers.intake.archive import ByteSource, ExpansionBudget, Member, open_folder, open_zip
+from workers.intake.assembly import Assembled, make_geometry, plan_shape
 from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.explaining import describe_candidates
+from workers.intake.choice.ranking import POLICY
+from workers.intake.dicom.header import Identity
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.notices import Notice
 from workers.intake.question import Question
 from workers.intake.reading import Progress, Reading
-from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, NoticeReport, ProblemReport
+from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, NoticeReport, ProblemReport, VoxelHu
+from workers.intake.slices import SliceReader
 from workers.intake.spool import Spool
+from workers.intake.study_files import Looker, StudyFiles
 from workers.volume import Volume
 
 
@@ -35,49 +41,98 @@ class StudyRead:
 
 
 def read_study(
-    source: ByteSource, question: Question, limits: IntakeLimits, *, scratch: Path, report: Progress
+    source: ByteSource | Path, question: Question, limits: IntakeLimits, *, scratch: Path, report: Progress
 ) -> StudyRead:
-    """Read a ZIP of DICOM files. A refusal is an answer, not an error: it comes back as a report."""
-    with Spool(scratch) as spool:
-        reading = Reading(spool, question, limits, report)
+    """Read a ZIP of DICOM files, or a folder of them.
+
+    A refusal is an answer, not an error: it comes back as a report.
+    """
+    study = StudyFiles()
+    with ExitStack() as opened:
+        slices = opened.enter_context(SliceReader(study.members, ExpansionBudget(limits.archive_bytes), scratch))
+        budget = ExpansionBudget(limits.archive_bytes)
+        nested = _Nested(opened, budget, limits, scratch) if limits.archive_depth else None
+        reading = Reading(slices, question, limits, report, study)
+        problem = None
         try:
-            chosen, assembled = reading.read(source)
+            members = open_folder(source, limits) if isinstance(source, Path) else open_zip(source, limits)
+            reading.read(members, Looker(study, budget, nested))
         except InputProblem as refusal:
-            return StudyRead(_report_refusal(reading, refusal.problem), None)
-    described = _describe_chosen(chosen, assembled)
-    _settle_files(reading, chosen)
-    accepted = IntakeReport(
-        problem=None,
+            problem = refusal.problem
+    return _report(reading, problem)
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """Opens ZIPs inside the archive, each in a scratch file, within the budgets of the whole."""
+
+    opened: ExitStack
+    budget: ExpansionBudget
+    limits: IntakeLimits
+    scratch: Path
+
+    def __call__(self, member: Member, first_ordinal: int) -> tuple[Member, ...]:
+        spool = self.opened.enter_context(Spool(self.scratch))
+        spool.fill(member.iterate(self.budget))
+        left = replace(self.limits, archive_entries=max(0, self.limits.archive_entries - first_ordinal))
+        return open_zip(spool, left, first_ordinal=first_ordinal, prefix=f"{member.name}/")
+
+
+def compute_statistics(
+    hu: npt.NDArray[np.int16], padding_voxels: int, question: Question, *, threads: int = 1
+) -> HuStatistics:
+    """Return minimum, maximum and mean of a volume, with its digest and single voxels where asked for."""
+    with ThreadPoolExecutor(threads) as pool:
+        planes = list(pool.map(_measure_plane, hu))
+    digest = hashlib.sha256(np.ascontiguousarray(hu, dtype="<i2").data).hexdigest() if question.has_digest else None
+    return HuStatistics(
+        min=min(lowest for lowest, _, _ in planes),
+        max=max(highest for _, highest, _ in planes),
+        mean=sum(total for _, _, total in planes) / hu.size,
+        padding_voxels=padding_voxels,
+        sha256_int16_zyx=digest,
+        voxels=tuple(
+            VoxelHu(zyx, int(hu[zyx]))
+            for zyx in question.voxels
+            if all(0 <= index < size for index, size in zip(zyx, hu.shape, strict=True))
+        ),
+    )
+
+
+def _measure_plane(plane: npt.NDArray[np.int16]) -> tuple[int, int, int]:
+    return int(plane.min()), int(plane.max()), int(plane.sum(dtype=np.int64))
+
+
+def _report(reading: Reading, problem: Problem | None) -> StudyRead:
+    """Tell what was found; the volume goes with it only when the study was accepted."""
+    told, assembled = reading.candidate, reading.assembled
+    _settle_files(reading, told if problem is None else None)
+    chosen = None if told is None else _describe_chosen(told, assembled)
+    threads = reading.limits.threads
+    report = IntakeReport(
+        problem=None if problem is None else ProblemReport(problem.code, problem.detail, dict(problem.facts)),
         files=tuple(reading.study.files),
         candidates=describe_candidates(reading.candidates),
-        notices=_report_notices((*_tell_files(reading), *assembled.notices)),
-        chosen=described,
-        hu=compute_statistics(assembled.hu, assembled.padding_voxels, has_digest=question.has_digest),
-        seconds=_round(reading.seconds),
+        notices=_report_notices((*_tell_files(reading), *(assembled.notices if assembled else ()))),
+        chosen=chosen,
+        hu=compute_statistics(assembled.hu, assembled.padding_voxels, reading.question, threads=threads)
+        if assembled
+        else None,
+        seconds={step: round(value, 4) for step, value in reading.seconds.items()},
+        choice_policy=POLICY,
+        study_uids=tuple(sorted({identity.study_uid for identity in reading.study.identities} - {""})),
+        patient_digest=_find_patient(reading.study.identities),
     )
-    return StudyRead(accepted, Volume(assembled.hu, assembled.geometry, described.facts))
+    if problem is not None or assembled is None or chosen is None:
+        return StudyRead(report, None)
+    return StudyRead(report, Volume(assembled.hu, assembled.geometry, chosen.facts))
 
 
-def compute_statistics(hu: npt.NDArray[np.int16], padding_voxels: int, *, has_digest: bool) -> HuStatistics:
-    """Return minimum, maximum and mean of a volume, slice by slice, with its digest when asked for."""
-    lowest = min(int(plane.min()) for plane in hu)
-    highest = max(int(plane.max()) for plane in hu)
-    total = sum(int(plane.sum(dtype=np.int64)) for plane in hu)
-    digest = hashlib.sha256(np.ascontiguousarray(hu, dtype="<i2").data).hexdigest() if has_digest else None
-    return HuStatistics(lowest, highest, total / hu.size, padding_voxels, digest)
-
-
-def _report_refusal(reading: Reading, problem: Problem) -> IntakeReport:
-    _settle_files(reading, None)
-    return IntakeReport(
-        problem=ProblemReport(problem.code, problem.detail, dict(problem.facts)),
-        files=tuple(reading.study.files),
-        candidates=describe_candidates(reading.candidates),
-        notices=_report_notices(_tell_files(reading)),
-        chosen=None,
-        hu=None,
-        seconds=_round(reading.seconds),
-    )
+def _find_patient(identities: Iterable[Identity]) -> str | None:
+    """Return the digest of the patient, with the issuer of the id where a file names one."""
+    issued = {identity.issued_patient for identity in identities} - {b""}
+    digests = issued or {identity.patient for identity in identities} - {b""}
+    return min(digests).hex() if digests else None
 
 
 def _settle_files(reading: Reading, chosen: Candidate | None) -> None:
@@ -95,12 +150,14 @@ def _settle_files(reading: Reading, chosen: Candidate | None) -> None:
     )
 
 
-def _describe_chosen(chosen: Candidate, assembled: Assembled) -> ChosenSeries:
-    depth, rows, columns = assembled.hu.shape
-    geometry = assembled.geometry
+def _describe_chosen(chosen: Candidate, assembled: Assembled | None) -> ChosenSeries:
+    """Describe the volume; where no pixels were read, as the headers promise it."""
+    stack = chosen.stack
+    depth, rows, columns = assembled.hu.shape if assembled else plan_shape(stack, chosen.geometry)
+    geometry = assembled.geometry if assembled else make_geometry(stack.images[0], chosen.geometry)
     return ChosenSeries(
-        study_uid=chosen.stack.study_uid,
-        series_uid=chosen.stack.series_uid,
+        study_uid=stack.study_uid,
+        series_uid=stack.series_uid,
         shape_zyx=(depth, rows, columns),
         spacing_zyx_mm=geometry.spacing_zyx_mm,
         origin_lps_mm=geometry.origin_lps_mm,
@@ -120,7 +177,3 @@ def _tell_files(reading: Reading) -> Iterator[Notice]:
 
 def _report_notices(notices: tuple[Notice, ...] | Iterator[Notice]) -> tuple[NoticeReport, ...]:
     return tuple(NoticeReport(notice.code, dict(notice.facts)) for notice in notices)
-
-
-def _round(seconds: dict[str, float]) -> dict[str, float]:
-    return {step: round(value, 4) for step, value in seconds.items()}

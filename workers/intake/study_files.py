@@ -1,18 +1,17 @@
-"""Reads every file of an archive once: inflated, checked, scanned, and kept in the spool when it is a CT image."""
+"""Looks at every file of a study once: its kind, its header, and what sets it aside. Pixels stay where they are."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.settings import MIB
-from workers.intake.archive import ByteSource, Entry, ExpansionBudget, iterate_content, read_directory
+from workers.intake.archive import ExpansionBudget, Member
 from workers.intake.archive.names import escape_name, is_junk
-from workers.intake.dicom.deflated import inflate_dataset
+from workers.intake.dicom.deflated import inflate_member
 from workers.intake.dicom.enhanced import read_frames
 from workers.intake.dicom.header import Identity, Image
 from workers.intake.dicom.parsing import (
@@ -30,11 +29,13 @@ from workers.intake.dicom.parsing import (
 from workers.intake.dicom.scanner import NeedsMore
 from workers.intake.dicom.tags import Tag
 from workers.intake.files import FileCode, FileIgnored, FileOutcome, FileRejected, FileReport
-from workers.intake.limits import IntakeLimits
-from workers.intake.spool import Spool
 
 Progress = Callable[[float], None]
+Nested = Callable[[Member, int], Iterable[Member]]
+"""Opens a ZIP inside the archive; its files are numbered from the given ordinal."""
 
+_FIRST_LOOK_BYTES = 16 * 1024  # most headers take 2 to 10 KiB
+_LOOK_GROWTH = 8
 _LARGEST_HEADER_BYTES = 256 * MIB
 _ARCHIVES = {
     b"PK\x03\x04": "zip",
@@ -52,14 +53,27 @@ _DOCUMENTS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".jar", ".epub"
 
 @dataclass
 class StudyFiles:
-    """What was found so far. Filled in place, so that a refusal half-way still lists the files before it."""
+    """What was found so far. Filled in place, so that a refusal half-way still lists the files before it.
+
+    `members` holds the files that have images, by ordinal.
+    """
 
     files: list[FileReport] = field(default_factory=list)
+    members: dict[int, Member] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
     modalities: Counter[str] = field(default_factory=Counter)
     missing_tags: Counter[str] = field(default_factory=Counter)
     without_preamble: int = 0
+
+    def keep_study(self, study_uid: str) -> None:
+        """Leave aside what belongs to other studies."""
+        detail = "belongs to another study"
+        for image in self.images:
+            if image.identity.study_uid != study_uid:
+                self.set_outcome(image.ordinal, FileOutcome.IGNORED, FileCode.OTHER_STUDY, detail)
+        self.images = [image for image in self.images if image.identity.study_uid == study_uid]
+        self.identities = [identity for identity in self.identities if identity.study_uid == study_uid]
 
     def set_outcome(self, ordinal: int, outcome: FileOutcome, code: FileCode, detail: str) -> None:
         """Change what became of a file; a file that is rejected stays rejected."""
@@ -68,103 +82,109 @@ class StudyFiles:
                 self.files[position] = report.set_aside(outcome, code, detail)
 
 
-def read_archive(source: ByteSource, spool: Spool, limits: IntakeLimits, found: StudyFiles, report: Progress) -> None:
-    """Read all entries of a ZIP into `found`. Raises InputProblem for an archive that must not be read."""
-    entries = read_directory(source, limits)
-    budget = ExpansionBudget(limits.archive_bytes)
-    for entry, following in zip_longest(entries, entries[1:]):
-        if not entry.is_folder:
-            reader = _FileReader(entry, spool, budget, found)
-            reader.read(iterate_content(source, entry, budget, next_offset=following.offset if following else None))
-        report(entry.offset / source.size_bytes)
-    found.files.sort(key=lambda file: file.ordinal)
+class Looker:
+    """Looks at files, one after the other, under one budget.
 
+    `open_nested` is what to do with a ZIP inside the archive; without it, one is refused.
+    """
 
-class _FileReader:
-    """Reads one entry."""
-
-    def __init__(self, entry: Entry, spool: Spool, budget: ExpansionBudget, found: StudyFiles) -> None:
-        self._entry = entry
-        self._spool = spool
-        self._budget = budget
+    def __init__(self, found: StudyFiles, budget: ExpansionBudget, open_nested: Nested | None = None) -> None:
         self._found = found
-        self._start = spool.size_bytes
-        self._size_bytes = 0
+        self._budget = budget
+        self._open_nested = open_nested
 
-    def read(self, pieces: Iterator[bytes]) -> None:
+    def look_at(self, members: Iterable[Member], report: Progress) -> None:
+        """Look at all files. Raises InputProblem for an archive that must not be read."""
+        queue = list(members)
+        ordinals = max((member.ordinal for member in queue), default=-1) + 1
+        for position, member in enumerate(queue):
+            inner = self._look(member, ordinals)
+            if inner:
+                Looker(self._found, self._budget).look_at(inner, lambda _share: None)
+                ordinals += max(one.ordinal for one in inner) + 1 - ordinals
+            report(position / len(queue))
+        self._found.files.sort(key=lambda file: file.ordinal)
+
+    def _look(self, member: Member, next_ordinal: int) -> tuple[Member, ...]:
+        """Note what a file is; return the files inside when it is a ZIP that may be opened."""
         outcome, code, detail = FileOutcome.USED, None, None
+        inner: tuple[Member, ...] = ()
+        size_bytes = member.size_bytes
         try:
-            self._take(pieces)
+            beginning = self._read_beginning(member, _FIRST_LOOK_BYTES)
+            inner = self._open(member, beginning, next_ordinal)
+            size_bytes = self._take(member, beginning, is_opened=bool(inner))
         except FileIgnored as ignored:
             outcome, code, detail = FileOutcome.IGNORED, ignored.code, ignored.detail
         except FileRejected as rejected:
             outcome, code, detail = FileOutcome.REJECTED, rejected.code, rejected.detail
             self._found.missing_tags.update(rejected.tags)
-        if outcome is not FileOutcome.USED:
-            self._spool.cut(self._start)
-        name = escape_name(self._entry.name)
-        self._found.files.append(FileReport(self._entry.ordinal, name, self._size_bytes, outcome, code, detail))
+        name = escape_name(member.name)
+        self._found.files.append(FileReport(member.ordinal, name, size_bytes, outcome, code, detail))
+        return inner
 
-    def _take(self, pieces: Iterator[bytes]) -> None:
-        beginning = next(pieces, b"")
-        self._size_bytes = len(beginning)
-        self._check_kind(beginning, pieces)
-        self._spool.append(beginning)
-        for piece in pieces:
-            self._size_bytes += len(piece)
-            self._spool.append(piece)
-        content = self._inflate_dataset(beginning)
-        self._parse(content, is_whole=len(content) == self._size_bytes)
+    def _open(self, member: Member, beginning: bytes, next_ordinal: int) -> tuple[Member, ...]:
+        """Return the files of a ZIP inside the archive, nothing for any other file. Raises InputProblem."""
+        kind = None if is_junk(member.name) or looks_like_dicom(beginning) else _find_archive_kind(beginning)
+        if kind is None or member.name.lower().endswith(_DOCUMENTS):
+            return ()
+        if kind == "zip" and self._open_nested is not None:
+            return tuple(self._open_nested(member, next_ordinal))
+        detail = f"Entry {member.ordinal + 1} is itself an archive ({kind})."
+        raise InputProblem(ProblemCode.ARCHIVE_NESTED, detail, kind=kind)
 
-    def _check_kind(self, beginning: bytes, pieces: Iterator[bytes]) -> None:
-        """Set aside what is no DICOM file, after counting the rest of it."""
-        name = self._entry.name
-        is_left_over = is_junk(name)
-        if not is_left_over and looks_like_dicom(beginning):
-            return
-        kind = _find_archive_kind(beginning)
-        if kind and not is_left_over and not name.lower().endswith(_DOCUMENTS):
-            detail = f"Entry {self._entry.ordinal + 1} is itself an archive ({kind})."
-            raise InputProblem(ProblemCode.ARCHIVE_NESTED, detail, kind=kind)
-        self._size_bytes += sum(len(piece) for piece in pieces)
-        if is_left_over:
+    def _take(self, member: Member, beginning: bytes, *, is_opened: bool) -> int:
+        """Note the images of a file and return its size. Raises FileIgnored and FileRejected."""
+        if is_opened:
+            raise FileIgnored(FileCode.NESTED_ARCHIVE, "an archive inside the archive; its files are listed too")
+        if is_junk(member.name) or not looks_like_dicom(beginning):
+            self._set_aside(member)
+        start = find_deflated(beginning)
+        if start is not None:
+            member = inflate_member(member, start, self._budget)
+            beginning = self._read_beginning(member, _FIRST_LOOK_BYTES)
+        content, dataset = self._scan(member, beginning)
+        self._found.images.extend(self._make_images(member, content, dataset))
+        self._found.members[member.ordinal] = member
+        self._found.without_preamble += not dataset.has_preamble
+        return member.size_bytes
+
+    def _set_aside(self, member: Member) -> None:
+        """Set aside what is no DICOM file, after counting all of it."""
+        for _ in member.iterate(self._budget):
+            pass
+        if is_junk(member.name):
             raise FileIgnored(FileCode.JUNK, "left behind by a file manager")
-        if name.rpartition("/")[2].upper() == "DICOMDIR":
+        if member.name.rpartition("/")[2].upper() == "DICOMDIR":
             raise FileIgnored(FileCode.DICOMDIR, "a DICOMDIR lists files; the files themselves are read")
         raise FileIgnored(FileCode.NOT_DICOM, "not a DICOM file")
 
-    def _inflate_dataset(self, beginning: bytes) -> bytes:
-        """Replace a deflated dataset in the spool by its expanded form, and return the beginning of that."""
-        start = find_deflated(beginning)
-        if start is None:
-            return beginning
-        deflated = self._spool.read(self._start + start, self._size_bytes - start)
-        self._spool.cut(self._start + start)
-        self._size_bytes = start
-        for piece in inflate_dataset(deflated, self._budget):
-            self._spool.append(piece)
-            self._size_bytes += len(piece)
-        return self._spool.read(self._start, min(self._size_bytes, MIB))
+    def _scan(self, member: Member, beginning: bytes) -> tuple[bytes, Dataset]:
+        """Scan the header, reading on as long as it goes on."""
+        while True:
+            try:
+                return beginning, scan_file(beginning, is_whole=len(beginning) >= member.size_bytes)
+            except NeedsMore:
+                if len(beginning) >= _LARGEST_HEADER_BYTES:
+                    raise FileRejected(FileCode.HOSTILE_STRUCTURE, "no pixel data within 256 MiB") from None
+            longer = self._read_beginning(member, len(beginning) * _LOOK_GROWTH)
+            if len(longer) <= len(beginning):
+                raise FileRejected(FileCode.ENTRY_DAMAGED, f"{len(longer)} of {member.size_bytes} bytes came out")
+            beginning = longer
 
-    def _parse(self, content: bytes, *, is_whole: bool) -> None:
-        try:
-            dataset = scan_file(content, is_whole=is_whole)
-        except NeedsMore:
-            if self._size_bytes > _LARGEST_HEADER_BYTES:
-                raise FileRejected(FileCode.HOSTILE_STRUCTURE, "no pixel data within 256 MiB") from None
-            content = self._spool.read(self._start, self._size_bytes)
-            dataset = scan_file(content, is_whole=True)
-        self._found.images.extend(self._make_images(content, dataset))
-        self._found.without_preamble += not dataset.has_preamble
+    def _read_beginning(self, member: Member, length: int) -> bytes:
+        beginning = member.read_beginning(min(length, _LARGEST_HEADER_BYTES))
+        self._budget.spend(len(beginning))
+        return beginning
 
-    def _make_images(self, content: bytes, dataset: Dataset) -> list[Image]:
+    def _make_images(self, member: Member, content: bytes, dataset: Dataset) -> list[Image]:
         attributes = dataset.attributes
         identity = read_identity(attributes)
         technique = read_technique(attributes, dataset.syntax)
         self._found.identities.append(identity)
         self._found.modalities[technique.modality] += 1
         check_is_wanted(attributes, technique, has_pixels=dataset.elements.pixels_offset is not None)
-        layout = read_layout(dataset, self._size_bytes)
+        layout = read_layout(dataset, member.size_bytes)
         if Tag.PerFrameFunctionalGroupsSequence in attributes or layout.frames > 1:
             padding = read_padding(attributes, is_signed=layout.is_signed)
             frames = read_frames(content[: layout.offset], technique, frames=layout.frames, padding=padding)
@@ -173,11 +193,10 @@ class _FileReader:
             placed = [(read_placement(attributes, is_signed=layout.is_signed), technique)]
         return [
             Image(
-                ordinal=self._entry.ordinal,
+                ordinal=member.ordinal,
                 frame=number,
-                spool_offset=self._start,
-                file_bytes=self._size_bytes,
-                crc32=self._entry.crc32,
+                file_bytes=member.size_bytes,
+                crc32=member.crc32,
                 identity=identity,
                 technique=technique,
                 placement=placement,

@@ -36,7 +36,6 @@ TECHNIQUE = Technique(
     acquisition=1,
     temporal_position=None,
     has_contrast=False,
-    is_expiration=False,
     is_lossy=False,
     lossy_ratio=None,
     has_burned_in_text=False,
@@ -68,7 +67,6 @@ def make_image(
     return Image(
         ordinal=0,
         frame=0,
-        spool_offset=0,
         file_bytes=layout.offset + LAYOUT.frame_bytes,
         crc32=0,
         identity=Identity("1", series_uid, instance_uid, "1.9", b""),

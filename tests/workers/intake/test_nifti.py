@@ -16,6 +16,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from tests.hostile.packing import MemorySource
 from workers.intake.limits import IntakeLimits
 from workers.intake.nifti_study import read_nifti_study
+from workers.intake.question import Question
 from workers.intake.study import StudyRead
 
 SPACING = (4.0, 3.0, 5.0)
@@ -46,7 +47,7 @@ def write(tmp_path: Path, array: npt.NDArray[np.generic], affine: npt.NDArray[np
 
 def read(content: bytes, tmp_path: Path, limits: IntakeLimits | None = None) -> StudyRead:
     return read_nifti_study(
-        MemorySource(content), "case 7", limits or IntakeLimits(), scratch=tmp_path, has_digest=True
+        MemorySource(content), "case 7", Question(has_digest=True), limits or IntakeLimits(), scratch=tmp_path
     )
 
 

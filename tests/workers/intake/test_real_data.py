@@ -11,11 +11,12 @@ import pydicom
 import pytest
 
 from tests.hostile.packing import Files, MemorySource, edit, get_code, pack, read, unpack
+from workers.intake.archive import ExpansionBudget, open_zip
 from workers.intake.assembly import Assembled, assemble
 from workers.intake.limits import IntakeLimits
-from workers.intake.spool import Spool
+from workers.intake.slices import SliceReader
 from workers.intake.stacks.grouping import group_into_stacks
-from workers.intake.study_files import StudyFiles, read_archive
+from workers.intake.study_files import Looker, StudyFiles
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "dicom"
 CHEST = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
@@ -23,11 +24,14 @@ CHEST = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
 
 def assemble_first(archive: bytes, scratch: Path) -> Assembled:
     """Decode the first stack of an archive, whatever would be said of it."""
+    limits = IntakeLimits()
     found = StudyFiles()
-    with Spool(scratch) as spool:
-        read_archive(MemorySource(archive), spool, IntakeLimits(), found, lambda _share: None)
-        stacks = group_into_stacks(found.images, lambda _image: b"").stacks
-        return assemble(stacks[0], spool, lambda _share: None)
+    Looker(found, ExpansionBudget(limits.archive_bytes)).look_at(
+        open_zip(MemorySource(archive), limits), lambda _share: None
+    )
+    stacks = group_into_stacks(found.images, lambda _image: b"").stacks
+    with SliceReader(found.members, ExpansionBudget(limits.archive_bytes), scratch) as slices:
+        return assemble(stacks[0], slices, limits.threads, lambda _share: None)
 
 
 def digest(assembled: Assembled) -> str:

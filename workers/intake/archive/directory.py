@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from shared.errors import InputProblem
@@ -41,7 +41,11 @@ _AES_METHOD = 99
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry as the central directory declares it. `ordinal` counts from 0 in the order of the directory."""
+    """One entry as the central directory declares it.
+
+    `ordinal` counts from 0 in the order of the directory; `ends_before` is where the next entry or the directory
+    begins.
+    """
 
     ordinal: int
     raw_name: bytes
@@ -52,6 +56,7 @@ class Entry:
     declared_bytes: int
     offset: int
     mode: int
+    ends_before: int = 0
 
     @property
     def name(self) -> str:
@@ -84,7 +89,8 @@ def read_directory(source: ByteSource, limits: IntakeLimits) -> tuple[Entry, ...
         _check_entry(entry)
     _check_overlaps(entries, directory.offset)
     _check_declared_size(entries, limits)
-    return tuple(entries)
+    ends = [*(entry.offset for entry in entries[1:]), directory.offset]
+    return tuple(replace(entry, ends_before=end) for entry, end in zip(entries, ends, strict=False))
 
 
 def _locate_directory(source: ByteSource) -> _Directory:
@@ -206,7 +212,7 @@ def _check_entry(entry: Entry) -> None:
 
 
 def _check_overlaps(entries: list[Entry], directory_offset: int) -> None:
-    """Refuse entries that share bytes, by the least room that each needs; `iterate_content` checks the exact room."""
+    """Refuse entries that share bytes, by the least room that each needs; `locate_content` checks the exact room."""
     ends = [entry.offset + LOCAL_HEADER.size + len(entry.raw_name) + entry.compressed_bytes for entry in entries]
     for (_, end), (following, _) in pairwise(zip(entries, ends, strict=True)):
         if end > following.offset:

@@ -1,13 +1,11 @@
-"""Bytes by offset: from a local file, or from an object over HTTP range requests.
-
-The archive is read once and in order, so the HTTP source fetches large blocks and always one ahead.
-"""
+"""Bytes by offset: from a local file, or from an object over HTTP range requests."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections import OrderedDict
+import tempfile
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +18,14 @@ from shared.problems import ProblemCode
 from shared.settings import MIB
 
 _BLOCK_BYTES = 4 * MIB
-_BLOCKS_KEPT = 6
+_BLOCKS_UNDER_WAY = 3
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _RETRY = urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 
 class ByteSource(Protocol):
-    """Something with a length whose bytes can be read anywhere."""
+    """Something with a length whose bytes can be read anywhere, by several threads."""
 
     @property
     def size_bytes(self) -> int:
@@ -56,55 +54,52 @@ class FileSource:
 
 
 class HttpSource:
-    """An object behind an address that honours ranges. Memory: a few blocks of a few MiB.
+    """An object behind an address that honours ranges. Each byte travels once: what came is kept in a scratch file.
 
-    Raises TransientFault when storage does not answer as it should.
+    Headers are read first and pixels afterwards, both from front to back, so the next blocks are always under way
+    while one is worked on. Memory: the blocks under way. Raises TransientFault when storage does not answer as it
+    should.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, scratch: Path) -> None:
         self._url = url
-        self._pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRY, maxsize=2)
-        self._ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
-        self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
-        self.size_bytes = 0
-        first, self.size_bytes = self._fetch(0)
-        self._blocks[0] = Future()
-        self._blocks[0].set_result(first)
+        self._copy = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # closed by __exit__
+        self._pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRY, maxsize=_BLOCKS_UNDER_WAY)
+        self._fetchers = ThreadPoolExecutor(max_workers=_BLOCKS_UNDER_WAY, thread_name_prefix="fetch")
+        self._lock = threading.Lock()
+        self._blocks: dict[int, Future[int]] = {0: Future()}
+        self.size_bytes = self._fetch(0)
+        self._blocks[0].set_result(self.size_bytes)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._ahead.shutdown(wait=False, cancel_futures=True)
+        self._fetchers.shutdown(cancel_futures=True)
         self._pool.clear()
+        self._copy.close()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`; fewer only at the end."""
         end = min(offset + length, self.size_bytes)
-        parts = []
-        while offset < end:
-            number, start = divmod(offset, _BLOCK_BYTES)
-            part = self._get_block(number)[start : start + end - offset]
-            parts.append(part)
-            offset += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if offset >= end:
+            return b""
+        for number in range(offset // _BLOCK_BYTES, (end - 1) // _BLOCK_BYTES + 1):
+            self._require(number)
+        return os.pread(self._copy.fileno(), end - offset, offset)
 
-    def _get_block(self, number: int) -> bytes:
-        block = self._request(number).result()
-        if (number + 1) * _BLOCK_BYTES < self.size_bytes:
-            self._request(number + 1)
-        while len(self._blocks) > _BLOCKS_KEPT:
-            self._blocks.popitem(last=False)
-        return block
+    def _require(self, number: int) -> None:
+        """Wait until a block is there, with the next ones under way."""
+        block = self._blocks.get(number)
+        if block is None or not block.done():
+            with self._lock:
+                for following in range(number, number + _BLOCKS_UNDER_WAY):
+                    if following not in self._blocks and following * _BLOCK_BYTES < self.size_bytes:
+                        self._blocks[following] = self._fetchers.submit(self._fetch, following)
+        self._blocks[number].result()
 
-    def _request(self, number: int) -> Future[bytes]:
-        if number not in self._blocks:
-            self._blocks[number] = self._ahead.submit(lambda: self._fetch(number)[0])
-        self._blocks.move_to_end(number)
-        return self._blocks[number]
-
-    def _fetch(self, number: int) -> tuple[bytes, int]:
-        """Return one block and the size of the whole object."""
+    def _fetch(self, number: int) -> int:
+        """Copy one block into the scratch file; return the size of the whole object."""
         first = number * _BLOCK_BYTES
         headers = {"Range": f"bytes={first}-{first + _BLOCK_BYTES - 1}"}
         try:
@@ -118,7 +113,15 @@ class HttpSource:
             raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"upload: storage answered {response.status}")
         if len(response.data) != min(_BLOCK_BYTES, total - first):
             raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, "upload: storage sent fewer bytes than asked for")
-        return response.data, total
+        _write_at(self._copy.fileno(), response.data, first)
+        return total
+
+
+def _write_at(descriptor: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _parse_range(content_range: str | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.intake.dicom.descriptions import NOTHING_DESCRIBED, Described
 from workers.intake.dicom.syntaxes import TransferSyntax
 
 Vector = tuple[float, float, float]
@@ -43,7 +44,8 @@ class PixelLayout:
 class Identity:
     """Which study, series and instance an image says it belongs to; empty strings where it says nothing.
 
-    `patient` is a digest of the PatientID that is good for telling two patients apart and for nothing else.
+    `patient` is SHA-256 over the PatientID, `issued_patient` over the PatientID and its issuer; both are empty where
+    there is no PatientID. They tell patients apart and never leave this process but to be made a pseudonym.
     """
 
     study_uid: str
@@ -51,13 +53,15 @@ class Identity:
     instance_uid: str
     frame_of_reference_uid: str
     patient: bytes
+    issued_patient: bytes = b""
 
 
 @dataclass(frozen=True)
 class Technique:
     """How the image was made: all that artefacts and candidates may tell of it.
 
-    `kernel` is None when the attribute is absent, and may have several values.
+    `kernel` is None when the attribute is absent, and may have several values. `described` is what words of the
+    descriptions say, and `instance_number` serves to tell phases apart, never to sort slices.
     """
 
     modality: str
@@ -71,12 +75,13 @@ class Technique:
     acquisition: int | None
     temporal_position: int | None
     has_contrast: bool
-    is_expiration: bool
     is_lossy: bool
     lossy_ratio: float | None
     has_burned_in_text: bool
     rescale_type: str
     is_derived_view: bool
+    described: Described = NOTHING_DESCRIBED
+    instance_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class Image:
-    """One frame of one file. `ordinal` names the file in the report, `spool_offset` where its bytes lie.
+    """One frame of one file. `ordinal` names the file in the report.
 
     `crc32` is that of the whole file: it orders images that are otherwise alike, whatever their order in the archive.
     """
 
     ordinal: int
     frame: int
-    spool_offset: int
     file_bytes: int
     crc32: int
     identity: Identity

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.intake.dicom.attributes import Attributes
+from workers.intake.dicom.descriptions import describe_texts
 from workers.intake.dicom.header import Identity, PaddingRange, PixelLayout, Placement, Technique, Vector
 from workers.intake.dicom.scanner import Elements, Encoding, scan
 from workers.intake.dicom.syntaxes import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, TransferSyntax, find_syntax
@@ -25,8 +26,9 @@ _LARGEST_SPACING_MM = 100.0
 _LARGEST_RESCALE = 1e6
 _FARTHEST_MM = 1e5
 _GREYSCALES = {"MONOCHROME1", "MONOCHROME2"}
-_VIEWS = {"REFORMATTED", "PROJECTION IMAGE", "MIP", "MINIP", "MPR", "CSA MPR", "AVERAGE"}
-_EXPIRATION_WORDS = ("EXPIR", "EXSP", " EXP ")
+_VIEWS = frozenset({
+    "REFORMATTED", "PROJECTION IMAGE", "MIP", "MINIP", "MNIP", "MPR", "CSA MPR", "CPR", "VRT", "SSD", "RENDERED", "AVERAGE",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,20 +97,24 @@ def _guess_bare_encoding(beginning: bytes) -> Encoding | None:
 
 def read_identity(attributes: Attributes) -> Identity:
     """Return the UIDs of a file."""
-    patient = attributes.text(Tag.PatientID)
+    patient, issuer = attributes.text(Tag.PatientID), attributes.text(Tag.IssuerOfPatientID)
     return Identity(
         study_uid=attributes.text(Tag.StudyInstanceUID),
         series_uid=attributes.text(Tag.SeriesInstanceUID),
         instance_uid=attributes.text(Tag.SOPInstanceUID),
         frame_of_reference_uid=attributes.text(Tag.FrameOfReferenceUID),
-        patient=hashlib.blake2b(patient.encode(), digest_size=16).digest() if patient else b"",
+        patient=_digest_patient(patient),
+        issued_patient=_digest_patient(patient, issuer) if issuer else b"",
     )
+
+
+def _digest_patient(patient: str, issuer: str = "") -> bytes:
+    return hashlib.sha256(f"{patient}\\{issuer}".encode()).digest() if patient else b""
 
 
 def read_technique(attributes: Attributes, syntax: TransferSyntax) -> Technique:
     """Return how the image was made."""
     texts = (attributes.text(Tag.SeriesDescription), attributes.text(Tag.ProtocolName))
-    description = f" {' '.join(texts)} ".upper()
     image_type = tuple(value.upper() for value in attributes.texts(Tag.ImageType) or ())
     return Technique(
         modality=attributes.text(Tag.Modality).upper(),
@@ -122,12 +128,13 @@ def read_technique(attributes: Attributes, syntax: TransferSyntax) -> Technique:
         acquisition=attributes.whole(Tag.AcquisitionNumber),
         temporal_position=attributes.whole(Tag.TemporalPositionIdentifier),
         has_contrast=bool(attributes.text(Tag.ContrastBolusAgent)),
-        is_expiration=any(word in description for word in _EXPIRATION_WORDS),
         is_lossy=syntax.is_lossy or attributes.text(Tag.LossyImageCompression) == "01",
         lossy_ratio=attributes.length(Tag.LossyImageCompressionRatio),
         has_burned_in_text=attributes.text(Tag.BurnedInAnnotation).upper() == "YES",
         rescale_type=attributes.text(Tag.RescaleType),
-        is_derived_view=any(value in _VIEWS for value in image_type),
+        is_derived_view=not _VIEWS.isdisjoint(image_type),
+        described=describe_texts(texts),
+        instance_number=attributes.whole(Tag.InstanceNumber),
     )
 
 

@@ -17,6 +17,7 @@ class Tag(IntEnum):
     Manufacturer = 0x00080070
     SeriesDescription = 0x0008103E
     PatientID = 0x00100020
+    IssuerOfPatientID = 0x00100021
     ContrastBolusAgent = 0x00180010
     BodyPartExamined = 0x00180015
     SliceThickness = 0x00180050
@@ -27,6 +28,7 @@ class Tag(IntEnum):
     StudyInstanceUID = 0x0020000D
     SeriesInstanceUID = 0x0020000E
     AcquisitionNumber = 0x00200012
+    InstanceNumber = 0x00200013
     ImagePositionPatient = 0x00200032
     ImageOrientationPatient = 0x00200037
     FrameOfReferenceUID = 0x00200052

@@ -1,0 +1,75 @@
+"""Reads the pixels of images out of the files that hold them: each file once, checked, by any number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.intake.archive import ExpansionBudget, Member
+from workers.intake.dicom.header import Image
+from workers.intake.dicom.pixels import SliceCounts, convert_to_hu, decode_frame
+from workers.intake.files import FileRejected
+from workers.intake.spool import Spool
+
+
+class SliceReader:
+    """From an image to its HU. A file of one slice is held in memory, a larger one goes through a scratch file."""
+
+    def __init__(self, members: Mapping[int, Member], budget: ExpansionBudget, scratch: Path) -> None:
+        self._members = members
+        self._budget = budget
+        self._scratch = scratch
+        self._spools: dict[int, Spool] = {}
+        self._lock = threading.Lock()
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._opened.close()
+
+    def read_hu(self, image: Image, out: npt.NDArray[np.int16]) -> SliceCounts:
+        """Write the HU of one image into `out`, (rows, columns) int16.
+
+        Raises FileRejected when the file is damaged or cannot be decoded, InputProblem when the archive lies.
+        """
+        value, frame = self._read_value(image)
+        return convert_to_hu(decode_frame(image.pixels, value, frame), image.placement, out)
+
+    def digest_pixels(self, image: Image) -> bytes:
+        """Return a digest over the pixels of an image as they are stored; of a damaged file, one that is its own."""
+        try:
+            value, _ = self._read_value(image)
+        except FileRejected:
+            return image.ordinal.to_bytes(16, "big")
+        return hashlib.blake2b(value, digest_size=16).digest()
+
+    def _read_value(self, image: Image) -> tuple[bytes | memoryview, int]:
+        """Return the value of PixelData that holds the image, and the number of its frame therein."""
+        layout = image.pixels
+        member = self._members[image.ordinal]
+        start = layout.offset
+        end = image.file_bytes if layout.length is None else start + layout.length
+        if member.fits_memory and layout.frames == 1:
+            return member.read(self._budget)[start:end], 0
+        spool = self._get_spool(member)
+        if layout.syntax.is_native:
+            return spool.read_at(start + image.frame * layout.frame_bytes, layout.frame_bytes), 0
+        return spool.view()[start:end], image.frame
+
+    def _get_spool(self, member: Member) -> Spool:
+        with self._lock:
+            if member.ordinal not in self._spools:
+                spool = self._opened.enter_context(Spool(self._scratch))
+                spool.fill(member.iterate(self._budget))
+                self._spools[member.ordinal] = spool
+            return self._spools[member.ordinal]

@@ -29,6 +29,7 @@ KNOWN: Mapping[str, KnownCommand] = {
     "down": KnownCommand("Stop the platform on this machine; its data is kept.", "embedded"),
     "inspect": KnownCommand("Read a study without a server: files, candidates, geometry, problems.", "worker"),
     "phantom": KnownCommand("Make a chest CT with chosen findings from nothing.", "phantom"),
+    "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "phantom"),
     "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }
@@ -37,23 +38,25 @@ _PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 _PANEL = "Platform"
 
 
-def add_plugins(app: typer.Typer) -> None:
+def add_plugins(
+    app: typer.Typer, *, group: str = GROUP, known: Mapping[str, KnownCommand] = KNOWN, prefix: str = "ctclip"
+) -> None:
     """Give `app` a command for every one that is known or installed; what it is comes in when it is called."""
-    installed = find_installed()
-    for name in [*KNOWN, *sorted(installed.keys() - KNOWN.keys())]:
-        known = KNOWN.get(name, KnownCommand(f"Command of {_name_origin(installed.get(name))}.", "embedded"))
-        command = _make_command(name, installed.get(name), known)
+    installed = find_installed(group)
+    for name in [*known, *sorted(installed.keys() - known.keys())]:
+        about = known.get(name, KnownCommand(f"Command of {_name_origin(installed.get(name))}.", "embedded"))
+        command = _make_command(f"{prefix} {name}", installed.get(name), about)
         app.command(
             name,
-            help=known.summary,
+            help=about.summary,
             rich_help_panel=_PANEL,
             add_help_option=False,
             context_settings=_PASS_ALL,
         )(command)
 
 
-def find_installed() -> dict[str, EntryPoint]:
-    """Return the entry points of all installed packages by name, the first one found of each.
+def find_installed(group: str = GROUP) -> dict[str, EntryPoint]:
+    """Return the entry points of a group of all installed packages by name, the first one found of each.
 
     Every distribution is looked at, also one of a name that came before: in a checkout, an old `egg-info` stands in
     front of the real installation.
@@ -61,7 +64,7 @@ def find_installed() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for distribution in distributions():
         for point in distribution.entry_points:
-            if point.group == GROUP:
+            if point.group == group:
                 found.setdefault(point.name, point)
     return found
 
@@ -69,7 +72,7 @@ def find_installed() -> dict[str, EntryPoint]:
 def _make_command(name: str, point: EntryPoint | None, known: KnownCommand) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
         application = _load(name, point, known)
-        application(args=context.args, prog_name=f"ctclip {name}")
+        application(args=context.args, prog_name=name)
 
     return run
 
@@ -92,7 +95,7 @@ def _wrap(function: Callable[..., Any]) -> typer.Typer:
 
 def _explain_missing(name: str, known: KnownCommand, why: str) -> NoReturn:
     typer.echo(
-        f"`ctclip {name}` belongs to a part of the platform that is not installed here{why}. "
+        f"`{name}` belongs to a part of the platform that is not installed here{why}. "
         f"Install it: pip install 'ct-clip-inference[{known.extra}]'",
         err=True,
     )

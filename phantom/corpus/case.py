@@ -64,7 +64,7 @@ class Expected:
 
     `files` are the codes that the per-file list must hold, each at least so often; `warnings` those that the job must
     carry, `without_warnings` those that it must not. `facts` are members of the problem. `study` is what the volume
-    must be made of, voxel by voxel; None where that is not told. `jobs` counts the jobs that the upload becomes.
+    must be made of; None where that is not told. `split_into` counts the jobs that a split upload leaves.
     """
 
     outcome: Outcome
@@ -75,7 +75,7 @@ class Expected:
     warnings: tuple[str, ...] = ()
     without_warnings: tuple[str, ...] = ()
     study: Callable[[Chest], Study] | None = None
-    jobs: int = 1
+    split_into: int = 0
     candidates: int = 1
     has_file_list: bool = True
 
@@ -103,7 +103,7 @@ class Case:
 
 def refused(status: int, code: str | None) -> Expected:
     """Expect an HTTP answer and no job."""
-    return Expected(Outcome.REFUSED, status, code, jobs=0, has_file_list=False)
+    return Expected(Outcome.REFUSED, status, code, has_file_list=False)
 
 
 def rejected(

@@ -172,7 +172,7 @@ def _change_all(chest: Chest, change: Change, every: int = 1) -> bytes:
 
 
 _TWO_STUDIES = "Two studies in one archive"
-_SPLIT = replace(accepted(study=whole), jobs=2)
+_SPLIT = replace(rejected("mixed_studies"), split_into=2, study=whole)
 
 CASES: tuple[Case, ...] = (
     Case(

@@ -94,7 +94,7 @@ def _describe_expected(expected: Expected, chest: Chest) -> dict[str, Any]:
         "warnings": list(expected.warnings),
         "without_warnings": list(expected.without_warnings),
         "candidates": expected.candidates,
-        "jobs": expected.jobs,
+        "split_into": expected.split_into,
         "volume": None if expected.study is None else describe_volume(expected.study(chest)),
     }
 

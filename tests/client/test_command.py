@@ -92,7 +92,7 @@ class TestMissingExtra:
     def test_is_named_with_the_way_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         known = plugins.KnownCommand("Does it.", "embedded")
         application = typer.Typer()
-        application.command()(plugins._make_command("up", None, known))
+        application.command()(plugins._make_command("ctclip up", None, known))
         done = CliRunner().invoke(application, [])
         assert done.exit_code == plugins.EXTRA_MISSING
         assert "pip install 'ct-clip-inference[embedded]'" in done.stderr

@@ -15,11 +15,14 @@ class NoticeCode(StrEnum):
     NO_PREAMBLE = "no_preamble"
     DUPLICATE_INSTANCES = "duplicate_instances"
     MISSING_UIDS = "missing_uids"
+    DICOMDIR_MISMATCH = "dicomdir_mismatch"
 
     # Intake: the geometry
     DUPLICATE_POSITIONS = "duplicate_positions"
     SLICES_INTERPOLATED = "slices_interpolated"
     NON_UNIFORM_SPACING = "non_uniform_spacing"
+    POSITIONS_ROUNDED = "positions_rounded"
+    THICK_SLICES = "thick_slices"
     TILT_CORRECTED = "tilt_corrected"
     OBLIQUE = "oblique"
     ORIENTATION_ASSUMED = "orientation_assumed"
@@ -32,6 +35,10 @@ class NoticeCode(StrEnum):
     RESCALE_TYPE_NOT_HU = "rescale_type_not_hu"
     EIGHT_BIT_IMAGES = "eight_bit_images"
     LUNGS_CUT_OFF = "lungs_cut_off"
+    LUNGS_SMALL_SHARE = "lungs_small_share"
+    FOV_CUT_OFF = "fov_cut_off"
+    CONTRAST_MEDIUM = "contrast_medium"
+    EXPIRATION = "expiration"
 
     # Fusion
     NO_MODEL_ANSWERED = "no_model_answered"
@@ -66,9 +73,14 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "StudyInstanceUID or SeriesInstanceUID is empty, so the result cannot be matched to the PACS by it.",
         "Check the anonymiser: it should replace UIDs, not remove them.",
     ),
+    NoticeCode.DICOMDIR_MISMATCH: NoticeKind(
+        "A DICOMDIR lists files that did not come; the files that came were read.",
+        "Copy the whole medium when slices are missing.",
+    ),
     NoticeCode.DUPLICATE_POSITIONS: NoticeKind(
-        "Slices with different pixels share a position (two acquisitions or phases in one series); those of the "
-        "acquisition with most slices were kept.",
+        "Slices share a position (two acquisitions, phases or energies in one series, or copies under other UIDs). They "
+        "were parted by what `parted_by` names and the best part was read, or `dropped` of them were left out: copies, "
+        "and what belongs to the acquisition with fewer slices.",
         "Check that the phase that was read is the one meant; send it alone if not.",
     ),
     NoticeCode.SLICES_INTERPOLATED: NoticeKind(
@@ -79,6 +91,15 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "The steps between slices differ by more than 1 % and less than 10 %; the volume was resampled to the median "
         "step.",
         _NOTHING,
+    ),
+    NoticeCode.POSITIONS_ROUNDED: NoticeKind(
+        "The positions of the slices are rounded to `rounded_to_mm`, so that even steps look uneven; they were read as "
+        "even.",
+        "Nothing for this study; ask the vendor of the sender for more decimals.",
+    ),
+    NoticeCode.THICK_SLICES: NoticeKind(
+        "The slices are more than 5 mm apart: small findings may lie between them.",
+        "Send a thinner reconstruction where there is one.",
     ),
     NoticeCode.TILT_CORRECTED: NoticeKind(
         "The gantry was tilted, by the positions of the slices (not by GantryDetectorTilt); the volume was sheared "
@@ -118,6 +139,21 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
     NoticeCode.LUNGS_CUT_OFF: NoticeKind(
         "The lungs reach the first or last slice, so a part of them was not scanned or not sent.",
         "Send the whole chest if the scan has more.",
+    ),
+    NoticeCode.LUNGS_SMALL_SHARE: NoticeKind(
+        "Whole lungs were found, but they take less than 35 % of the slices: a scan of much more than the chest.",
+        "Send the chest alone where there is such a series; models that scale the whole volume see it better.",
+    ),
+    NoticeCode.FOV_CUT_OFF: NoticeKind(
+        "The lungs come within 10 mm of the edge of the field of view, so that chest wall or lung is missing.",
+        "Send the reconstruction with the larger field of view where there is one.",
+    ),
+    NoticeCode.CONTRAST_MEDIUM: NoticeKind(
+        "ContrastBolusAgent (0018,0010) is filled: the scan is with contrast medium.", _NOTHING
+    ),
+    NoticeCode.EXPIRATION: NoticeKind(
+        "The description names a scan in expiration: lungs look denser than the models have learnt.",
+        "Send the series in inspiration where there is one.",
     ),
     NoticeCode.NO_MODEL_ANSWERED: NoticeKind(
         "No model answered and the policy allowed it: the probability is only the base rate of the training.",

@@ -78,9 +78,9 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "Copy the whole medium when slices are missing.",
     ),
     NoticeCode.DUPLICATE_POSITIONS: NoticeKind(
-        "Slices share a position (two acquisitions, phases or energies in one series, or copies under other UIDs). They "
-        "were parted by what `parted_by` names and the best part was read, or `dropped` of them were left out: copies, "
-        "and what belongs to the acquisition with fewer slices.",
+        "Slices share a position (two acquisitions, phases or energies in one series, or copies under other UIDs). "
+        "They were parted by what `parted_by` names and the best part was read, or `dropped` of them were left out: "
+        "copies, and what belongs to the acquisition with fewer slices.",
         "Check that the phase that was read is the one meant; send it alone if not.",
     ),
     NoticeCode.SLICES_INTERPOLATED: NoticeKind(

@@ -25,8 +25,13 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         415,
         "Pack the DICOM files of one study into a ZIP. The kind is judged by the first bytes, not by the name.",
         cause="The first bytes of the file are those of something else: a single DICOM file, a picture, a RAR, 7z or "
-        "tar archive, or a ZIP with a program in front of it. The same code refuses a body with a `Content-Encoding`.",
-        example=show_of_request("The first bytes are ff d8 ff e0; a ZIP (50 4b 03 04) or a NIfTI was expected."),
+        "tar archive, or a ZIP with a program in front of it; `found` names it, or says `unknown`. The same code "
+        "refuses a body with a `Content-Encoding`.",
+        example=show_of_request(
+            "It is a RAR archive; a ZIP or a NIfTI was expected. "
+            "Unpack it and pack the DICOM files of one study into a ZIP.",
+            found="rar",
+        ),
         related=(ProblemCode.ARCHIVE_CORRUPT, ProblemCode.ARCHIVE_NESTED, ProblemCode.NIFTI_UNREADABLE),
     ),
     ProblemCode.UPLOAD_TOO_LARGE: ProblemKind(

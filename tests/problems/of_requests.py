@@ -1,0 +1,118 @@
+"""Requests that are answered with a problem before any study is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+
+from gateway.app import create_app
+from phantom.corpus.registry import CASES
+from shared.database import transaction
+from shared.problems import ProblemCode
+from shared.settings import MIB
+from shared.tables import IdempotencyKey
+from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP
+from tests.problems.bench import Bench, Document, Generator, read_json
+from tests.stack.running import wait_until
+
+_PATH = "/v1/jobs"
+_DIGEST_OF_NOTHING = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
+
+
+def _post(bench: Bench, content: bytes = ZIP, query: str = "", **headers: str) -> Document:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_json(bench.gateway.http.post(_PATH + query, content=content, headers=named))
+
+
+def _reuse_a_key(bench: Bench) -> Document:
+    key = str(uuid.uuid4())
+    _post(bench, Idempotency_Key=key)
+    return _post(bench, ZIP + b"other", Idempotency_Key=key)
+
+
+def _repeat_while_in_flight(bench: Bench) -> Document:
+    key = str(uuid.uuid4())
+    head = f"POST {_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\nIdempotency-Key: {key}\r\n\r\n"
+    with bench.gateway.connect() as first:
+        first.sendall(head.encode() + ZIP)
+        wait_until(lambda: _is_reserved(bench, key), "the first request is being taken in")
+        return _post(bench, Idempotency_Key=key)
+
+
+def _is_reserved(bench: Bench, key: str) -> bool:
+    with transaction(bench.engine) as session:
+        return bool(session.scalar(select(func.count()).where(IdempotencyKey.key == key)))
+
+
+def _break_off(bench: Bench) -> Document:
+    """Let the caller leave in the middle of its body; what the application answers goes nowhere but here."""
+    return asyncio.run(_ask_and_leave(bench))
+
+
+async def _ask_and_leave(bench: Bench) -> Document:
+    received: list[dict[str, Any]] = [
+        {"type": "http.request", "body": ZIP, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Mapping[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return received.pop(0)
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message)
+
+    app = create_app(bench.settings)
+    async with app.router.lifespan_context(app):
+        await app(_make_scope(), receive, send)
+    document: Document = json.loads(b"".join(message.get("body", b"") for message in sent))
+    return document
+
+
+def _make_scope() -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": _PATH,
+        "raw_path": _PATH.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/zip")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 1),
+        "state": {},
+    }
+
+
+def _ask_for_the_result_of_a_refused_study(bench: Bench) -> Document:
+    content = CASES["B20-no-images"].make(bench.chest)
+    assert isinstance(content, bytes)
+    return bench.get(f"{_PATH}/{bench.read_upload(content)}/result")
+
+
+GENERATORS: Mapping[ProblemCode, Generator] = {
+    ProblemCode.EMPTY_UPLOAD: lambda bench: _post(bench, b""),
+    ProblemCode.NOT_AN_ARCHIVE: lambda bench: _post(bench, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"),
+    ProblemCode.UPLOAD_TOO_LARGE: lambda bench: _post(bench, ZIP.ljust(UPLOAD_LIMIT_BYTES + 1, b"\0")),
+    ProblemCode.UPLOAD_INTERRUPTED: _break_off,
+    ProblemCode.CHECKSUM_MISMATCH: lambda bench: _post(bench, Content_Digest=_DIGEST_OF_NOTHING),
+    ProblemCode.MALFORMED_REQUEST: lambda bench: _post(bench, Content_Type="multipart/form-data"),
+    ProblemCode.VALIDATION_FAILED: lambda bench: _post(bench, query="?priority=10"),
+    ProblemCode.IDEMPOTENCY_KEY_INVALID: lambda bench: _post(bench, Idempotency_Key="x" * 300),
+    ProblemCode.IDEMPOTENCY_KEY_REUSED: _reuse_a_key,
+    ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT: _repeat_while_in_flight,
+    ProblemCode.NOT_FOUND: lambda bench: bench.get("/v1/job"),
+    ProblemCode.METHOD_NOT_ALLOWED: lambda bench: read_json(bench.gateway.http.put(_PATH, content=ZIP)),
+    ProblemCode.JOB_NOT_FOUND: lambda bench: bench.get(f"{_PATH}/{uuid.uuid4()}"),
+    ProblemCode.JOB_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/result"),
+    ProblemCode.JOB_HAS_NO_RESULT: _ask_for_the_result_of_a_refused_study,
+    ProblemCode.INTAKE_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/intake"),
+}

@@ -1,0 +1,38 @@
+"""Every code of the catalogue is really answered, and just as its example says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from gateway.problems.schemas import ProblemBody
+from shared.problems import CATALOGUE, ProblemCode, make_example
+from tests.problems import of_faults, of_requests, of_uploads
+from tests.problems.bench import Bench, Generator
+
+GENERATORS: Mapping[ProblemCode, Generator] = {
+    **of_requests.GENERATORS,
+    **of_uploads.GENERATORS,
+    **of_faults.GENERATORS,
+}
+
+FROM_THE_REQUEST = {"instance", "trace_id"}
+
+
+class TestEveryCode:
+    def test_has_a_generator(self) -> None:
+        assert set(ProblemCode) == set(GENERATORS)
+
+    @pytest.mark.parametrize("code", GENERATORS)
+    def test_is_answered_as_its_example_says(self, bench: Bench, code: ProblemCode) -> None:
+        found, example = GENERATORS[code](bench), make_example(code)
+        assert (found["code"], found["status"]) == (code, CATALOGUE[code].status)
+        assert set(found) - FROM_THE_REQUEST == set(example) - FROM_THE_REQUEST
+        constant = ("type", "title", "advice")
+        assert [found[member] for member in constant] == [example[member] for member in constant]
+
+    @pytest.mark.parametrize("code", list(ProblemCode))
+    def test_has_an_example_that_is_a_problem(self, code: ProblemCode) -> None:
+        example = make_example(code)
+        assert ProblemBody.model_validate(example).model_dump(mode="json") == example

@@ -58,7 +58,7 @@ class Client:
         """Stream a ZIP or NIfTI file to the API and return its job.
 
         The key makes a repeated submission safe: it leads to the same job. Without one, each call makes a new job.
-        `options` are those of `POST /v1/jobs`, such as `models` or `series_instance_uid`.
+        `options` are those of `POST /v1/jobs`, such as `models`, `series_instance_uid` or `validate_only="true"`.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         path = Path(study)
@@ -89,12 +89,12 @@ class Client:
             time.sleep(poll_s)
 
     def wait(self, job_id: str, *, limit_s: float = WAIT_LIMIT_S, poll_s: float = _POLL_S) -> Job:
-        """Return the job once it has a result.
+        """Return the job once it has a result or, when it only validates, once the study is found acceptable.
 
-        Raises JobFailed when it ends without one, WaitExpired when it does not end within `limit_s`.
+        Raises JobFailed when it ends otherwise, WaitExpired when it does not end within `limit_s`.
         """
         *_, job = self.iterate_updates(job_id, limit_s=limit_s, poll_s=poll_s)
-        if not job.has_result:
+        if not job.has_succeeded:
             raise JobFailed(job)
         return job
 
@@ -103,8 +103,15 @@ class Client:
         return cast("ResultDocument", self._get(f"/v1/jobs/{job_id}/result"))
 
     def fetch_intake(self, job_id: str) -> Document:
-        """Return what became of every file of the upload, and the series candidates with reasons."""
-        return self._get(f"/v1/jobs/{job_id}/intake")
+        """Return what became of every file of the upload, however many, and the series candidates with reasons."""
+        path = f"/v1/jobs/{job_id}/intake"
+        document = dict(self._get(path))
+        files, cursor = list(document["files"]), document.pop("next_cursor", None)
+        while cursor:
+            page = self._get(path, cursor=cursor)
+            files += page["files"]
+            cursor = page["next_cursor"]
+        return {**document, "files": files}
 
     def fetch_advice(self, code: str) -> str | None:
         """Return what the catalogue of problems advises for a code, or None when it does not know it."""
@@ -113,8 +120,8 @@ class Client:
         except (ApiError, KeyError):
             return None
 
-    def _get(self, path: str) -> Document:
-        return self._read(lambda: self._http.get(path))
+    def _get(self, path: str, **query: str) -> Document:
+        return self._read(lambda: self._http.get(path, params=query))
 
     def _parse_job(self, document: Document) -> Job:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from client.documents import Document, Job, ResultDocument
 from client.errors import ApiError, ClientError
 from client.local_stack import choose_url
 from client.plugins import add_plugins
-from client.rendering import print_failure, print_result
+from client.rendering import print_failure, print_result, print_validation
 from client.watching import watch_jobs
 from client.words import ADVICE
 
@@ -51,17 +51,26 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job and print its result.")] = False,
     models: Annotated[str | None, typer.Option(help="Only these models, separated by commas.")] = None,
     series_instance_uid: Annotated[str | None, typer.Option(help="Read this series of the study.")] = None,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Only say whether the study would be accepted; no model runs.")
+    ] = False,
+    split: Annotated[bool, typer.Option("--split", help="Make one job for each study of the ZIP.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="Repeat with the same key: the same job.")] = None,
     api_url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Send a study and print its job; with --wait, its result."""
-    options = {"models": models, "series_instance_uid": series_instance_uid}
+    options = {
+        "models": models,
+        "series_instance_uid": series_instance_uid,
+        "validate_only": "true" if validate_only else None,
+        "split": "true" if split else None,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     with _connected(api_url, as_json) as api:
         job = api.submit(study, idempotency_key=idempotency_key, **given)
         if wait:
-            _show_outcome(api, _follow(api, job.id, as_json), as_json)
+            _show_outcomes(api, _follow(api, job.id, as_json), as_json)
         elif as_json:
             _print_json(job.document)
         else:
@@ -76,12 +85,15 @@ def watch(job: JobId, api_url: Url = None, as_json: Json = False) -> None:
             last: Job | None = None
             for last in api.iterate_updates(job):
                 _print_json(last.document)
-            has_result = last is not None and last.has_result
+            has_succeeded = last is not None and last.has_succeeded
         else:
             ended = watch_jobs(api, {"job": job}, Console())["job"]
-            has_result = ended.has_result
-            typer.echo(f"Read it: ctclip result {job}") if has_result else _explain(api, ended)
-    raise typer.Exit(0 if has_result else NO_RESULT)
+            has_succeeded = ended.has_succeeded
+            if ended.has_result:
+                typer.echo(f"Read it: ctclip result {job}")
+            else:
+                _show_outcome(api, ended, as_json=False)
+    raise typer.Exit(0 if has_succeeded else NO_RESULT)
 
 
 @app.command()
@@ -100,17 +112,33 @@ def main() -> None:
     app()
 
 
-def _follow(api: Client, job_id: str, as_json: bool) -> Job:
+def _follow(api: Client, job_id: str, as_json: bool) -> list[Job]:
+    """Return a job as it ended or, where it was split, the jobs of its studies."""
     console = Console(stderr=True, quiet=as_json)
-    return watch_jobs(api, {"study": job_id}, console)["study"]
+    job = watch_jobs(api, {"study": job_id}, console)["study"]
+    if not job.parts:
+        return [job]
+    parts = {f"study {number}": part for number, part in enumerate(job.parts, start=1)}
+    return list(watch_jobs(api, parts, console).values())
+
+
+def _show_outcomes(api: Client, jobs: Sequence[Job], as_json: bool) -> None:
+    for job in jobs:
+        _show_outcome(api, job, as_json)
+    if not all(job.has_succeeded for job in jobs):
+        raise typer.Exit(NO_RESULT)
 
 
 def _show_outcome(api: Client, job: Job, as_json: bool) -> None:
-    if not job.has_result:
+    """Print what a job ended with: a result, what a validation found, or why there is neither."""
+    if job.has_result:
+        document = api.fetch_result(job.id)
+        _print_json(document) if as_json else print_result(Console(), document, job)
+    elif job.has_succeeded:
+        found = api.fetch_intake(job.id)
+        _print_json(found) if as_json else print_validation(Console(), found)
+    else:
         _print_json(job.document) if as_json else _explain(api, job)
-        raise typer.Exit(NO_RESULT)
-    document = api.fetch_result(job.id)
-    _print_json(document) if as_json else print_result(Console(), document, job)
 
 
 def _explain(api: Client, job: Job) -> None:

@@ -96,9 +96,25 @@ class Job:
         return self.state in WITH_RESULT | WITHOUT_RESULT
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether the job did what it was asked for."""
+        return self.state in WITH_RESULT
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether the job only reads the study (`validate_only`), so that it never has a result."""
+        return any(stage.name == "fusion" and stage.reason == "validate_only" for stage in self.stages)
+
+    @property
     def has_result(self) -> bool:
         """Whether there is a result to fetch."""
-        return self.state in WITH_RESULT
+        return self.has_succeeded and not self.is_validation
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Ids of the jobs that this one was split into, one for each study of the upload."""
+        jobs = self.problem.document.get("jobs", ()) if self.problem else ()
+        return [str(job["id"]) for job in jobs]
 
 
 class MissingModel(TypedDict):

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from client.documents import Finding, Job, ResultDocument
+from client.documents import Document, Finding, Job, ResultDocument
 from client.words import explain_reason, name_stage
 
 _MOST_FINDINGS = 8
@@ -45,6 +45,30 @@ def print_failure(console: Console, job: Job, advice: str | None = None, *, titl
         text.append(f"\n{advice}" if advice else "", style="default")
     text.append(f"\nJob {job.id}", style="dim")
     console.print(Panel(text, title=f"[bold]{escape(title)}[/]", title_align="left", border_style="red"))
+
+
+def print_validation(console: Console, intake: Document, *, title: str = "Validation") -> None:
+    """Print what reading an acceptable study found."""
+    chosen, hu = intake.get("chosen") or {}, intake.get("hu") or {}
+    counts = ", ".join(
+        f"{count['files']} {count['code'] or count['outcome']}" for count in intake.get("file_counts", ())
+    )
+    shape = chosen.get("shape_zyx", ())
+    facts = {
+        "Series": str(chosen.get("series_uid", "")),
+        "Because": str(chosen.get("facts", {}).get("reason", "")),
+        "Voxels": f"{' x '.join(map(str, shape))} (z, y, x)" if shape else "",
+        "Spacing": " x ".join(f"{value:g}" for value in chosen.get("spacing_zyx_mm", ())) + " mm (z, y, x)",
+        "HU": f"{hu['min']} to {hu['max']}, mean {hu['mean']:.1f}" if hu else "",
+        "Files": counts,
+        "Quality": _describe_quality(intake.get("warnings", ())),
+    }
+    table = _make_grid()
+    for name, text in facts.items():
+        if text:
+            table.add_row(name, escape(text))
+    answer = Text("The study would be accepted.", style="bold green")
+    console.print(Panel(Group(answer, table), title=f"[bold]{title}[/]", title_align="left", border_style="green"))
 
 
 def _render_answer(result: ResultDocument) -> Table:

@@ -113,7 +113,7 @@ def _describe(stage: StageProgress) -> str:
 def _draw_state(job: Job) -> Text:
     if not job.has_ended:
         return Text(f"{job.progress:.0%}", style="dim")
-    return Text(job.state.replace("_", " "), style="bold green" if job.has_result else "bold red")
+    return Text(job.state.replace("_", " "), style="bold green" if job.has_succeeded else "bold red")
 
 
 class _PlainLines:

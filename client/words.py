@@ -21,6 +21,7 @@ _REASONS: Mapping[str, str] = {
     "model_not_requested": "not asked for",
     "needed_stage_missing": "needs a stage that is missing",
     "no_callback": "no webhook",
+    "validate_only": "only validated",
 }
 
 

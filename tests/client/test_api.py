@@ -127,3 +127,26 @@ class TestWait:
             pytest.raises(WaitExpired, match="ctclip watch job-1"),
         ):
             client.wait("job-1", limit_s=0.05, poll_s=0.02)
+
+
+class TestIntake:
+    def test_is_read_to_its_last_file(self) -> None:
+        pages = [
+            {"job_id": "job-1", "files": [{"ordinal": 0}], "next_cursor": "MA"},
+            {"job_id": "job-1", "files": [{"ordinal": 1}], "next_cursor": None},
+        ]
+        with serving(*(Answer(200, page) for page in pages)) as api, Client(api.url) as client:
+            intake = client.fetch_intake("job-1")
+        assert intake == {"job_id": "job-1", "files": [{"ordinal": 0}, {"ordinal": 1}]}
+        assert [request.path for request in api.requests] == [
+            "/v1/jobs/job-1/intake",
+            "/v1/jobs/job-1/intake?cursor=MA",
+        ]
+
+
+class TestValidation:
+    def test_that_found_no_fault_is_waited_for_like_a_result(self) -> None:
+        stages = [{"name": "fusion", "state": "skipped", "reason": "validate_only"}]
+        with serving(Answer(200, job_document("completed", stages=stages))) as api, Client(api.url) as client:
+            job = client.wait("job-1")
+        assert (job.has_succeeded, job.has_result, job.is_validation) == (True, False, True)

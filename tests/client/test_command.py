@@ -144,6 +144,75 @@ class TestSubmit:
         assert len(api.requests) == 1
 
 
+INTAKE = {
+    "chosen": {
+        "series_uid": "1.2.3.4",
+        "shape_zyx": [120, 512, 512],
+        "spacing_zyx_mm": [2.5, 0.75, 0.75],
+        "facts": {"reason": "the only one"},
+    },
+    "hu": {"min": -1024, "max": 1800, "mean": -412.25},
+    "file_counts": [
+        {"outcome": "used", "code": None, "files": 120},
+        {"outcome": "ignored", "code": "junk", "files": 2},
+    ],
+    "warnings": [{"code": "tilt_corrected", "degrees": 4}],
+    "files": [{"ordinal": 0, "name": "a.dcm"}],
+    "next_cursor": None,
+}
+
+
+def validation(state: str) -> dict[str, Any]:
+    stages = [{"name": "fusion", "state": "skipped", "reason": "validate_only"}]
+    return job_document(state, stages=stages)
+
+
+class TestValidation:
+    def test_is_asked_for_and_told_in_words(self, study: Path) -> None:
+        answers = (validation("queued"), validation("completed"), INTAKE)
+        with serving(Answer(202, answers[0]), Answer(200, answers[1]), Answer(200, answers[2])) as api:
+            arguments = ["submit", str(study), "--validate-only", "--wait", "--api-url", api.url]
+            done = CliRunner().invoke(app, arguments, env=PLAIN)
+        assert done.exit_code == 0, done.output
+        assert api.requests[0].path == "/v1/jobs?validate_only=true"
+        for told in ("would be accepted", "120 x 512 x 512", "2 junk", "tilt corrected", "-1024 to 1800"):
+            assert told in done.stdout
+
+    def test_is_told_as_what_intake_found_to_programs(self, study: Path) -> None:
+        answers = (Answer(202, validation("queued")), Answer(200, validation("completed")), Answer(200, INTAKE))
+        with serving(*answers) as api:
+            arguments = ["submit", str(study), "--validate-only", "--wait", "--json", "--api-url", api.url]
+            done = CliRunner().invoke(app, arguments)
+        assert json.loads(done.stdout) == {name: value for name, value in INTAKE.items() if name != "next_cursor"}
+
+    def test_that_is_watched_ends_well(self) -> None:
+        with serving(Answer(200, validation("completed")), Answer(200, INTAKE)) as api:
+            done = CliRunner().invoke(app, ["watch", "job-1", "--api-url", api.url], env=PLAIN)
+        assert done.exit_code == 0
+        assert "only validated: Fusion" in done.stdout
+
+
+class TestSplit:
+    def test_follows_the_job_of_each_study(self, study: Path) -> None:
+        told = {"code": "mixed_studies", "title": "Several", "jobs": [{"id": "part-1"}, {"id": "part-2"}]}
+        refused = {"code": "no_lungs_found", "title": "No lungs were found", "advice": "Send a chest."}
+        answers = (
+            Answer(202, job_document("queued")),
+            Answer(200, job_document("rejected", problem=told)),
+            Answer(200, {**job_document("completed"), "id": "part-1"}),
+            Answer(200, {**job_document("rejected", problem=refused), "id": "part-2"}),
+            Answer(200, RESULT),
+            Answer(200, refused),
+        )
+        with serving(*answers) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--split", "--wait", "--api-url", api.url], env=PLAIN)
+        assert done.exit_code == 1
+        assert api.requests[0].path == "/v1/jobs?split=true"
+        assert [request.path for request in api.requests[2:4]] == ["/v1/jobs/part-1", "/v1/jobs/part-2"]
+        assert "0.831" in done.stdout
+        assert "no_lungs_found" in done.stdout
+
+
 class TestWatch:
     def test_prints_one_line_for_every_change_as_json(self) -> None:
         with serving(Answer(200, job_document()), Answer(200, job_document("completed"))) as api:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 
 from workers.intake.dicom.scanner import Elements
 from workers.intake.dicom.tags import Tag
@@ -25,10 +26,7 @@ class Attributes:
     def texts(self, tag: Tag) -> tuple[str, ...] | None:
         """Return the values of a text attribute (CS, LO, SH, UI, DS, IS), or None when it is absent."""
         raw = self._values.get(tag)
-        if raw is None:
-            return None
-        text = raw[:_LONGEST_TEXT].decode("latin-1").rstrip("\x00 ")
-        return tuple(clean_text(part) for part in text.split("\\"))
+        return None if raw is None else _split_text(raw[:_LONGEST_TEXT])
 
     def text(self, tag: Tag) -> str:
         """Return the first value of a text attribute; empty when it is absent."""
@@ -68,6 +66,11 @@ class Attributes:
         if len(raw) < 2:
             return None
         return int(struct.unpack_from(self._order + ("h" if is_signed else "H"), raw)[0])
+
+
+@lru_cache(maxsize=4096)  # most values are the same in all slices of a series
+def _split_text(raw: bytes) -> tuple[str, ...]:
+    return tuple(clean_text(part) for part in raw.decode("latin-1").rstrip("\x00 ").split("\\"))
 
 
 def clean_text(value: str) -> str:

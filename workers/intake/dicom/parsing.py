@@ -48,7 +48,7 @@ def looks_like_dicom(beginning: bytes) -> bool:
 
 def find_deflated(content: bytes) -> int | None:
     """Return where a deflated dataset begins, or None when the dataset is not deflated."""
-    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != _MARK:
+    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != _MARK or DEFLATED_LITTLE.encode() not in content:
         return None
     start, attributes = _scan_meta(content)
     return start if attributes.text(Tag.TransferSyntaxUID) == DEFLATED_LITTLE else None

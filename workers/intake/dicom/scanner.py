@@ -83,13 +83,15 @@ class _Walk:
         self._short = struct.Struct(self._order + "H")
         self._long = struct.Struct(self._order + "L")
         self._values: dict[int, bytes] = {}
+        self._left = MOST_ELEMENTS
         # Whether the elements at each depth carry their value representation.
         self._explicit = [encoding.is_explicit]
 
     def run(self, position: int) -> Elements:
-        for _ in range(MOST_ELEMENTS):
+        while self._left > 0:
             if self._encoding == _COMMON and len(self._explicit) == 1:
                 position = self._pass_short(position)
+            self._left -= 1
             if position + 8 > len(self._content):
                 return self._end()
             group, element = self._tag.unpack_from(self._content, position)
@@ -110,7 +112,7 @@ class _Walk:
         """
         content, values = self._content, self._values
         last = len(content) - 8
-        for _ in range(MOST_ELEMENTS):
+        for _ in range(self._left):
             if position > last or content[position + 4 : position + 6] not in _SHORT_REPRESENTATIONS:
                 break
             value = position + 8
@@ -121,6 +123,7 @@ class _Walk:
             if tag is not None:
                 values[tag] = content[value:end]
             position = end
+            self._left -= 1
         return position
 
     def _read_length(self, tag: int, position: int) -> tuple[int, int]:

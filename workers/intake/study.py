@@ -15,29 +15,33 @@ import numpy.typing as npt
 from shared.errors import InputProblem
 from shared.problems import Problem
 from workers.intake.archive import ByteSource, ExpansionBudget, Member, open_folder, open_zip
-from workers.intake.assembly import Assembled, make_geometry, plan_shape
+from workers.intake.assembly import Assembled, decode_planes, make_geometry, plan_shape
 from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.explaining import describe_candidates
 from workers.intake.choice.ranking import POLICY
 from workers.intake.dicom.header import Identity
+from workers.intake.dicomdir import find_absent
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.notices import Notice
+from workers.intake.preview import pick_preview_slices, render_planes, render_preview
 from workers.intake.question import Question
 from workers.intake.reading import Progress, Reading
 from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, NoticeReport, ProblemReport, VoxelHu
 from workers.intake.slices import SliceReader
 from workers.intake.spool import Spool
+from workers.intake.stacks.stack import Stack
 from workers.intake.study_files import Looker, StudyFiles
-from workers.volume import Volume
+from workers.volume import Geometry, Volume
 
 
 @dataclass(frozen=True)
 class StudyRead:
-    """The report, and the volume when the study was accepted."""
+    """The report, the volume when the study was accepted, and the preview (PNG) where it was wanted and possible."""
 
     report: IntakeReport
     volume: Volume | None
+    preview: bytes | None = None
 
 
 def read_study(
@@ -59,7 +63,8 @@ def read_study(
             reading.read(members, Looker(study, budget, nested))
         except InputProblem as refusal:
             problem = refusal.problem
-    return _report(reading, problem)
+        preview = _draw(reading) if question.has_preview else None
+    return replace(_report(reading, problem), preview=preview)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,40 @@ class _Nested:
         spool.fill(member.iterate(self.budget))
         left = replace(self.limits, archive_entries=max(0, self.limits.archive_entries - first_ordinal))
         return open_zip(spool, left, first_ordinal=first_ordinal, prefix=f"{member.name}/")
+
+
+def _draw(reading: Reading) -> bytes | None:
+    """Return a picture of the volume; where no pixels were read, of a few slices."""
+    if reading.candidate is None:
+        return None
+    with reading.timed("preview"):
+        if reading.assembled is not None:
+            return draw_volume(reading.assembled.hu, reading.assembled.geometry)
+        return _draw_planes(reading, reading.candidate.stack)
+
+
+def _draw_planes(reading: Reading, stack: Stack) -> bytes | None:
+    indices = pick_preview_slices(len(stack.images))
+    try:
+        planes = decode_planes(stack, indices, reading.slices, reading.limits.threads)
+    except InputProblem:  # the archive lies about a slice
+        return None
+    if not planes:
+        return None
+    first = stack.images[0].placement
+    return render_planes(
+        planes, first.spacing_yx_mm, row_direction=first.row_direction, column_direction=first.column_direction
+    )
+
+
+def draw_volume(hu: npt.NDArray[np.int16], geometry: Geometry) -> bytes:
+    """Return a picture of a volume."""
+    return render_preview(
+        hu,
+        geometry.spacing_zyx_mm,
+        row_direction=geometry.row_direction,
+        column_direction=geometry.column_direction,
+    )
 
 
 def compute_statistics(
@@ -170,6 +209,9 @@ def _describe_chosen(chosen: Candidate, assembled: Assembled | None) -> ChosenSe
 def _tell_files(reading: Reading) -> Iterator[Notice]:
     if reading.study.without_preamble:
         yield Notice("no_preamble", {"files": reading.study.without_preamble})
+    absent = find_absent(frozenset(reading.study.referenced), reading.study.names)
+    if absent:
+        yield Notice("dicomdir_mismatch", {"listed": len(reading.study.referenced), "absent": len(absent)})
     rejected = sum(file.outcome is FileOutcome.REJECTED for file in reading.study.files)
     if rejected:
         yield Notice("files_rejected", {"files": rejected})

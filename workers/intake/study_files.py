@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shared.errors import InputProblem
@@ -28,6 +29,7 @@ from workers.intake.dicom.parsing import (
 )
 from workers.intake.dicom.scanner import NeedsMore
 from workers.intake.dicom.tags import Tag
+from workers.intake.dicomdir import FileId, read_referenced_files
 from workers.intake.files import FileCode, FileIgnored, FileOutcome, FileRejected, FileReport
 
 Progress = Callable[[float], None]
@@ -51,27 +53,41 @@ _TAR_MARK = (257, b"ustar")
 _DOCUMENTS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".jar", ".epub")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The study that a DICOM file names, and its modality; empty strings where it says nothing."""
+
+    study_uid: str
+    modality: str
+
+
 @dataclass
 class StudyFiles:
     """What was found so far. Filled in place, so that a refusal half-way still lists the files before it.
 
-    `members` holds the files that have images, by ordinal.
+    `members` holds the files that have images, `origins` all that are DICOM objects, both by ordinal. `names` are
+    those of all files as they came, `referenced` the files that DICOMDIRs list.
     """
 
     files: list[FileReport] = field(default_factory=list)
     members: dict[int, Member] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
-    modalities: Counter[str] = field(default_factory=Counter)
+    origins: dict[int, Origin] = field(default_factory=dict)
     missing_tags: Counter[str] = field(default_factory=Counter)
+    names: list[str] = field(default_factory=list)
+    referenced: set[FileId] = field(default_factory=set)
     without_preamble: int = 0
 
     def keep_study(self, study_uid: str) -> None:
-        """Leave aside what belongs to other studies."""
+        """Leave aside what belongs to other studies, sound or not: it says nothing of this one."""
+        others = {ordinal for ordinal, origin in self.origins.items() if origin.study_uid != study_uid}
         detail = "belongs to another study"
-        for image in self.images:
-            if image.identity.study_uid != study_uid:
-                self.set_outcome(image.ordinal, FileOutcome.IGNORED, FileCode.OTHER_STUDY, detail)
+        self.files = [
+            file.set_aside(FileOutcome.IGNORED, FileCode.OTHER_STUDY, detail) if file.ordinal in others else file
+            for file in self.files
+        ]
+        self.origins = {ordinal: origin for ordinal, origin in self.origins.items() if ordinal not in others}
         self.images = [image for image in self.images if image.identity.study_uid == study_uid]
         self.identities = [identity for identity in self.identities if identity.study_uid == study_uid]
 
@@ -115,10 +131,12 @@ class Looker:
             inner = self._open(member, beginning, next_ordinal)
             size_bytes = self._take(member, beginning, is_opened=bool(inner))
         except FileIgnored as ignored:
+            self._note_directory(member, ignored.code)
             outcome, code, detail = FileOutcome.IGNORED, ignored.code, ignored.detail
         except FileRejected as rejected:
             outcome, code, detail = FileOutcome.REJECTED, rejected.code, rejected.detail
             self._found.missing_tags.update(rejected.tags)
+        self._found.names.append(member.name)
         name = escape_name(member.name)
         self._found.files.append(FileReport(member.ordinal, name, size_bytes, outcome, code, detail))
         return inner
@@ -159,6 +177,12 @@ class Looker:
             raise FileIgnored(FileCode.DICOMDIR, "a DICOMDIR lists files; the files themselves are read")
         raise FileIgnored(FileCode.NOT_DICOM, "not a DICOM file")
 
+    def _note_directory(self, member: Member, code: FileCode) -> None:
+        """Remember which files a DICOMDIR lists. One that cannot be read lists none."""
+        if code is FileCode.DICOMDIR and member.fits_memory:
+            with suppress(FileRejected):
+                self._found.referenced.update(read_referenced_files(member.read(self._budget)))
+
     def _scan(self, member: Member, beginning: bytes) -> tuple[bytes, Dataset]:
         """Scan the header, reading on as long as it goes on."""
         while True:
@@ -182,7 +206,7 @@ class Looker:
         identity = read_identity(attributes)
         technique = read_technique(attributes, dataset.syntax)
         self._found.identities.append(identity)
-        self._found.modalities[technique.modality] += 1
+        self._found.origins[member.ordinal] = Origin(identity.study_uid, technique.modality)
         check_is_wanted(attributes, technique, has_pixels=dataset.elements.pixels_offset is not None)
         layout = read_layout(dataset, member.size_bytes)
         if Tag.PerFrameFunctionalGroupsSequence in attributes or layout.frames > 1:

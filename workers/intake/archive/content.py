@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from isal import igzip_lib, isal_zlib
 
@@ -24,7 +24,7 @@ from workers.intake.archive.source import ByteSource
 from workers.intake.files import FileCode, FileRejected
 
 _PIECE_BYTES = MIB
-_INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error, igzip_lib.IsalError)
+_INFLATE_ERRORS = (zlib.error, cast("type[Exception]", igzip_lib.IsalError))  # typed there as an instance
 
 
 class ExpansionBudget:

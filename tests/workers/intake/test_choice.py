@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.workers.intake.images import make_image, make_stack, rank_stacks
 from workers.intake.choice.explaining import describe_candidates, explain_choice
 from workers.intake.choice.kernels import KernelClass, classify_kernel
+from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.choice.predecessor import SeriesSummary, choose_like_predecessor
-from workers.intake.choice.ranking import WEIGHTS
 from workers.intake.stacks.stack import Stack
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fusion" / "series_selection_golden.json"
@@ -90,7 +90,7 @@ class TestRanking:
 
     def test_every_criterion_is_told_and_lies_between_nought_and_one(self) -> None:
         (candidate,) = rank_stacks(make_stack())
-        assert candidate.criteria.keys() == WEIGHTS.keys()
+        assert candidate.criteria.keys() == CHOICE_POLICY.weights.keys()
         assert all(0 <= value <= 1 for value in candidate.criteria.values())
 
     @given(st.permutations(["LUNG", "STANDARD", "SOFT", "B70f", "Br38f"]))

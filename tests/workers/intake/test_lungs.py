@@ -72,12 +72,19 @@ class TestFindings:
         assert problem.code == "insufficient_coverage"
         assert problem.facts["needed_mm"] == 145
 
-    def test_lungs_that_are_a_small_part_of_a_long_scan(self) -> None:
-        findings = measure_lungs(make_body(slices=300, lungs=(200, 290)), SPACING)
+    def test_little_lung_in_a_long_scan(self) -> None:
+        findings = measure_lungs(make_body(slices=300, lungs=(250, 300)), SPACING)
         problem = find_lung_problem(findings)
         assert problem is not None
         assert problem.code == "no_lungs_found"
-        assert "at least 35%" in problem.detail
+        assert findings.volume_ml > 300
+        assert problem.facts["scan_length_mm"] == 750
+
+    def test_whole_lungs_in_a_long_scan_are_accepted_with_a_notice(self) -> None:
+        findings = measure_lungs(make_body(slices=300, lungs=(200, 290)), SPACING)
+        assert findings.share < 0.35
+        assert find_lung_problem(findings) is None
+        assert [notice.code for notice in find_lung_notices(findings)] == ["lungs_small_share"]
 
     def test_lungs_that_touch_the_first_slice_are_told(self) -> None:
         body = make_body(lungs=(15, 110))[40:]

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from shared.json_values import JsonValue
 from shared.problems import Problem
 from workers.intake.choice.kernels import classify_kernel
+from workers.intake.files import FileCode
 from workers.intake.stacks.geometry import StackGeometry
 from workers.intake.stacks.stack import Stack
 
 
 @dataclass
 class Candidate:
-    """`criteria` are 0..1 each; `score` is their weighted mean. `problem` is why no volume may be made of it."""
+    """`criteria` are 0..1 each; `score` is their weighted mean. `problem` is why no volume may be made of it.
+
+    `file_code` is what its files are reported with when it is not chosen.
+    """
 
     stack: Stack
     geometry: StackGeometry
@@ -23,6 +27,7 @@ class Candidate:
     is_chosen: bool = False
     reason: str = ""
     lungs: dict[str, JsonValue] = field(default_factory=dict)
+    file_code: FileCode = FileCode.NOT_CHOSEN
 
     def describe(self) -> dict[str, JsonValue]:
         """Return the facts that a person compares. Nothing of the patient."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workers.intake.choice.candidate import Candidate
-from workers.intake.choice.ranking import WEIGHTS
+from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.report import CandidateReport
 
 
@@ -42,7 +42,8 @@ def _describe_win(candidates: Sequence[Candidate], chosen: Candidate) -> str:
 
 def _compare(winner: Candidate, loser: Candidate) -> list[str]:
     """Return the criteria in which the winner is better, the weightiest first."""
-    leads = {name: WEIGHTS[name] * (winner.criteria[name] - loser.criteria[name]) for name in WEIGHTS}
+    weights = CHOICE_POLICY.weights
+    leads = {name: weight * (winner.criteria[name] - loser.criteria[name]) for name, weight in weights.items()}
     return [name for name, lead in sorted(leads.items(), key=lambda item: -item[1]) if lead > 1e-6][:3]
 
 

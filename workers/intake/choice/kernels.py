@@ -1,23 +1,15 @@
-"""Classes of reconstruction kernels by the vendors' own names."""
+"""Classes of reconstruction kernels by the vendors' own names, whatever their case and spaces.
+
+Words come first (GE, United Imaging, Neusoft, Philips' long names), then letters (Philips), then numbers: Siemens
+B70f, Br38f, Bl57d, I26f and Canon FC51. Hitachi and others name kernels by bare numbers that nobody has published:
+those stay unknown.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-
-_SHARP_NUMBER = 50
-_SOFT_NUMBER = 30
-# Siemens: B70f, Br38f, Bl57d, Bv40; I and Q for iterative ones. Canon: FC51, FC08.
-_SIEMENS = re.compile(r"^(?:B|BR|BL|BV|BF|BS|I|Q|QR|D|HR|HC)(\d{2})")
-_CANON = re.compile(r"^FC(\d{2})")
-_LUNG_WORDS = ("LUNG", "BONE", "EDGE", "CHEST SHARP", "ULTRA", "SHARP")
-_STANDARD_WORDS = ("STANDARD", "STND", "DETAIL", "BODY", "ROUTINE")
-_SOFT_WORDS = ("SOFT", "SMOOTH")
-_PHILIPS = {
-    "YA": "lung", "YB": "lung", "YC": "lung", "YD": "lung", "L": "lung", "D": "lung", "E": "lung",
-    "B": "standard", "C": "standard", "CA": "standard", "CB": "standard",
-    "A": "soft", "SA": "soft", "SB": "soft",
-}  # fmt: skip
 
 
 class KernelClass(StrEnum):
@@ -29,20 +21,48 @@ class KernelClass(StrEnum):
     UNKNOWN = "unknown"
 
 
+_SHARP_NUMBER = 50
+_SOFT_NUMBER = 30
+# Siemens: a family (B body, H head, U ultra, D, I, J, Q, T; Br, Bl, Bv, Hr, Qr, Sa, Ur...), a number, a revision.
+_NUMBERED = re.compile(r"^(?:FC|[BCDHIJQSTU][CEFLNRSV]?|SA|TR|QR)(\d{2})(?!\d)")
+_WORDS: Mapping[str, KernelClass] = {
+    "LUNG": KernelClass.LUNG,
+    "BONE": KernelClass.LUNG,
+    "EDGE": KernelClass.LUNG,
+    "ULTRA": KernelClass.LUNG,
+    "SHARP": KernelClass.LUNG,
+    "STANDARD": KernelClass.STANDARD,
+    "STND": KernelClass.STANDARD,
+    "DETAIL": KernelClass.STANDARD,
+    "BODY": KernelClass.STANDARD,
+    "ROUTINE": KernelClass.STANDARD,
+    "MEDIAST": KernelClass.STANDARD,
+    "CHST": KernelClass.STANDARD,
+    "CHEST": KernelClass.STANDARD,
+    "SOFT": KernelClass.SOFT,
+    "SMOOTH": KernelClass.SOFT,
+}
+_PHILIPS: Mapping[str, KernelClass] = {
+    **dict.fromkeys(("YA", "YB", "YC", "YD", "L", "D", "E"), KernelClass.LUNG),
+    **dict.fromkeys(("B", "C", "CA", "CB", "CC", "XCB", "XCC"), KernelClass.STANDARD),
+    **dict.fromkeys(("A", "SA", "SB", "UA", "XCA"), KernelClass.SOFT),
+}
+
+
 def classify_kernel(kernel: tuple[str, ...] | None, filter_type: str = "") -> KernelClass:
-    """Return the class of a kernel; the first of several values names it."""
-    name = (kernel[0] if kernel else filter_type).upper().strip()
-    if not name:
-        return KernelClass.UNKNOWN
-    if any(word in name for word in _LUNG_WORDS):
-        return KernelClass.LUNG
-    if any(word in name for word in _STANDARD_WORDS):
-        return KernelClass.STANDARD
-    if any(word in name for word in _SOFT_WORDS):
-        return KernelClass.SOFT
-    if name in _PHILIPS:
-        return KernelClass(_PHILIPS[name])
-    numbered = _SIEMENS.match(name) or _CANON.match(name)
+    """Return the class of a kernel; the first of several values that is known names it."""
+    classes = (_classify_name(name) for name in kernel or (filter_type,))
+    return next((one for one in classes if one is not KernelClass.UNKNOWN), KernelClass.UNKNOWN)
+
+
+def _classify_name(name: str) -> KernelClass:
+    plain = re.sub(r"[\s_-]", "", name.upper())
+    for word, kernel_class in _WORDS.items():
+        if word in plain:
+            return kernel_class
+    if plain in _PHILIPS:
+        return _PHILIPS[plain]
+    numbered = _NUMBERED.match(plain)
     return _classify_number(int(numbered[1])) if numbered else KernelClass.UNKNOWN
 
 

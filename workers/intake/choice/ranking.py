@@ -1,89 +1,98 @@
-"""The default policy for choosing a stack: weighted criteria, each reported, with a stated tie-break.
+"""Ranks stacks by the policy: every criterion is reported, and ties are broken as stated.
 
-Order of ties: more slices, smaller spacing, SeriesInstanceUID. The predecessor's priorities (lung kernels, many
-slices) are kept where they are right; unlike it, a thick or short lung series does not beat a thin, whole one.
+Order of ties: more slices, smaller spacing, SeriesInstanceUID; then, inside of one series, what the images hold. The
+predecessor's priorities (lung kernels, many slices) are kept where they are right; docs/adr/0006 tells where not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from shared.problems import Problem, ProblemCode
 from workers.intake.choice.candidate import Candidate
-from workers.intake.choice.kernels import KernelClass, classify_kernel
-from workers.intake.choice.predecessor import FEWEST_SLICES
-from workers.intake.stacks.geometry import StackGeometry, find_geometry_problem, measure_stack
+from workers.intake.choice.kernels import classify_kernel
+from workers.intake.choice.policy import CHOICE_POLICY, interpolate
+from workers.intake.dicom.descriptions import CHEST_WORDS, OTHER_PART_WORDS
+from workers.intake.dicom.header import Technique
+from workers.intake.files import FileCode
+from workers.intake.stacks.geometry import (
+    AXIAL_DEGREES,
+    StackGeometry,
+    compute_axes,
+    find_geometry_problem,
+    measure_stack,
+)
+from workers.intake.stacks.grouping import order_by_content
 from workers.intake.stacks.stack import Stack
 
-POLICY = "ranked-1"
-NEEDED_LUNG_MM = 145.0
-"""Least length of lungs along the body; the limit of the predecessor's own check."""
+POLICY = CHOICE_POLICY.id
+"""Named in reports."""
 
-WEIGHTS: Mapping[str, float] = {
-    "axial_original": 3.0,
-    "coverage": 3.0,
-    "slice_spacing": 2.0,
-    "kernel": 2.0,
-    "completeness": 2.0,
-    "body_part": 1.0,
-    "matrix": 0.5,
-    "inspiration": 0.5,
-    "contrast": 0.25,
-}
+NEEDED_LUNG_MM = CHOICE_POLICY.needed_lung_mm
+"""Least length of lungs along the body."""
 
-_KERNEL_SCORES = {
-    KernelClass.LUNG: 1.0,
-    KernelClass.STANDARD: 0.8,
-    KernelClass.SOFT: 0.5,
-    KernelClass.UNKNOWN: 0.5,
-}
-_CHEST_WORDS = ("CHEST", "THORAX", "LUNG")
-_NOT_CHEST_WORDS = ("HEAD", "BRAIN", "NECK", "ABDOMEN", "PELVIS", "LEG", "KNEE", "EXTREMITY", "SPINE")
-_WHOLE_CHEST_MM = 300.0
-_FULL_MATRIX = 512
+_MOST_IN_LOCALIZER = 3
+_MOST_UIDS_TOLD = 20
 
 
 def rank(stacks: Sequence[Stack], *, volume_limit_bytes: int) -> list[Candidate]:
     """Return the stacks as candidates, best first, with the problems that headers can tell."""
     candidates = [_make_candidate(stack, volume_limit_bytes) for stack in stacks]
+    _set_localizers_aside(candidates)
     return sorted(candidates, key=_order)
 
 
-def _order(candidate: Candidate) -> tuple[bool, float, int, float, str]:
+def _order(candidate: Candidate) -> tuple[Hashable, ...]:
     return (
         candidate.problem is not None,
         -candidate.score,
         -len(candidate.stack.images),
         candidate.geometry.spacing_mm,
         candidate.stack.series_uid,
+        *order_by_content(candidate.stack.images[0]),
     )
 
 
 def _make_candidate(stack: Stack, volume_limit_bytes: int) -> Candidate:
     geometry = measure_stack(stack.images)
     criteria = compute_criteria(stack, geometry)
-    score = sum(WEIGHTS[name] * value for name, value in criteria.items()) / sum(WEIGHTS.values())
     problem = _find_problem(stack, geometry, volume_limit_bytes)
-    return Candidate(stack, geometry, criteria, round(score, 4), problem)
+    return Candidate(stack, geometry, criteria, CHOICE_POLICY.weigh(criteria), problem)
+
+
+def _set_localizers_aside(candidates: Sequence[Candidate]) -> None:
+    """Mark stacks of a few images that lie across the largest stack: localisers whose ImageType does not say so."""
+    if not candidates:
+        return
+    largest = min(candidates, key=lambda one: (-len(one.stack.images), *order_by_content(one.stack.images[0])))
+    if len(largest.stack.images) <= _MOST_IN_LOCALIZER:
+        return
+    normal = compute_axes(largest.stack.images)[2]
+    for candidate in candidates:
+        images = candidate.stack.images
+        angle = np.degrees(np.arccos(min(1.0, abs(float(compute_axes(images)[2] @ normal)))))
+        if len(images) <= _MOST_IN_LOCALIZER and angle > AXIAL_DEGREES:
+            detail = f"A localiser: {len(images)} images at {angle:.0f} degrees to the largest stack."
+            candidate.problem = Problem(ProblemCode.NO_USABLE_SERIES, detail)
+            candidate.file_code = FileCode.LOCALIZER
 
 
 def compute_criteria(stack: Stack, geometry: StackGeometry) -> dict[str, float]:
     """Return the score of each criterion, 0 (worst) to 1."""
-    technique = stack.technique
+    policy, technique = CHOICE_POLICY, stack.technique
     slices = len(stack.images)
-    kernel = classify_kernel(technique.kernel, technique.filter_type)
     return {
         "axial_original": _score_view(stack, geometry),
-        "coverage": round(min(1.0, geometry.extent_mm / _WHOLE_CHEST_MM), 4),
-        "slice_spacing": _score_spacing(geometry.spacing_mm),
-        "kernel": _KERNEL_SCORES[kernel],
+        "coverage": interpolate(geometry.extent_mm, policy.extent_scores),
+        "slice_spacing": interpolate(geometry.spacing_mm, policy.spacing_scores),
+        "kernel": policy.kernel_scores[classify_kernel(technique.kernel, technique.filter_type)],
         "completeness": round(slices / (slices + geometry.missing), 4),
-        "body_part": _score_body_part(technique.body_part),
-        "matrix": min(1.0, min(stack.shape_yx) / _FULL_MATRIX),
-        "inspiration": 0.0 if technique.is_expiration else 1.0,
-        "contrast": 0.5 if technique.has_contrast else 1.0,
+        "body_part": _score_body_part(technique),
+        "matrix": interpolate(min(stack.shape_yx), policy.matrix_scores),
+        "inspiration": 0.0 if technique.described.is_expiration else 1.0,
+        "contrast": _score_contrast(technique),
     }
 
 
@@ -93,19 +102,23 @@ def _score_view(stack: Stack, geometry: StackGeometry) -> float:
     return 0.7 if "DERIVED" in stack.technique.image_type else 1.0
 
 
-def _score_spacing(spacing_mm: float) -> float:
-    """1 to 3 mm is best: thinner is noisier and slower to no gain, thicker hides small findings."""
-    return round(float(np.interp(spacing_mm, (0.2, 1.0, 3.0, 5.0, 10.0), (0.7, 1.0, 1.0, 0.5, 0.0))), 4)
-
-
-def _score_body_part(body_part: str) -> float:
-    if any(word in body_part for word in _CHEST_WORDS):
+def _score_body_part(technique: Technique) -> float:
+    """The tag comes first, but is often a default of the scanner: a description that names the chest is heard too."""
+    if any(word in technique.body_part for word in CHEST_WORDS):
         return 1.0
-    return 0.0 if any(word in body_part for word in _NOT_CHEST_WORDS) else 0.5
+    names_other = any(word in technique.body_part for word in OTHER_PART_WORDS)
+    if technique.described.names_chest:
+        return 0.5 if names_other else 1.0
+    return 0.0 if names_other or technique.described.names_other_part else 0.5
+
+
+def _score_contrast(technique: Technique) -> float:
+    if technique.described.is_timed_elsewhere:
+        return 0.0
+    return 0.5 if technique.has_contrast else 1.0
 
 
 def _find_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int) -> Problem | None:
-    rows, columns = stack.shape_yx
     if not geometry.is_axial:
         detail = f"The slices are not axial: {geometry.obliqueness_degrees:.0f} degrees from it."
         return Problem(ProblemCode.NO_USABLE_SERIES, detail)
@@ -113,13 +126,19 @@ def _find_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int
         return Problem(ProblemCode.NO_USABLE_SERIES, "The slices are a reformat or a projection, not a scan.")
     if stack.conflicts:
         detail = f"{len(stack.conflicts)} SOPInstanceUIDs stand for more than one image each."
-        uids = list(stack.conflicts[:20])
+        uids = list(stack.conflicts[:_MOST_UIDS_TOLD])
         return Problem(ProblemCode.CONFLICTING_DUPLICATES, detail, {"sop_instance_uids": uids})
-    if len(stack.images) < FEWEST_SLICES:
-        return make_coverage_problem(geometry.extent_mm, f"{len(stack.images)} of at least {FEWEST_SLICES} slices")
-    if (len(stack.images) + geometry.missing) * rows * columns * 2 > volume_limit_bytes:
+    return _find_size_problem(stack, geometry, volume_limit_bytes) or find_geometry_problem(geometry)
+
+
+def _find_size_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int) -> Problem | None:
+    rows, columns = stack.shape_yx
+    slices, fewest = len(stack.images), CHOICE_POLICY.fewest_slices
+    if slices < fewest:
+        return make_coverage_problem(geometry.extent_mm, f"{slices} of at least {fewest} slices")
+    if (slices + geometry.missing) * rows * columns * 2 > volume_limit_bytes:
         return Problem(ProblemCode.NO_USABLE_SERIES, f"The volume would be larger than {volume_limit_bytes} bytes.")
-    return find_geometry_problem(geometry)
+    return None
 
 
 def make_coverage_problem(found_mm: float, what: str) -> Problem:

@@ -1,0 +1,181 @@
+"""Images of one orientation that lie at the same places: phases, energies and stations are told apart."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from workers.intake.dicom.header import Image
+from workers.intake.notices import Notice
+from workers.intake.stacks.geometry import REGULAR_SHARE, Numbers, compute_axes
+from workers.intake.stacks.stack import Stack
+
+SAME_POSITION_MM = 0.01
+_JUNCTION_SHARE = 0.2  # stations of one scan overlap by a few slices, phases by nearly all
+_INTERLEAVED_SHARE = 0.5
+_FEWEST_IN_PHASE = 3
+
+PixelDigest = Callable[[Image], bytes]
+_Key = Callable[[Image], Hashable]
+
+_KEYS: tuple[tuple[str, _Key], ...] = (
+    ("acquisition", lambda image: image.technique.acquisition),
+    ("temporal_position", lambda image: image.technique.temporal_position),
+    ("kilovolts", lambda image: image.technique.kilovolts),
+    ("image_type", lambda image: image.technique.image_type),
+    ("slice_thickness", lambda image: round(image.technique.thickness_mm or 0.0, 2)),
+    ("contrast", lambda image: image.technique.has_contrast),
+)
+"""What may tell images apart that lie at the same position, in the order in which it is tried."""
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Images in the order of ascending position, and to which position each belongs; positions count from 0."""
+
+    images: tuple[Image, ...]
+    heights: Numbers
+    places: tuple[int, ...]
+
+    @property
+    def has_repeats(self) -> bool:
+        return self.places[-1] + 1 < len(self.images)
+
+
+def part_repeats(images: Sequence[Image], digest_pixels: PixelDigest) -> tuple[list[Stack], list[Image]]:
+    """Return stacks without repeated positions, and the images that another one at the same position equals.
+
+    Images are parted by the first key that tells apart most of those at the same positions. Where two acquisitions
+    merely overlap at a junction, they stay one stack, and the one with most slices is kept at the overlap. The images
+    must be sorted by their content.
+    """
+    slices = _sort(images)
+    if not slices.has_repeats:
+        interleaved = _find_interleaved(slices)
+        return _part(slices, *interleaved, digest_pixels) if interleaved else ([Stack(slices.images)], [])
+    for name, key in _KEYS:
+        share = _measure_overlap(slices, key)
+        if share > _JUNCTION_SHARE:
+            return _part(slices, name, key, digest_pixels)
+        if share > 0:
+            return _keep_largest(slices, name, key, digest_pixels)
+    return _merge_equals(slices, digest_pixels)
+
+
+def _sort(images: Sequence[Image]) -> _Slices:
+    normal = compute_axes(images)[2]
+    heights = np.asarray([image.placement.position_mm for image in images]) @ normal
+    order = np.argsort(heights, kind="stable")
+    places, place, start = [], -1, -np.inf
+    for height in heights[order]:
+        if height - start >= SAME_POSITION_MM:
+            place, start = place + 1, height
+        places.append(place)
+    return _Slices(tuple(images[index] for index in order), heights[order], tuple(places))
+
+
+def _measure_overlap(slices: _Slices, key: _Key) -> float:
+    """Return which part of the smallest group lies where another group lies too; 0 when the key tells none apart."""
+    groups = [{slices.places[index] for index in group} for group in _divide(slices, key).values()]
+    counts = Counter(place for group in groups for place in group)
+    shares = [sum(counts[place] > 1 for place in group) / len(group) for group in groups]
+    return max(shares)
+
+
+def _divide(slices: _Slices, key: _Key) -> dict[Hashable, list[int]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, image in enumerate(slices.images):
+        groups[key(image)].append(index)
+    return groups
+
+
+def _part(slices: _Slices, name: str, key: _Key, digest: PixelDigest) -> tuple[list[Stack], list[Image]]:
+    groups = _divide(slices, key)
+    notice = Notice("duplicate_positions", {"parted_by": name, "stacks": len(groups)})
+    stacks: list[Stack] = []
+    equals: list[Image] = []
+    for group in groups.values():
+        parted, repeats = part_repeats([slices.images[index] for index in group], digest)
+        stacks.extend(replace(stack, notices=(notice, *stack.notices)) for stack in parted)
+        equals.extend(repeats)
+    return stacks, equals
+
+
+def _keep_largest(slices: _Slices, name: str, key: _Key, digest: PixelDigest) -> tuple[list[Stack], list[Image]]:
+    """Keep, where groups of a key overlap, only the images of the largest one; the rest stays one stack."""
+    # Ties go to the group that begins lower, everywhere.
+    sizes = {value: (len(group), -group[0]) for value, group in _divide(slices, key).items()}
+    best: dict[int, Hashable] = {}
+    for place, image in zip(slices.places, slices.images, strict=True):
+        best[place] = max(best.get(place, key(image)), key(image), key=lambda value: sizes[value])
+    kept = [image for place, image in zip(slices.places, slices.images, strict=True) if key(image) == best[place]]
+    notice = Notice("duplicate_positions", {"dropped": len(slices.images) - len(kept), "kept_by": name})
+    stacks, equals = part_repeats(kept, digest)
+    return [replace(stack, notices=(notice, *stack.notices)) for stack in stacks], equals
+
+
+def _merge_equals(slices: _Slices, digest: PixelDigest) -> tuple[list[Stack], list[Image]]:
+    """Drop the images that equal another one at their position; part the others by their number, else keep one."""
+    kept: list[Image] = []
+    equals: list[Image] = []
+    for group in _group_by_place(slices):
+        seen: set[Hashable] = set()
+        for image in group:
+            mark = (digest(image), image.frame if image.pixels.frames > 1 else 0) if len(group) > 1 else ()
+            (equals if mark in seen else kept).append(image)
+            seen.add(mark)
+    rest = _sort(kept)
+    stacks = [Stack(rest.images)] if not rest.has_repeats else _part_by_number(rest)
+    if equals:
+        notice = Notice("duplicate_positions", {"dropped": len(equals), "have_equal_pixels": True})
+        stacks = [replace(stack, notices=(notice, *stack.notices)) for stack in stacks]
+    return stacks, equals
+
+
+def _group_by_place(slices: _Slices) -> list[list[Image]]:
+    groups: list[list[Image]] = [[] for _ in range(slices.places[-1] + 1)]
+    for place, image in zip(slices.places, slices.images, strict=True):
+        groups[place].append(image)
+    return groups
+
+
+def _part_by_number(slices: _Slices) -> list[Stack]:
+    """Part phases of which every position has the same number of images; InstanceNumber tells which is the first."""
+    groups = _group_by_place(slices)
+    numbers = [image.technique.instance_number for image in slices.images]
+    is_complete = len({len(group) for group in groups}) == 1
+    if not is_complete or None in numbers or len(set(numbers)) < len(numbers):
+        notice = Notice("duplicate_positions", {"dropped": len(slices.images) - len(groups)})
+        return [Stack(tuple(group[0] for group in groups), (notice,))]
+    notice = Notice("duplicate_positions", {"parted_by": "instance_number", "stacks": len(groups[0])})
+    ranked = [sorted(group, key=lambda image: image.technique.instance_number or 0) for group in groups]
+    return [Stack(tuple(phase), (notice,)) for phase in zip(*ranked, strict=True)]
+
+
+def _find_interleaved(slices: _Slices) -> tuple[str, _Key] | None:
+    """Return the key by which phases lie between each other: each evenly spaced, but not all together."""
+    if _is_regular(slices.heights):
+        return None
+    return next(((name, key) for name, key in _KEYS if _is_interleaved_by(slices, key)), None)
+
+
+def _is_interleaved_by(slices: _Slices, key: _Key) -> bool:
+    groups = [slices.heights[group] for group in _divide(slices, key).values()]
+    if len(groups) < 2 or any(len(group) < _FEWEST_IN_PHASE or not _is_regular(group) for group in groups):
+        return False
+    groups.sort(key=lambda group: (group[0], group[-1]))
+    overlaps = [min(one[-1], two[-1]) - two[0] for one, two in pairwise(groups)]
+    shortest = min(group[-1] - group[0] for group in groups)
+    return bool(min(overlaps) > _INTERLEAVED_SHARE * shortest)
+
+
+def _is_regular(heights: Numbers) -> bool:
+    steps = np.diff(heights)
+    if not len(steps):
+        return True
+    median = float(np.median(steps))
+    return bool(np.abs(steps - median).max() <= REGULAR_SHARE * median)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from gateway.problems.schemas import ProblemBody
 from shared.states import StageState
@@ -30,6 +30,12 @@ class UploadFileBody(BaseModel):
     outcome: UploadFileOutcome
     code: str | None = Field(description="Why it was ignored or rejected.")
     detail: str | None
+
+    @computed_field(description="Page of the catalogue that explains the code.")  # type: ignore[prop-decorator]  # mypy
+    @property
+    def type(self) -> str | None:
+        """Address of the page."""
+        return None if self.code is None else f"/v1/file-codes/{self.code}"
 
 
 class UploadFileCountBody(BaseModel):
@@ -86,7 +92,7 @@ class IntakeBody(BaseModel):
     choice_policy: str | None = Field(description="Id of the rules that the series was chosen by.")
     candidates: list[SeriesCandidateBody] = Field(description="Best first; the chosen one is always among them.")
     candidates_found: int
-    warnings: list[dict[str, Any]]
+    warnings: list[dict[str, Any]] = Field(description="`GET /v1/warnings/{code}` explains each code.")
     facts: dict[str, Any]
     file_counts: list[UploadFileCountBody] = Field(description="All files of the upload, counted.")
     files: list[UploadFileBody]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
+from html import unescape
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from gateway.problems.page import render_catalogue
+from gateway.problems.schemas import FileKindBody
 from shared.database import transaction
-from shared.problems import CATALOGUE, ProblemCode
+from shared.file_codes import FileCode, FileOutcome
+from shared.notices import NoticeCode
+from shared.problems import CATALOGUE, ProblemCode, make_example
 from tests.gateway.conftest import RunningGateway
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -75,8 +81,79 @@ class TestTheCatalogue:
 
     @pytest.mark.parametrize("code", list(ProblemCode))
     def test_has_a_page_for_every_code(self, gateway: RunningGateway, code: ProblemCode) -> None:
-        page = gateway.http.get(f"/v1/problems/{code}").json()
-        assert (page["title"], page["advice"]) == (CATALOGUE[code].title, CATALOGUE[code].advice)
+        page, kind = gateway.http.get(f"/v1/problems/{code}").json(), CATALOGUE[code]
+        assert (page["title"], page["cause"], page["advice"]) == (kind.title, kind.cause, kind.advice)
+        assert (page["example"], page["related"]) == (make_example(code), list(kind.related))
+
+    @pytest.mark.parametrize(("path", "codes"), [("/v1/file-codes", FileCode), ("/v1/warnings", NoticeCode)])
+    def test_of_files_and_warnings_is_listed_and_has_pages(
+        self, gateway: RunningGateway, path: str, codes: type[StrEnum]
+    ) -> None:
+        items = gateway.http.get(path).json()["items"]
+        assert [item["code"] for item in items] == list(codes)
+        assert [gateway.http.get(item["type"]).json() for item in items] == items
+        assert gateway.http.get(f"{path}/no_such_code").json()["code"] == "not_found"
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+class TestAPageForBrowsers:
+    @pytest.mark.parametrize("code", list(ProblemCode))
+    def test_tells_what_the_catalogue_tells(self, gateway: RunningGateway, code: ProblemCode) -> None:
+        answer = gateway.http.get(f"/v1/problems/{code}", headers={"Accept": BROWSER})
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        text = unescape(re.sub(r"</?code>", "`", answer.text))
+        assert all(part in text for part in (CATALOGUE[code].title, CATALOGUE[code].cause, CATALOGUE[code].advice))
+        assert all(f"href='/v1/problems/{other}'" in answer.text for other in CATALOGUE[code].related)
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/v1/problems", "/v1/problems/slice_gap", "/v1/file-codes", "/v1/file-codes/junk", "/v1/warnings/oblique"],
+    )
+    def test_needs_nothing_from_elsewhere_and_runs_nothing(self, gateway: RunningGateway, path: str) -> None:
+        answer = gateway.http.get(path, headers={"Accept": BROWSER})
+        assert answer.text.startswith("<!doctype html>")
+        assert not re.search(r"<script|src=|https?://", answer.text)
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["vary"] == "Accept"
+
+    @pytest.mark.parametrize(
+        "path", ["/v1/problems", "/v1/problems/job_has_no_result", "/v1/file-codes", "/v1/warnings"]
+    )
+    def test_leads_only_to_pages_that_open(self, gateway: RunningGateway, path: str) -> None:
+        page = gateway.http.get(path, headers={"Accept": BROWSER}).text
+        links = set(re.findall(r"href='([^']+)'", page))
+        assert links
+        assert {gateway.http.get(link, headers={"Accept": BROWSER}).status_code for link in links} == {200}
+
+    @pytest.mark.parametrize(
+        ("accept", "is_page"),
+        [
+            (BROWSER, True),
+            ("text/html", True),
+            ("Text/HTML; Q=0.5", True),
+            ("*/*", False),
+            ("", False),
+            ("application/json", False),
+            ("application/json, text/html;q=0.9", False),
+            ("application/json;q=0.1, text/html", True),
+            ("text/html;q=0", False),
+            ("text/html;q=nonsense", False),
+            ("application/problem+json", False),
+        ],
+    )
+    def test_is_given_to_whom_asks_for_it(self, gateway: RunningGateway, accept: str, is_page: bool) -> None:
+        answer = gateway.http.get("/v1/problems/slice_gap", headers={"Accept": accept})
+        assert (answer.headers["content-type"] != "application/json") == is_page
+
+    def test_shows_what_is_told_as_text_only(self) -> None:
+        kind = FileKindBody(
+            type="/x' onclick='", code=FileCode.JUNK, outcome=FileOutcome.IGNORED, meaning="<b>`<i>`", advice="&"
+        )
+        page = render_catalogue(kind)
+        assert "&lt;b&gt;<code>&lt;i&gt;</code>" in page
+        assert "href='/x&#x27; onclick=&#x27;'" in page
 
 
 class TestTheApiDescription:

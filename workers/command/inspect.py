@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -98,11 +99,11 @@ def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -
             volume_path=Path(scratch) / "volume.b2nd",
             limits=IntakeLimits(),
             upload_name=_NIFTI_ENDING.sub("", study.name) if kind is UploadKind.NIFTI else study.stem,
-            question=question,
-            preview_path=Path(scratch) / "preview.png" if thumbnail else None,
+            question=replace(question, has_preview=thumbnail is not None),
+            keeps_volume=False,
         )
         report = _read(order)
-        if thumbnail and order.preview_path and order.preview_path.exists():
+        if thumbnail and order.preview_path.exists():
             shutil.copyfile(order.preview_path, thumbnail)
         return report
 

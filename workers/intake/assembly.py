@@ -67,10 +67,12 @@ def assemble(stack: Stack, slices: SliceReader, threads: int, report: Progress) 
     return Assembled(hu, make_geometry(images[0], geometry), notices, decoded.padding, failures)
 
 
-def decode_planes(images: Sequence[Image], slices: SliceReader, threads: int) -> npt.NDArray[np.int16]:
-    """Return the HU of some images of a stack, (image, y, x) int16; those that cannot be decoded are left out."""
-    decoded = _decode(images, slices, threads, lambda _share: None)
-    return decoded.hu[[index for index in range(len(images)) if index not in decoded.failures]]
+def decode_planes(
+    stack: Stack, indices: Sequence[int], slices: SliceReader, threads: int
+) -> dict[int, npt.NDArray[np.int16]]:
+    """Return the HU, (y, x) int16, of some images of a stack by index; those that cannot be decoded are left out."""
+    decoded = _decode([stack.images[index] for index in indices], slices, threads, lambda _share: None)
+    return {index: decoded.hu[place] for place, index in enumerate(indices) if place not in decoded.failures}
 
 
 def _decode(images: Sequence[Image], slices: SliceReader, threads: int, report: Progress) -> _Decoded:

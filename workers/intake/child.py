@@ -63,9 +63,11 @@ def _carry_out(order: Order, talk: socket.socket) -> Message:
 def _read(order: Order, reporter: _Reporter) -> StudyRead:
     with _open(order) as source:
         read = _read_kind(order, source, reporter)
-    if read.volume is not None:
+    if read.preview is not None:
+        order.preview_path.write_bytes(read.preview)
+    if read.volume is not None and order.keeps_volume:
         started = time.perf_counter()
-        write_volume(read.volume, order.volume_path)
+        write_volume(read.volume, order.volume_path, threads=order.limits.threads)
         read.report.seconds["write"] = round(time.perf_counter() - started, 4)
     return read
 

@@ -20,7 +20,8 @@ class Order:
     """One study to be read.
 
     `address` is a presigned HTTP address, or the path of a local file or of a folder of DICOM files. The child writes
-    the volume to `volume_path`, a picture of it to `preview_path` where one is wanted, and its scratch files beside.
+    the volume to `volume_path` where `keeps_volume`, and beside it the preview, where the question wants one, and its
+    scratch files.
     """
 
     address: str
@@ -29,7 +30,12 @@ class Order:
     limits: IntakeLimits
     upload_name: str = "upload"
     question: Question = Question()  # noqa: RUF009  # frozen
-    preview_path: Path | None = None
+    keeps_volume: bool = True
+
+    @property
+    def preview_path(self) -> Path:
+        """Where the preview is written."""
+        return self.volume_path.with_name("preview.png")
 
 
 class Ending(StrEnum):

@@ -23,7 +23,7 @@ from workers.intake.report import (
     NoticeReport,
     ProblemReport,
 )
-from workers.intake.study import StudyRead, compute_statistics
+from workers.intake.study import StudyRead, compute_statistics, draw_volume
 from workers.volume import Volume
 
 
@@ -39,21 +39,21 @@ def read_nifti_study(
     seconds = {"read": round(time.perf_counter() - started, 4)}
     findings = measure_lungs(nifti.hu, nifti.geometry.spacing_zyx_mm)
     problem = _find_problem(nifti, findings)
-    if problem is not None:
+    if problem is not None and not question.reads_refused:
         return StudyRead(_refuse(source, problem), None)
-    chosen = _describe(nifti, findings, escape_name(upload_name))
-    hu = compute_statistics(nifti.hu, 0, question, threads=limits.threads)
+    chosen = _describe(nifti, findings, escape_name(upload_name), problem)
     notices = (*nifti.notices, *find_lung_notices(findings))
     report = IntakeReport(
-        problem=None,
-        files=(_describe_file(source, FileOutcome.USED),),
-        candidates=(_make_candidate(chosen),),
+        problem=None if problem is None else _report_problem(problem),
+        files=(_describe_file(source, FileOutcome.USED if problem is None else FileOutcome.REJECTED),),
+        candidates=(_make_candidate(chosen, is_chosen=problem is None),),
         notices=tuple(NoticeReport(notice.code, dict(notice.facts)) for notice in notices),
         chosen=chosen,
-        hu=hu,
+        hu=compute_statistics(nifti.hu, 0, question, threads=limits.threads) if question.reads_pixels else None,
         seconds=seconds,
     )
-    return StudyRead(report, Volume(nifti.hu, nifti.geometry, chosen.facts))
+    volume = Volume(nifti.hu, nifti.geometry, chosen.facts) if problem is None else None
+    return StudyRead(report, volume, draw_volume(nifti.hu, nifti.geometry) if question.has_preview else None)
 
 
 def _find_problem(nifti: NiftiVolume, findings: LungFindings) -> Problem | None:
@@ -64,7 +64,7 @@ def _find_problem(nifti: NiftiVolume, findings: LungFindings) -> Problem | None:
     return find_lung_problem(findings)
 
 
-def _describe(nifti: NiftiVolume, findings: LungFindings, name: str) -> ChosenSeries:
+def _describe(nifti: NiftiVolume, findings: LungFindings, name: str, problem: Problem | None) -> ChosenSeries:
     depth, rows, columns = nifti.hu.shape
     geometry = nifti.geometry
     return ChosenSeries(
@@ -81,24 +81,28 @@ def _describe(nifti: NiftiVolume, findings: LungFindings, name: str) -> ChosenSe
             "slice_thickness_mm": None,
             "manufacturer": "",
             "transfer_syntax": "NIfTI",
-            "reason": "the only volume of a NIfTI upload",
+            "reason": f"{problem.code}: {problem.detail}" if problem else "the only volume of a NIfTI upload",
             **findings.describe(),
         },
     )
 
 
-def _make_candidate(chosen: ChosenSeries) -> CandidateReport:
+def _make_candidate(chosen: ChosenSeries, *, is_chosen: bool) -> CandidateReport:
     reason = str(chosen.facts["reason"])
-    return CandidateReport(chosen.series_uid, is_chosen=True, score=1.0, criteria={}, facts=chosen.facts, reason=reason)
+    return CandidateReport(chosen.series_uid, is_chosen, score=1.0, criteria={}, facts=chosen.facts, reason=reason)
 
 
 def _describe_file(source: ByteSource, outcome: FileOutcome) -> FileReport:
     return FileReport(0, "upload", source.size_bytes, outcome)
 
 
+def _report_problem(problem: Problem) -> ProblemReport:
+    return ProblemReport(problem.code, problem.detail, dict(problem.facts))
+
+
 def _refuse(source: ByteSource, problem: Problem) -> IntakeReport:
     return IntakeReport(
-        problem=ProblemReport(problem.code, problem.detail, dict(problem.facts)),
+        problem=_report_problem(problem),
         files=(_describe_file(source, FileOutcome.REJECTED),),
         candidates=(),
         notices=(),

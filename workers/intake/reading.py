@@ -52,12 +52,12 @@ class Reading:
 
     def read(self, members: Iterable[Member], looker: Looker) -> None:
         """Look, choose, and read the chosen stack. Raises InputProblem when the study is refused."""
-        with self._timed("look"):
+        with self.timed("look"):
             looker.look_at(members, lambda share: self.report(_LOOKED_SHARE * share))
         if self.question.study_uid is not None:
             self.study.keep_study(self.question.study_uid)
         check_one_study(self.study)
-        with self._timed("group"):
+        with self.timed("group"):
             self._find_candidates()
         if not self.candidates:
             raise make_refusal(explain_no_stack(self.study))
@@ -103,7 +103,7 @@ class Reading:
         assembled = self._assemble(candidate)
         if assembled is None:
             return False
-        with self._timed("lungs"):
+        with self.timed("lungs"):
             findings = measure_lungs(assembled.hu, assembled.geometry.spacing_zyx_mm)
         candidate.lungs.update(findings.describe())
         candidate.problem = find_lung_problem(findings)
@@ -115,7 +115,7 @@ class Reading:
     def _assemble(self, candidate: Candidate) -> Assembled | None:
         span = _DECODED_SHARE - _LOOKED_SHARE
         try:
-            with self._timed("decode"):
+            with self.timed("decode"):
                 assembled = assemble(
                     candidate.stack,
                     self.slices,
@@ -146,7 +146,8 @@ class Reading:
         best.problem = problem
 
     @contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the time of a step to `seconds`."""
         started = time.perf_counter()
         try:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -92,10 +93,10 @@ class StudyFiles:
         self.identities = [identity for identity in self.identities if identity.study_uid == study_uid]
 
     def set_outcome(self, ordinal: int, outcome: FileOutcome, code: FileCode, detail: str) -> None:
-        """Change what became of a file; a file that is rejected stays rejected."""
-        for position, report in enumerate(self.files):
-            if report.ordinal == ordinal and report.outcome is not FileOutcome.REJECTED:
-                self.files[position] = report.set_aside(outcome, code, detail)
+        """Change what became of a file once all were looked at; a file that is rejected stays rejected."""
+        position = bisect_left(self.files, ordinal, key=lambda file: file.ordinal)
+        if self.files[position].outcome is not FileOutcome.REJECTED:
+            self.files[position] = self.files[position].set_aside(outcome, code, detail)
 
 
 class Looker:

@@ -50,7 +50,8 @@ format: setup ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 bench: setup ## Run every benchmark; each prints ratios taken in one run
-	@for name in platform_overhead upload_memory mednext; do \
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.lock
+	@for name in intake volume_artefact large_study platform_overhead upload_memory mednext; do \
 		echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: setup ## Write the pages that are made from the code

@@ -1,0 +1,1 @@
+"""From a ZIP on disk to a volume in memory: our intake beside what people use for it today."""

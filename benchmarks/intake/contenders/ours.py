@@ -1,0 +1,24 @@
+"""Our intake in one process: everything that a study is asked before it is accepted, lungs included."""
+
+from __future__ import annotations
+
+from benchmarks.intake.contenders.measuring import Outcome, Place, measure
+from workers.intake.archive import FileSource
+from workers.intake.limits import IntakeLimits
+from workers.intake.question import Question
+from workers.intake.study import read_study
+
+_FULL = Question()
+
+
+def read(place: Place, question: Question = _FULL) -> Outcome:
+    """Return the volume, and the seconds of each step."""
+    with FileSource(place.study) as source:
+        study = read_study(source, question, IntakeLimits(), scratch=place.disk, report=lambda _share: None)
+    if study.report.problem is not None:
+        raise SystemExit(f"The study was refused: {study.report.problem.code}: {study.report.problem.detail}")
+    return Outcome(None if study.volume is None else study.volume.hu, steps=dict(study.report.seconds))
+
+
+if __name__ == "__main__":
+    measure(read)

@@ -29,13 +29,28 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MIXED_STUDIES: ProblemKind(
         "The archive holds more than one study or patient",
         422,
-        "Send one ZIP per study.",
+        "Send one ZIP per study, or send it again with `split=true`.",
         cause="The files carry more than one StudyInstanceUID (0020,000D) or more than one PatientID (0010,0020). "
-        "`study_instance_uids` lists the studies; patients are counted and never named. A prior study that the PACS "
-        "exported along is the usual reason.",
+        "`studies` lists the studies; patients are counted and never named. A prior study that the PACS exported along "
+        "is the usual reason. With `split=true` there is a job for each study, and `jobs` names them; two patients in "
+        "one StudyInstanceUID cannot be told apart by it.",
         example=show_of_job(
-            "The archive holds 2 studies of 1 patients.",
+            "The archive holds 2 studies of 1 patient.",
             study_instance_uids=["1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"],
+            studies=[
+                {
+                    "study_instance_uid": "1.2.826.0.1.3680043.8.498.1",
+                    "slices": 248,
+                    "files": 251,
+                    "modalities": ["CT", "SR"],
+                },
+                {
+                    "study_instance_uid": "1.2.826.0.1.3680043.8.498.2",
+                    "slices": 96,
+                    "files": 96,
+                    "modalities": ["CT"],
+                },
+            ],
             patients=1,
         ),
         related=(ProblemCode.CONFLICTING_DUPLICATES, ProblemCode.ARCHIVE_TOO_MANY_ENTRIES),

@@ -39,10 +39,15 @@ class MemorySource:
 
 
 def read(
-    archive: bytes, scratch: Path, *, limits: IntakeLimits | None = None, series_uid: str | None = None
+    archive: bytes,
+    scratch: Path,
+    *,
+    limits: IntakeLimits | None = None,
+    series_uid: str | None = None,
+    study_uid: str | None = None,
 ) -> StudyRead:
     """Read an archive as the child does."""
-    question = Question(series_uid=series_uid, has_digest=True)
+    question = Question(series_uid=series_uid, study_uid=study_uid, has_digest=True)
     return read_study(
         MemorySource(archive), question, limits or IntakeLimits(), scratch=scratch, report=lambda _share: None
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from shared.errors import InputProblem
+from shared.json_values import JsonObject, JsonValue
 from shared.problems import Problem, ProblemCode
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.study_files import StudyFiles
 
-_MOST_UIDS_TOLD = 20
+_MOST_STUDIES_TOLD = 20
+_LONGEST_UID = 64
 _FROM_FILES = {
     FileCode.MISSING_REQUIRED_TAGS: ProblemCode.MISSING_REQUIRED_TAGS,
     FileCode.INVALID_GEOMETRY: ProblemCode.INVALID_GEOMETRY,
@@ -26,16 +29,35 @@ _FROM_FILES = {
 
 
 def check_one_study(found: StudyFiles) -> None:
-    """Refuse files of several studies or patients. Raises InputProblem; the UIDs are told, patients only counted."""
+    """Refuse files of several studies or patients. Raises InputProblem; studies are told, patients only counted."""
     studies = sorted({identity.study_uid for identity in found.identities} - {""})
     patients = {identity.patient for identity in found.identities} - {b""}
     if len(studies) > 1 or len(patients) > 1:
+        without = sum(not origin.study_uid for origin in found.origins.values())
+        facts: dict[str, JsonValue] = {"files_without_study": without} if without else {}
         raise InputProblem(
             ProblemCode.MIXED_STUDIES,
-            f"The archive holds {max(1, len(studies))} studies of {max(1, len(patients))} patients.",
-            study_instance_uids=studies[:_MOST_UIDS_TOLD],
+            f"The archive holds {_count(studies, 'study', 'studies')} of {_count(patients, 'patient', 'patients')}.",
+            study_instance_uids=[_plain_uid(uid) for uid in studies[:_MOST_STUDIES_TOLD]],
+            studies=[_describe_study(found, uid) for uid in studies[:_MOST_STUDIES_TOLD]],
             patients=len(patients),
+            **facts,
         )
+
+
+def _count(found: Collection[object], one: str, several: str) -> str:
+    return f"{len(found)} {several}" if len(found) > 1 else f"1 {one}"
+
+
+def _describe_study(found: StudyFiles, study_uid: str) -> JsonObject:
+    """Return what tells a study to whom it belongs: never a name, a date or a description."""
+    origins = [origin for origin in found.origins.values() if origin.study_uid == study_uid]
+    return {
+        "study_instance_uid": _plain_uid(study_uid),
+        "slices": sum(image.identity.study_uid == study_uid for image in found.images),
+        "files": len(origins),
+        "modalities": sorted({_plain(origin.modality) for origin in origins}),
+    }
 
 
 def explain_no_stack(found: StudyFiles) -> Problem:
@@ -48,7 +70,7 @@ def explain_no_stack(found: StudyFiles) -> Problem:
     if codes[FileCode.LOCALIZER] or codes[FileCode.SECONDARY_CAPTURE]:
         return Problem(ProblemCode.NO_USABLE_SERIES, "There are only localisers or secondary captures.")
     if codes[FileCode.WRONG_MODALITY] or codes[FileCode.NOT_AN_IMAGE]:
-        found_modalities = sorted(_plain(modality) for modality in found.modalities)
+        found_modalities = sorted({_plain(origin.modality) for origin in found.origins.values()})
         detail = f"The files are {', '.join(found_modalities)}, not CT images."
         return Problem(ProblemCode.WRONG_MODALITY, detail, {"found": found_modalities})
     return Problem(ProblemCode.NO_DICOM_IMAGES, f"None of the {len(found.files)} files is a DICOM image.")
@@ -77,6 +99,10 @@ def _make_file_problem(found: StudyFiles) -> Problem:
     details = {file.detail for file in found.files if file.code is code}
     detail = f"{count} files: {min(str(one) for one in details)}."
     return Problem(_FROM_FILES[code], detail, facts)  # type: ignore[arg-type]  # plain counts
+
+
+def _plain_uid(uid: str) -> str:
+    return "".join(character if character.isalnum() or character in "._-" else "?" for character in uid)[:_LONGEST_UID]
 
 
 def _plain(modality: str) -> str:

@@ -24,11 +24,6 @@ from workers.volume.geometry import Geometry
 CHUNK_SLICES = 16
 _DESCRIPTION = "ctclip_volume"
 
-# One thread inside a chunk: several store its blocks as they get ready, and the same study would give different files.
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
-
-blosc2.set_releasegil(True)  # so that threads compress chunks side by side
-
 
 @dataclass(frozen=True)
 class Volume:
@@ -45,6 +40,7 @@ class Volume:
 
 def write_volume(volume: Volume, path: Path, *, threads: int = 1) -> str:
     """Write `volume` to one file and return the digest of its content; the bytes do not depend on `threads`."""
+    blosc2.set_releasegil(True)  # else the threads would wait for each other
     depth, height, width = volume.hu.shape
     array = blosc2.empty(
         (depth, height, width),
@@ -54,7 +50,7 @@ def write_volume(volume: Volume, path: Path, *, threads: int = 1) -> str:
         urlpath=str(path),
         mode="w",
         contiguous=True,
-        cparams=_COMPRESSION,
+        cparams=_choose_compression(),
     )
     slice_digests = []
     for number, (chunk, digests) in enumerate(_compress_chunks(volume.hu, threads)):
@@ -75,6 +71,11 @@ def compute_content_digest(volume: Volume) -> str:
     return _combine_digests(volume.geometry, volume.hu.shape, _digest_slices(volume.hu))
 
 
+def _choose_compression() -> dict[str, Any]:
+    """Return the settings. One thread inside a chunk: several store its blocks as they get ready, in any order."""
+    return {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
+
+
 def _compress_chunks(hu: npt.NDArray[np.int16], threads: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """Yield the chunks in their order, each with the digests of its slices; only `threads` of them are held at once."""
     starts = range(0, len(hu), CHUNK_SLICES)
@@ -87,7 +88,7 @@ def _compress(hu: npt.NDArray[np.int16], start: int) -> tuple[bytes, list[bytes]
     slices = np.ascontiguousarray(hu[start : start + CHUNK_SLICES], dtype="<i2")
     lacking = min(CHUNK_SLICES, len(hu)) - len(slices)
     whole = np.pad(slices, ((0, lacking), (0, 0), (0, 0))) if lacking else slices  # Blosc2's chunks are all of one size
-    chunk = blosc2.compress2(whole, typesize=slices.itemsize, blocksize=slices[0].nbytes, **_COMPRESSION)
+    chunk = blosc2.compress2(whole, typesize=slices.itemsize, blocksize=slices[0].nbytes, **_choose_compression())
     return chunk, _digest_slices(slices)
 
 

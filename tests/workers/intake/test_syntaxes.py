@@ -159,6 +159,12 @@ class TestLossy:
         error = np.abs(stored.astype(int) - values).max()
         assert error <= (2 if uid == encoding.JPEG_LS_NEAR else (1 << bits) * 0.05)
 
+    @pytest.mark.parametrize("uid", [encoding.JPEG_LS_NEAR, encoding.JPEG_2000, encoding.HTJ2K])
+    def test_values_beyond_the_stored_bits_do_not_wrap_around(self, uid: str) -> None:
+        values = np.where(draw_slice(12) > 2000, 4095, 4000).astype(np.uint16)
+        stored = decode_frame(describe(values, uid, bits_stored=12), wrap(LOSSY[uid](values, 16)), 0)
+        assert stored.min() > 3900
+
     def test_the_syntax_says_so(self) -> None:
         assert {uid for uid in READABLE if find_syntax(uid).is_lossy} == set(LOSSY)
 

@@ -64,11 +64,14 @@ def _select_stored_bits(decoded: Decoded, layout: PixelLayout) -> Stored:
     """
     size = layout.bits_allocated // 8
     cells: Stored = decoded.cells.astype(f"={decoded.cells.dtype.kind}{size}", copy=False)
-    width = layout.bits_allocated
-    unused = width - layout.bits_stored
+    bits_stored = layout.bits_stored
+    if layout.syntax.is_lossy and layout.high_bit == bits_stored - 1:
+        # Loss may carry values beyond the stored bits, where they must not wrap around. Overlays do not survive it.
+        bits_stored = max(bits_stored, decoded.precision)
+    unused = layout.bits_allocated - bits_stored
     # Compressed values are right-aligned, unless the stream is as wide as the cells that it was made of.
-    is_high = layout.bits_stored <= layout.high_bit < decoded.precision
-    above = width - 1 - layout.high_bit if is_high else unused
+    is_high = bits_stored <= layout.high_bit < decoded.precision
+    above = layout.bits_allocated - 1 - layout.high_bit if is_high else unused
     if layout.is_signed:
         signed: Stored = cells.view(f"i{size}")
         if unused == 0:
@@ -76,11 +79,11 @@ def _select_stored_bits(decoded: Decoded, layout: PixelLayout) -> Stored:
         signed = np.left_shift(signed, above)
         return np.right_shift(signed, unused, out=signed)
     unsigned: Stored = cells.view(f"u{size}")
-    if unused == 0 or (decoded.precision <= layout.bits_stored and not decoded.is_signed):
+    if unused == 0 or (decoded.precision <= bits_stored and not decoded.is_signed):
         return unsigned
     below = unused - above
     shifted = np.right_shift(unsigned, below) if below else unsigned
-    return np.bitwise_and(shifted, shifted.dtype.type((1 << layout.bits_stored) - 1))
+    return np.bitwise_and(shifted, shifted.dtype.type((1 << bits_stored) - 1))
 
 
 def convert_to_hu(stored: Stored, placement: Placement, out: npt.NDArray[np.int16]) -> SliceCounts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from workers.intake.dicom.header import Image
 from workers.intake.dicom.pixels import SliceCounts
 from workers.intake.files import FileRejected
 from workers.intake.notices import Notice
-from workers.intake.resampling import count_even_slices, resample_heights, shear_back
+from workers.intake.resampling import count_even_slices, mend
 from workers.intake.slices import SliceReader
 from workers.intake.stacks.geometry import (
     StackGeometry,
@@ -60,11 +60,9 @@ def assemble(stack: Stack, slices: SliceReader, threads: int, report: Progress) 
         images, hu = tuple(images[index] for index in kept), hu[kept]
     geometry = _measure_survivors(images, len(failures))
     notices = (*stack.notices, *find_geometry_notices(geometry), *_tell_counts(stack, decoded))
-    if geometry.is_tilted:
-        shear_back(hu, geometry, images[0].placement.spacing_yx_mm)
-    if geometry.gaps or not geometry.is_uniform:
-        hu = resample_heights(hu, geometry)
-    return Assembled(hu, make_geometry(images[0], geometry), notices, decoded.padding, failures)
+    hu, origin_mm = mend(hu, geometry, images[0].placement)
+    placed = replace(make_geometry(images[0], geometry), origin_lps_mm=origin_mm)
+    return Assembled(hu, placed, notices, decoded.padding, failures)
 
 
 def decode_planes(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.workers.intake.images import LAYOUT, PLACEMENT, heights, make_image
 from workers.intake.dicom.header import Image, Vector
-from workers.intake.resampling import resample_heights, shear_back
+from workers.intake.resampling import Added, resample_heights, shear_back
 from workers.intake.stacks.geometry import find_geometry_notices, find_geometry_problem, measure_stack
 from workers.intake.stacks.grouping import Grouping, group_into_stacks
 
@@ -175,5 +175,6 @@ class TestResampling:
         hu = np.full((10, 32, 8), -1000, dtype=np.int16)
         for z in range(10):
             hu[z, 16 - z, :] = 500  # a rod along z: its row falls as the slices' corners rise
-        shear_back(hu, measure_stack(images), (0.7, 0.7))
-        assert (hu[:, 16, 4] == 500).all()
+        straight, added = shear_back(hu, measure_stack(images), (0.7, 0.7))
+        assert added == Added(0, 0, 0, 0)
+        assert (straight[:, 16, 4] == 500).all()

@@ -78,6 +78,9 @@ class HuBody(BaseModel):
     max: int
     mean: float
     padding_voxels: int
+    sha256_int16_zyx: str | None = Field(
+        default=None, description="Digest of the volume as little-endian int16; told by validations."
+    )
 
 
 class IntakeBody(BaseModel):

@@ -16,11 +16,12 @@ from workers.intake.children import ChildPool
 from workers.intake.limits import IntakeLimits, make_limits
 from workers.intake.messages import Order
 from workers.intake.question import Question
-from workers.intake.report import ChosenSeries, IntakeReport, ProblemReport
+from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, ProblemReport
 from workers.intake.splitting import split_studies
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 
 VOLUME_MEDIA_TYPE = "application/vnd.blosc2.frame"
+PREVIEW_MEDIA_TYPE = "image/png"
 _SERIES_FACTS = ("kernel", "slice_thickness_mm", "manufacturer", "transfer_syntax", "reason")
 
 
@@ -49,10 +50,7 @@ class IntakeStage:
         )
         if report.problem is not None:
             return _refuse(found, report, report.problem, splits=bool(context.options.get("split")))
-        if context.options.get("validate_only"):  # no model will ask for the volume
-            return found
-        volume = ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, found.facts)
-        return replace(found, artefacts=(volume,))
+        return replace(found, artefacts=tuple(_list_artefacts(order, found.facts)))
 
     def close(self) -> None:
         """End the child processes."""
@@ -72,11 +70,27 @@ def make_facts(report: IntakeReport) -> JsonObject:
     """Return what fusion, the gateway and auditors read about a study; of a refused one, as much as is known."""
     facts: dict[str, JsonValue] = {"choice_policy": report.choice_policy or None, "timings": dict(report.seconds)}
     if report.hu is not None:
-        hu = report.hu
-        facts["hu"] = {"min": hu.min, "max": hu.max, "mean": hu.mean, "padding_voxels": hu.padding_voxels}
+        facts["hu"] = _describe_hu(report.hu)
     if report.chosen is not None:
         facts |= _describe_chosen(report.chosen, len(report.candidates))
     return facts
+
+
+def _describe_hu(hu: HuStatistics) -> JsonObject:
+    return {
+        "min": hu.min,
+        "max": hu.max,
+        "mean": hu.mean,
+        "padding_voxels": hu.padding_voxels,
+        "sha256_int16_zyx": hu.sha256_int16_zyx,
+    }
+
+
+def _list_artefacts(order: Order, facts: JsonObject) -> Iterator[ProducedArtefact]:
+    if order.keeps_volume:
+        yield ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, facts)
+    if order.preview_path.exists():
+        yield ProducedArtefact(ArtefactKind.PREVIEW, order.preview_path, PREVIEW_MEDIA_TYPE)
 
 
 def _refuse(found: StageOutput, report: IntakeReport, problem: ProblemReport, *, splits: bool) -> StageOutput:
@@ -119,10 +133,13 @@ def _describe_series(chosen: ChosenSeries, candidates: int) -> JsonObject:
 def _make_order(context: StageContext, limits: IntakeLimits) -> Order:
     options = context.options
     series_uid, study_uid = options.get("series_instance_uid"), options.get("study_instance_uid")
+    validates_only = bool(options.get("validate_only"))
     question = Question(
         series_uid=str(series_uid) if series_uid else None,
         study_uid=str(study_uid) if study_uid else None,
-        reads_refused=bool(options.get("validate_only")),
+        reads_refused=validates_only,
+        has_digest=validates_only,
+        has_preview=True,
     )
     return Order(
         address=context.presign_upload(),
@@ -131,6 +148,7 @@ def _make_order(context: StageContext, limits: IntakeLimits) -> Order:
         limits=limits,
         upload_name=str(options.get("upload_name") or "upload"),
         question=question,
+        keeps_volume=not validates_only,  # no model will ask for it
     )
 
 

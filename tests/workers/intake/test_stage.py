@@ -16,6 +16,8 @@ from shared.settings import Settings
 from shared.stages import StageName
 from shared.storage import ObjectStore
 from shared.tables import SeriesCandidate, UploadFile
+from tests.hostile.packing import pack, unpack
+from tests.workers.intake.test_splitting import move
 from workers.intake.stage import IntakeStage, make_stage
 from workers.runtime.stage import ArtefactRecord, StageRecord
 from workers.volume import VolumeFile
@@ -32,6 +34,7 @@ class UploadContext:
     options: JsonObject = field(default_factory=dict)
     policy: JsonObject = field(default_factory=dict)
     job_id: str = "job"
+    tenant: str = "hospital"
     progress: list[float] = field(default_factory=list)
 
     def presign_upload(self) -> str:
@@ -60,7 +63,7 @@ def stage(settings: Settings) -> Iterator[IntakeStage]:
     stage.close()
 
 
-def upload(store: ObjectStore, scratch: Path, content: bytes, **options: str) -> UploadContext:
+def upload(store: ObjectStore, scratch: Path, content: bytes, **options: str | bool) -> UploadContext:
     stored = store.write_bytes(content, prefix=f"test/{uuid.uuid4()}")
     return UploadContext(store, scratch, stored.key, options=options)
 
@@ -78,8 +81,8 @@ class TestAcceptedStudy:
             "series_instance_uid", "slices", "shape_zyx", "spacing_zyx_mm", "kernel", "slice_thickness_mm",
             "manufacturer", "transfer_syntax", "reason", "candidates",
         } <= series.keys()  # fmt: skip
-        (artefact,) = output.artefacts
-        assert artefact.kind is ArtefactKind.VOLUME
+        artefact, preview = output.artefacts
+        assert (artefact.kind, preview.kind) == (ArtefactKind.VOLUME, ArtefactKind.PREVIEW)
         assert list(VolumeFile(artefact.path).shape) == series["shape_zyx"]
 
     def test_every_file_has_a_row_and_one_candidate_is_chosen(
@@ -117,3 +120,56 @@ class TestRefusedStudy:
         output = stage.run(upload(store, tmp_path, phantom_zip.read_bytes(), series_instance_uid="1.2.3"))
         assert output.rejection is not None
         assert output.rejection.code == "series_not_found"
+
+
+class TestValidation:
+    def test_of_a_good_study_tells_all_and_keeps_no_volume(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, phantom_zip: Path
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, phantom_zip.read_bytes(), validate_only=True))
+        assert output.rejection is None
+        assert [artefact.kind for artefact in output.artefacts] == [ArtefactKind.PREVIEW]
+        assert output.artefacts[0].path.read_bytes().startswith(b"\x89PNG")
+        assert not (tmp_path / "volume.b2nd").exists()
+        chosen, hu = output.facts["chosen"], output.facts["hu"]
+        assert isinstance(chosen, Mapping)
+        assert isinstance(hu, Mapping)
+        assert len(str(hu["sha256_int16_zyx"])) == 64
+        assert {"shape_zyx", "spacing_zyx_mm", "origin_lps_mm", "row_direction", "column_direction"} <= chosen.keys()
+        assert output.facts["choice_policy"]
+
+    def test_of_a_refused_study_tells_what_was_read_of_it(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path
+    ) -> None:
+        abdomen = Path(__file__).parents[2] / "golden" / "dicom" / "abdomen_siemens_20.zip"
+        output = stage.run(upload(store, tmp_path, abdomen.read_bytes(), validate_only=True))
+        assert output.rejection is not None
+        assert output.rejection.code == "no_lungs_found"
+        assert {"chosen", "hu", "choice_policy"} <= output.facts.keys()
+
+
+class TestSplitting:
+    @pytest.fixture
+    def both(self, phantom_zip: Path) -> bytes:
+        files = unpack(phantom_zip)
+        return pack({**files, **move(files, "1.2.826.0.9")})
+
+    def test_names_the_studies_of_a_mixed_archive(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, both: bytes
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, both, split=True))
+        assert output.rejection is not None
+        assert output.rejection.code == "mixed_studies"
+        assert len(output.split_into) == 2
+        assert "1.2.826.0.9" in output.split_into
+
+    def test_is_not_done_unasked(self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, both: bytes) -> None:
+        output = stage.run(upload(store, tmp_path, both))
+        assert output.rejection is not None
+        assert output.split_into == ()
+
+    def test_leaves_jobs_that_read_one_study_each(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, both: bytes
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, both, study_instance_uid="1.2.826.0.9"))
+        assert (output.rejection, output.facts["study_uid"]) == (None, "1.2.826.0.9")

@@ -168,10 +168,10 @@ def _report(reading: Reading, problem: Problem | None) -> StudyRead:
 
 
 def _find_patient(identities: Iterable[Identity]) -> str | None:
-    """Return the digest of the patient, with the issuer of the id where a file names one."""
+    """Return the digest of the patient, with the issuer of the id where a file names one; None for several patients."""
     issued = {identity.issued_patient for identity in identities} - {b""}
     digests = issued or {identity.patient for identity in identities} - {b""}
-    return min(digests).hex() if digests else None
+    return next(iter(digests)).hex() if len(digests) == 1 else None
 
 
 def _settle_files(reading: Reading, chosen: Candidate | None) -> None:

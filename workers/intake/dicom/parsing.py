@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from workers.intake.dicom.attributes import Attributes
 from workers.intake.dicom.descriptions import describe_texts
 from workers.intake.dicom.header import Identity, PaddingRange, PixelLayout, Placement, Technique, Vector
+from workers.intake.dicom.modalities import name_modality
 from workers.intake.dicom.scanner import Elements, Encoding, scan
 from workers.intake.dicom.syntaxes import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, TransferSyntax, find_syntax
 from workers.intake.dicom.tags import Tag
@@ -117,7 +118,7 @@ def read_technique(attributes: Attributes, syntax: TransferSyntax) -> Technique:
     texts = (attributes.text(Tag.SeriesDescription), attributes.text(Tag.ProtocolName))
     image_type = tuple(value.upper() for value in attributes.texts(Tag.ImageType) or ())
     return Technique(
-        modality=attributes.text(Tag.Modality).upper(),
+        modality=name_modality(attributes.text(Tag.Modality)),
         image_type=image_type,
         manufacturer=attributes.text(Tag.Manufacturer),
         kernel=attributes.texts(Tag.ConvolutionKernel),

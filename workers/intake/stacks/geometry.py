@@ -27,6 +27,7 @@ _LARGEST_THICKNESS_MM = 100.0
 _MOST_POSITIONS_TOLD = 20
 AXIAL_DEGREES = 15.0
 _STRAIGHT_DEGREES = 1.0
+_THICK_MM = 5.0
 _QUANTA_MM = (1.0, 0.5, 0.1, 0.05, 0.01)
 _QUANTUM_SHARE = 0.6  # of a quantum: a line fitted to rounded positions leaves a little more than one half
 
@@ -223,6 +224,8 @@ def describe_gaps(geometry: StackGeometry) -> JsonObject:
 def find_geometry_notices(geometry: StackGeometry) -> tuple[Notice, ...]:
     """Return what was mended or is unusual."""
     notices = list(_find_spacing_notices(geometry))
+    if geometry.spacing_mm > _THICK_MM:
+        notices.append(Notice("thick_slices", {"spacing_mm": geometry.spacing_mm}))
     if geometry.is_tilted:
         notices.append(Notice("tilt_corrected", {"degrees": round(geometry.tilt_degrees, 2)}))
     if geometry.obliqueness_degrees > _STRAIGHT_DEGREES:

@@ -146,9 +146,15 @@ def _are_different(claimants: Sequence[Image], digest_pixels: PixelDigest) -> bo
 
 
 def _mark(stack: Stack, conflicts: set[tuple[str, str]], duplicates: Sequence[Image]) -> Stack:
-    """Tell a stack which of its images were there more than once."""
+    """Tell a stack which of its images were there more than once, and what is odd about how it was scanned."""
     own = {_get_claim(image) for image in stack.images if image.identity.instance_uid}
     count = sum(_get_claim(image) in own for image in duplicates)
-    notices = (Notice("duplicate_instances", {"dropped": count}),) if count else ()
+    notices = list(stack.notices)
+    if count:
+        notices.append(Notice("duplicate_instances", {"dropped": count}))
+    if stack.technique.has_contrast:
+        notices.append(Notice("contrast_medium"))
+    if stack.technique.described.is_expiration:
+        notices.append(Notice("expiration"))
     uids = sorted(uid for _, uid in own & conflicts)
-    return Stack(stack.images, (*stack.notices, *notices), tuple(uids))
+    return Stack(stack.images, tuple(notices), tuple(uids))

@@ -12,6 +12,7 @@ from workers.intake.dicom.syntaxes import Codec
 from workers.intake.files import FileCode, FileRejected
 
 _HEADER = struct.Struct("<HHL")
+_OFFSET = struct.Struct("<L")
 _ITEM_GROUP = 0xFFFE
 _ITEM = 0xE000
 _SEQUENCE_END = 0xE0DD
@@ -30,8 +31,8 @@ def extract_frame(value: bytes | memoryview, frame: int, frames: int, codec: Cod
     if table is None:
         raise FileRejected(FileCode.PIXELS_TRUNCATED, "the compressed pixels are empty")
     first = _HEADER.size + len(table)
-    if frames > 1 and len(table) == frames * 4:
-        return _join(_walk_frame(view, first, struct.unpack(f"<{frames}L", table), frame))
+    if frames > 1 and len(table) == frames * _OFFSET.size:
+        return _join(_walk_frame(view, first, table, frame))
     if frames == 1:
         return _join(list(_walk(view, first)))
     for number, fragments in enumerate(_split(view, first, frames, codec)):
@@ -55,9 +56,13 @@ def _walk(view: memoryview, position: int) -> Iterator[memoryview]:
         yield view[start:position]
 
 
-def _walk_frame(view: memoryview, first: int, offsets: tuple[int, ...], frame: int) -> list[memoryview]:
-    start, end = offsets[frame], offsets[frame + 1] if frame + 1 < len(offsets) else len(view) - first
-    return list(_walk(view[: max(first + end, 0)], first + start))
+def _walk_frame(view: memoryview, first: int, table: memoryview, frame: int) -> list[memoryview]:
+    """Return the fragments from the offset of a frame up to that of the next."""
+    (start,) = _OFFSET.unpack_from(table, frame * _OFFSET.size)
+    if (frame + 1) * _OFFSET.size == len(table):
+        return list(_walk(view, first + start))
+    (end,) = _OFFSET.unpack_from(table, (frame + 1) * _OFFSET.size)
+    return list(_walk(view[: first + end], first + start))
 
 
 def _split(view: memoryview, first: int, frames: int, codec: Codec) -> Iterator[list[memoryview]]:

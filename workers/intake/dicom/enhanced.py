@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pydicom
-from pydicom.dataset import Dataset
 
 from workers.intake.dicom.attributes import clean_text
 from workers.intake.dicom.header import PaddingRange, Placement, Technique
-from workers.intake.dicom.parsing import make_placement
+from workers.intake.dicom.parsing import is_derived_view, make_placement
 from workers.intake.dicom.tolerance import tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
@@ -41,7 +40,7 @@ def read_frames(header: bytes, technique: Technique, *, frames: int, padding: Pa
 
 
 def _read_frames(
-    groups: list[Dataset], shared: Dataset, technique: Technique, padding: PaddingRange | None
+    groups: list[pydicom.Dataset], shared: pydicom.Dataset, technique: Technique, padding: PaddingRange | None
 ) -> Iterator[Frame]:
     for group in groups:
         transformation = _find(group, shared, "PixelValueTransformationSequence")
@@ -54,51 +53,63 @@ def _read_frames(
             intercept=_float(transformation, "RescaleIntercept"),
             padding=padding,
         )
-        reconstruction = _find(group, shared, "CTReconstructionSequence")
-        content = _find(group, shared, "FrameContentSequence")
-        yield Frame(
-            placement,
-            replace(
-                technique,
-                kernel=_texts(reconstruction, "ConvolutionKernel") or technique.kernel,
-                thickness_mm=_length(measures, "SliceThickness") or technique.thickness_mm,
-                acquisition=_whole(content, "FrameAcquisitionNumber"),
-                temporal_position=_whole(content, "TemporalPositionIndex"),
-            ),
-        )
+        yield Frame(placement, _read_technique(group, shared, technique))
 
 
-def _find(group: Dataset, shared: Dataset, keyword: str) -> Dataset:
+def _read_technique(group: pydicom.Dataset, shared: pydicom.Dataset, technique: Technique) -> Technique:
+    """Return how one frame was made, as far as it says so, else what holds for all of them."""
+    content = _find(group, shared, "FrameContentSequence")
+    frame_type = _texts(_find(group, shared, "CTImageFrameTypeSequence"), "FrameType") or technique.image_type
+    return replace(
+        technique,
+        image_type=frame_type,
+        is_derived_view=is_derived_view(frame_type),
+        kernel=_texts(_find(group, shared, "CTReconstructionSequence"), "ConvolutionKernel") or technique.kernel,
+        thickness_mm=_length(_find(group, shared, "PixelMeasuresSequence"), "SliceThickness") or technique.thickness_mm,
+        kilovolts=_length(_find(group, shared, "CTXRayDetailsSequence"), "KVP") or technique.kilovolts,
+        acquisition=_whole(content, "FrameAcquisitionNumber"),
+        temporal_position=_whole(content, "TemporalPositionIndex"),
+        rescale_type=_text(_find(group, shared, "PixelValueTransformationSequence"), "RescaleType")
+        or technique.rescale_type,
+    )
+
+
+def _find(group: pydicom.Dataset, shared: pydicom.Dataset, keyword: str) -> pydicom.Dataset:
     """Return a functional group of the frame, else the shared one."""
     return _first(group, keyword) or _first(shared, keyword)
 
 
-def _first(dataset: Dataset, keyword: str) -> Dataset:
+def _first(dataset: pydicom.Dataset, keyword: str) -> pydicom.Dataset:
     sequence = dataset.get(keyword)
-    return sequence[0] if sequence else Dataset()
+    return sequence[0] if sequence else pydicom.Dataset()
 
 
-def _floats(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
+def _floats(dataset: pydicom.Dataset, keyword: str) -> tuple[float, ...] | None:
     values = dataset.get(keyword)
     return None if values is None else tuple(float(value) for value in values)
 
 
-def _float(dataset: Dataset, keyword: str) -> float | None:
+def _float(dataset: pydicom.Dataset, keyword: str) -> float | None:
     value = dataset.get(keyword)
     return None if value is None else float(value)
 
 
-def _length(dataset: Dataset, keyword: str) -> float | None:
+def _length(dataset: pydicom.Dataset, keyword: str) -> float | None:
     value = _float(dataset, keyword)
     return value if value is not None and math.isfinite(value) and value > 0 else None
 
 
-def _whole(dataset: Dataset, keyword: str) -> int | None:
+def _whole(dataset: pydicom.Dataset, keyword: str) -> int | None:
     value = dataset.get(keyword)
     return None if value is None else int(value)
 
 
-def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...] | None:
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    texts = _texts(dataset, keyword)
+    return texts[0] if texts else ""
+
+
+def _texts(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...] | None:
     value = dataset.get(keyword)
     if value is None:
         return None

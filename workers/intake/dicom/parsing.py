@@ -133,10 +133,15 @@ def read_technique(attributes: Attributes, syntax: TransferSyntax) -> Technique:
         lossy_ratio=attributes.length(Tag.LossyImageCompressionRatio),
         has_burned_in_text=attributes.text(Tag.BurnedInAnnotation).upper() == "YES",
         rescale_type=attributes.text(Tag.RescaleType),
-        is_derived_view=not _VIEWS.isdisjoint(image_type),
+        is_derived_view=is_derived_view(image_type),
         described=describe_texts(texts),
         instance_number=attributes.whole(Tag.InstanceNumber),
     )
+
+
+def is_derived_view(image_type: tuple[str, ...]) -> bool:
+    """Whether the values of ImageType or FrameType name another view of a scan than its slices."""
+    return not _VIEWS.isdisjoint(image_type)
 
 
 def check_is_wanted(attributes: Attributes, technique: Technique, *, has_pixels: bool) -> None:

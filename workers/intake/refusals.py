@@ -92,13 +92,13 @@ def make_refusal(problem: Problem) -> InputProblem:
 
 def _make_file_problem(found: StudyFiles) -> Problem:
     codes = Counter(file.code for file in found.files if file.outcome is FileOutcome.REJECTED and file.code)
-    (code, count), *_ = codes.most_common(1)
+    code, count = min(codes.items(), key=lambda item: (-item[1], item[0]))
     facts: dict[str, object] = {"files": count}
     if code is FileCode.MISSING_REQUIRED_TAGS:
         facts["tags"] = dict(found.missing_tags)
     details = {file.detail for file in found.files if file.code is code}
     detail = f"{count} files: {min(str(one) for one in details)}."
-    return Problem(_FROM_FILES[code], detail, facts)  # type: ignore[arg-type]  # plain counts
+    return Problem(_FROM_FILES.get(code, ProblemCode.NO_USABLE_SERIES), detail, facts)  # type: ignore[arg-type]  # plain counts
 
 
 def _plain_uid(uid: str) -> str:

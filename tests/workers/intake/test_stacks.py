@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.intake.images import LAYOUT, PLACEMENT, heights, make_image
+from workers.intake.dicom.descriptions import NOTHING_DESCRIBED
 from workers.intake.dicom.header import Image, Vector
 from workers.intake.resampling import Added, resample_heights, shear_back
 from workers.intake.stacks.geometry import find_geometry_notices, find_geometry_problem, measure_stack
@@ -76,6 +77,112 @@ class TestGrouping:
         image = make_image(0, instance_uid="1.5")
         grouping = group(image, replace(image, crc32=7), make_image(2, instance_uid="1.6"))
         assert grouping.stacks[0].conflicts == ("1.5",)
+
+
+class TestPixelSpacing:
+    def test_rounding_of_the_pixel_spacing_does_not_divide(self) -> None:
+        spacings = [0.70312, 0.70313, 0.703125, 0.70315, 0.70314]
+        images = [
+            make_image(z, placement=replace(PLACEMENT, spacing_yx_mm=(spacings[z % 5], spacings[-z % 5])))
+            for z in range(20)
+        ]
+        assert sizes(*images) == [20]
+
+
+class TestPhases:
+    def test_phases_between_each_other_are_parted(self) -> None:
+        first = [make_image(z * 2.5, acquisition=1) for z in range(20)]
+        second = [make_image(z * 2.5 + 0.7, acquisition=2) for z in range(20)]
+        assert sizes(*first, *second) == [20, 20]
+
+    def test_odd_and_even_rotations_of_one_even_scan_stay_together(self) -> None:
+        assert sizes(*(make_image(z * 1.25, acquisition=z % 2) for z in range(40))) == [40]
+
+    def test_a_rotation_of_its_own_for_each_slice_stays_together(self) -> None:
+        assert sizes(*(make_image(z * 5.0, acquisition=z) for z in range(40))) == [40]
+
+    @pytest.mark.parametrize(
+        "difference",
+        [
+            {"temporal_position": 2},
+            {"kilovolts": 80.0},
+            {"image_type": ("DERIVED", "PRIMARY", "AXIAL", "DE")},
+            {"thickness_mm": 5.0},
+            {"has_contrast": True},
+        ],
+        ids=lambda difference: next(iter(difference)),
+    )
+    def test_what_tells_images_at_the_same_places_apart(self, difference: dict[str, object]) -> None:
+        first = [make_image(z) for z in range(20)]
+        second = [make_image(z, **difference) for z in range(20)]  # type: ignore[arg-type]  # test data
+        grouping = group(*first, *second)
+        assert [len(stack.images) for stack in grouping.stacks] == [20, 20]
+        assert {stack.notices[0].facts["parted_by"] for stack in grouping.stacks} == {
+            name.replace("thickness_mm", "slice_thickness").replace("has_contrast", "contrast") for name in difference
+        }
+
+    def test_phases_of_stations_are_parted_in_each(self) -> None:
+        images = [
+            make_image(z, acquisition=1 + z // 10, temporal_position=phase) for z in range(20) for phase in (1, 2)
+        ]
+        assert sizes(*images) == [20, 20]
+
+    def test_stations_that_overlap_stay_one_stack_with_the_larger_kept(self) -> None:
+        lower = [make_image(z, acquisition=1) for z in range(22)]
+        upper = [make_image(z, acquisition=2) for z in range(20, 35)]
+        (stack,) = group(*lower, *upper).stacks
+        assert heights(stack.images) == list(range(35))
+        assert [image.technique.acquisition for image in stack.images[19:23]] == [1, 1, 1, 2]
+        assert stack.notices[0].facts == {"dropped": 2, "kept_by": "acquisition"}
+
+    def test_a_few_slices_that_were_scanned_again_leave_the_scan_whole(self) -> None:
+        scan = [make_image(z, acquisition=1) for z in range(40)]
+        again = [make_image(z, acquisition=2) for z in (10, 11, 12)]
+        assert sizes(*scan, *again) == [3, 40]
+
+    def test_numbers_part_phases_that_nothing_else_tells_apart(self) -> None:
+        images = [
+            replace(make_image(z, instance_number=1 + z + 20 * phase), crc32=phase)
+            for z in range(20)
+            for phase in (0, 1)
+        ]
+        grouping = group(*images)
+        assert [{image.crc32 for image in stack.images} for stack in grouping.stacks] == [{0}, {1}]
+
+
+class TestCopies:
+    def test_a_copy_under_another_uid_is_dropped_with_a_notice(self) -> None:
+        images = [make_image(z, instance_uid=f"1.{z}.{copy}") for z in range(20) for copy in (1, 2)]
+        grouping = group(*images)
+        assert [len(stack.images) for stack in grouping.stacks] == [20]
+        assert len(grouping.duplicates) == 20
+        assert grouping.stacks[0].notices[0].facts == {"dropped": 20, "have_equal_pixels": True}
+
+    def test_one_uid_at_two_places_is_a_conflict_even_with_equal_pixels(self) -> None:
+        images = [make_image(z, instance_uid="1.5") for z in (0, 2)]
+        assert group(*images).stacks[0].conflicts == ("1.5",)
+
+    def test_two_series_may_use_the_same_instance_uids(self) -> None:
+        images = [
+            replace(make_image(z, series_uid=series, instance_uid=f"{z}"), crc32=number)
+            for number, series in enumerate(("1.1", "1.2"))
+            for z in range(5)
+        ]
+        grouping = group(*images)
+        assert grouping.duplicates == ()
+        assert not any(stack.conflicts for stack in grouping.stacks)
+
+    def test_frames_of_one_file_at_one_place_are_no_copies(self) -> None:
+        layout = replace(LAYOUT, frames=4)
+        images = [replace(make_image(frame // 2, layout=layout), frame=frame) for frame in range(4)]
+        assert group(*images).duplicates == ()
+
+
+class TestQuality:
+    def test_contrast_and_expiration_are_told(self) -> None:
+        described = replace(NOTHING_DESCRIBED, is_expiration=True)
+        (stack,) = group(*(make_image(z, has_contrast=True, described=described) for z in range(3))).stacks
+        assert [notice.code for notice in stack.notices] == ["contrast_medium", "expiration"]
 
 
 directions = st.tuples(st.floats(-math.pi, math.pi), st.floats(-math.pi, math.pi), st.floats(-math.pi, math.pi))

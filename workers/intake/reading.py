@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
 
 from shared.errors import InputProblem
 from shared.problems import Problem, ProblemCode
 from workers.intake.archive import Member
-from workers.intake.assembly import Assembled, assemble
+from workers.intake.assembly import Assembled, assemble, decode_planes
 from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.explaining import describe_loss, explain_choice
 from workers.intake.choice.ranking import rank
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
-from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs
+from workers.intake.lungs import find_lung_notices, find_lung_problem, find_sparse_veto, measure_lungs, pick_sparse
 from workers.intake.question import Question
 from workers.intake.refusals import check_one_study, explain_no_stack, make_refusal, prefer_file_problem
 from workers.intake.slices import SliceReader
@@ -26,6 +29,8 @@ from workers.intake.study_files import Looker, StudyFiles
 Progress = Callable[[float], None]
 
 _MOST_TRIES = 3
+_MOST_LOOKS = 20
+_LOOK_STEP_MM = 10.0
 _LOOKED_SHARE = 0.3
 _DECODED_SHARE = 0.9
 _DESCRIBABLE = {ProblemCode.INSUFFICIENT_COVERAGE, ProblemCode.NO_LUNGS_FOUND}
@@ -83,7 +88,7 @@ class Reading:
     def _choose(self, allowed: Sequence[Candidate]) -> None:
         """Take the best candidate that turns out to show lungs."""
         eligible = [candidate for candidate in allowed if candidate.problem is None]
-        for candidate in eligible[:_MOST_TRIES]:
+        for candidate in self._select_likely(eligible):
             if self._try(candidate):
                 candidate.is_chosen = True
                 explain_choice(self.candidates, candidate, is_forced=self.question.series_uid is not None)
@@ -94,6 +99,26 @@ class Reading:
         assert best.problem is not None
         self._describe_refused(best)
         raise make_refusal(best.problem if eligible else prefer_file_problem(self.study, best.problem))
+
+    def _select_likely(self, eligible: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Yield the candidates to be read whole. Among several, a few slices of one tell whether it is worth that."""
+        if len(eligible) > 1 and self.question.reads_pixels:
+            yield from islice(
+                (candidate for candidate in eligible[:_MOST_LOOKS] if not self._is_lungless(candidate)), _MOST_TRIES
+            )
+        else:
+            yield from eligible[:1]
+
+    def _is_lungless(self, candidate: Candidate) -> bool:
+        """Look at slices far apart; note on the candidate when none of them shows lung."""
+        stack = candidate.stack
+        indices = pick_sparse(candidate.geometry.heights_mm, _LOOK_STEP_MM)
+        with self.timed("sparse_look"):
+            planes = decode_planes(stack, indices, self.slices, self.limits.threads)
+            if planes:
+                spacing_yx_mm = stack.images[0].placement.spacing_yx_mm
+                candidate.problem = find_sparse_veto(np.stack(list(planes.values())), spacing_yx_mm, _LOOK_STEP_MM)
+        return candidate.problem is not None
 
     def _try(self, candidate: Candidate) -> bool:
         """Read a candidate and look for lungs; note on the candidate why it cannot be used."""

@@ -82,6 +82,16 @@ class TestSeveralSeries:
         assert chosen_uid(report) == "1.2.8"
         assert report.candidates[1].reason.startswith("no_lungs_found: ")
 
+    def test_four_better_series_without_lungs_cost_a_look_each_and_hide_nothing(
+        self, tmp_path: Path, good_files: Files
+    ) -> None:
+        waters = [without_lungs(make_sibling(good_files, f"1.2.9.{number}", "LUNG")) for number in range(4)]
+        chest = make_sibling(good_files, "1.2.8", "SOFT")
+        report = read(pack({name: one for files in (*waters, chest) for name, one in files.items()}), tmp_path).report
+        assert chosen_uid(report) == "1.2.8"
+        assert {candidate.facts["problem"] for candidate in report.candidates} == {None, "no_lungs_found"}
+        assert "sparse_look" in report.seconds
+
     def test_a_forced_series_without_lungs_is_refused(self, tmp_path: Path, good_files: Files) -> None:
         water = without_lungs(make_sibling(good_files, "1.2.9", "LUNG"))
         both = pack({**water, **make_sibling(good_files, "1.2.8", "SOFT")})

@@ -90,7 +90,8 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         422,
         "Unpack the inner archive and send its files in one ZIP.",
         cause="A file inside the archive is itself a ZIP, RAR, 7z, gzip or tar; `kind` names it. Office documents and "
-        "viewer programs beside the images are no reason.",
+        "viewer programs beside the images are no reason. An operator may let ZIPs inside the archive be opened "
+        "(`CTCLIP_ARCHIVE_NESTING`).",
         example=show_of_job("Entry 1 is itself an archive (zip).", kind="zip"),
         related=(ProblemCode.NOT_AN_ARCHIVE,),
     ),

@@ -46,7 +46,7 @@ _FEWEST_SPARSE = 3
 _SPARSE_AREA_SHARE = 0.5
 
 _IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
-_IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+_IN_PLANE[1] = [[False, True, False], [True, True, True], [False, True, False]]
 
 Hu = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]

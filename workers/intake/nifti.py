@@ -18,9 +18,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
@@ -127,9 +124,19 @@ def _iterate_steps(source: ByteSource) -> Iterator[bytes]:
             yield piece[start : start + _GZIP_STEP_BYTES]
 
 
+def _list_refusals() -> tuple[type[Exception], ...]:
+    """Return what nibabel raises about a file that it cannot read."""
+    own = (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        nibabel.wrapstruct.WrapStructError,
+    )
+    return (*own, OSError, ValueError, OverflowError)
+
+
 def _open(path: Path) -> nibabel.Nifti1Image:
     for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
-        with suppress(ImageFileError, HeaderDataError, WrapStructError, OSError, ValueError, OverflowError):
+        with suppress(*_list_refusals()):
             return kind.from_filename(path)
     raise _unreadable("has no valid header")
 

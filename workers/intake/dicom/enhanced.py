@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from workers.intake.dicom.attributes import clean_text
 from workers.intake.dicom.header import PaddingRange, Placement, Technique
 from workers.intake.dicom.parsing import is_derived_view, make_placement
-from workers.intake.dicom.tolerance import tolerant_pydicom
+from workers.intake.dicom.tolerance import make_empty_dataset, read_dataset, tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
+
+if TYPE_CHECKING:
+    import pydicom
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Frame:
 def read_frames(header: bytes, technique: Technique, *, frames: int, padding: PaddingRange | None) -> tuple[Frame, ...]:
     """Return the frames in stored order. `header` is the file up to its pixel data. Raises FileRejected."""
     with tolerant_pydicom("the functional groups cannot be read", FileCode.HOSTILE_STRUCTURE):
-        dataset = pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
+        dataset = read_dataset(header)
         shared = _first(dataset, "SharedFunctionalGroupsSequence")
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         if len(groups) < frames:
@@ -81,7 +82,7 @@ def _find(group: pydicom.Dataset, shared: pydicom.Dataset, keyword: str) -> pydi
 
 def _first(dataset: pydicom.Dataset, keyword: str) -> pydicom.Dataset:
     sequence = dataset.get(keyword)
-    return sequence[0] if sequence else pydicom.Dataset()
+    return sequence[0] if sequence else make_empty_dataset()
 
 
 def _floats(dataset: pydicom.Dataset, keyword: str) -> tuple[float, ...] | None:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-import pydicom.config
-from pydicom.uid import UID
-
 from workers.intake.dicom.scanner import Encoding
+from workers.intake.dicom.tolerance import find_syntax_name
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -54,6 +52,28 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.203",
 }
 
+# As PS3.6 annex A calls them. pydicom knows all others too, but its import takes longer than to read a study's headers.
+_NAMES = {
+    IMPLICIT_LITTLE: "Implicit VR Little Endian",
+    EXPLICIT_LITTLE: "Explicit VR Little Endian",
+    DEFLATED_LITTLE: "Deflated Explicit VR Little Endian",
+    EXPLICIT_BIG: "Explicit VR Big Endian",
+    "1.2.840.10008.1.2.4.50": "JPEG Baseline (Process 1)",
+    "1.2.840.10008.1.2.4.51": "JPEG Extended (Process 2 and 4)",
+    "1.2.840.10008.1.2.4.57": "JPEG Lossless, Non-Hierarchical (Process 14)",
+    "1.2.840.10008.1.2.4.70": (
+        "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])"
+    ),
+    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless Image Compression",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS Lossy (Near-Lossless) Image Compression",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 Image Compression (Lossless Only)",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000 Image Compression",
+    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 Image Compression (Lossless Only)",
+    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL Options Image Compression (Lossless Only)",
+    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000 Image Compression",
+    "1.2.840.10008.1.2.5": "RLE Lossless",
+}
+
 READABLE = frozenset((*_NATIVE, *_CODECS))
 """The UIDs of every transfer syntax that can be read."""
 
@@ -89,5 +109,4 @@ def find_syntax(uid: str) -> TransferSyntax:
 
 
 def _find_name(uid: str) -> str:
-    known = UID(uid, validation_mode=pydicom.config.IGNORE)
-    return known.name if known.is_transfer_syntax else "unknown"
+    return _NAMES.get(uid) or find_syntax_name(uid) or "unknown"

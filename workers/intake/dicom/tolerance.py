@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pydicom
 
 from workers.intake.files import FileCode, FileRejected
 
@@ -23,3 +26,19 @@ def tolerant_pydicom(detail: str, code: FileCode) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  # pydicom and the decoders raise whatever they like
         raise FileRejected(code, f"{detail} ({type(error).__name__})") from None
+
+
+def read_dataset(header: bytes) -> pydicom.Dataset:
+    """Return the dataset of a file up to its pixels. Raises whatever pydicom likes."""
+    return pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
+
+
+def make_empty_dataset() -> pydicom.Dataset:
+    """Return a dataset without elements."""
+    return pydicom.Dataset()
+
+
+def find_syntax_name(uid: str) -> str | None:
+    """Return how the standard calls a transfer syntax, or None for any other UID."""
+    known = pydicom.uid.UID(uid, validation_mode=pydicom.config.IGNORE)
+    return known.name if known.is_transfer_syntax else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workers.intake.images import make_image, make_stack, rank_stacks
+from tests.workers.intake.images import PLACEMENT, make_image, make_stack, rank_stacks
 from workers.intake.choice.explaining import describe_candidates, explain_choice
 from workers.intake.choice.kernels import KernelClass, classify_kernel
 from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.choice.predecessor import SeriesSummary, choose_like_predecessor
+from workers.intake.dicom.descriptions import NOTHING_DESCRIBED, describe_texts
+from workers.intake.files import FileCode
 from workers.intake.stacks.stack import Stack
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fusion" / "series_selection_golden.json"
@@ -48,6 +51,25 @@ class TestKernels:
             (("YA",), KernelClass.LUNG),
             (("C",), KernelClass.STANDARD),
             (("A",), KernelClass.SOFT),
+            (("BONEPLUS",), KernelClass.LUNG),
+            (("SOFT\u0020",), KernelClass.SOFT),
+            ((" lung ",), KernelClass.LUNG),
+            (("br 64 d", "3"), KernelClass.LUNG),
+            (("Bv40f",), KernelClass.STANDARD),
+            (("Hr60",), KernelClass.LUNG),
+            (("Qr40d",), KernelClass.STANDARD),
+            (("H21s",), KernelClass.SOFT),
+            (("B31s",), KernelClass.STANDARD),
+            (("yb",), KernelClass.LUNG),
+            (("E",), KernelClass.LUNG),
+            (("B",), KernelClass.STANDARD),
+            (("BodySharp",), KernelClass.LUNG),
+            (("B_SOFT_C",), KernelClass.SOFT),
+            (("FC30",), KernelClass.STANDARD),
+            (("fc 81",), KernelClass.LUNG),
+            (("", "LUNG"), KernelClass.LUNG),
+            (("32",), KernelClass.UNKNOWN),
+            (("B123",), KernelClass.UNKNOWN),
             (("mystery",), KernelClass.UNKNOWN),
             (("",), KernelClass.UNKNOWN),
             (None, KernelClass.UNKNOWN),
@@ -97,6 +119,95 @@ class TestRanking:
     def test_the_order_of_stacks_does_not_matter(self, kernels: list[str]) -> None:
         stacks = [make_stack(30, 8.0, series_uid=f"1.{kernel}", kernel=(kernel,)) for kernel in kernels]
         assert rank_stacks(*stacks)[0].stack.series_uid == "1.B70f"
+
+    @given(st.permutations(range(6)))
+    def test_stacks_of_one_series_are_ranked_by_their_images(self, order: list[int]) -> None:
+        stacks = [make_stack(30, 8.0, acquisition=number, instance_uid=f"1.{number}") for number in range(6)]
+        ranked = rank_stacks(*(stacks[number] for number in order))
+        assert [candidate.stack.technique.acquisition for candidate in ranked] == list(range(6))
+
+    def test_the_policy_is_named_with_its_version(self) -> None:
+        assert CHOICE_POLICY.id == "ranked-2"
+
+
+THIN = make_stack(240, 1.25, series_uid="1.2", kernel=("STANDARD",))
+
+
+class TestAgainstThePredecessor:
+    """The rows of docs/adr/0006."""
+
+    @pytest.mark.parametrize(
+        ("loser", "winner"),
+        [
+            (make_stack(60, 5.0, series_uid="1.1", kernel=("LUNG",)), THIN),
+            (make_stack(300, 0.5, series_uid="1.1", kernel=("LUNG",)), THIN),
+            (make_stack(300, 1.0, series_uid="1.1"), make_stack(300, 1.0, series_uid="1.2", kernel=("Bl57d",))),
+            (make_stack(400, 1.0, series_uid="1.1", kernel=("LUNG",), is_derived_view=True), THIN),
+            (make_stack(1000, 0.3, series_uid="1.1"), make_stack(300, 1.0, series_uid="1.2")),
+            (make_stack(400, 1.25, series_uid="1.1", body_part="ABDOMEN"), THIN),
+            (
+                make_stack(240, series_uid="1.1", described=replace(NOTHING_DESCRIBED, is_expiration=True)),
+                make_stack(240, series_uid="1.2"),
+            ),
+            (
+                make_stack(240, series_uid="1.1", described=replace(NOTHING_DESCRIBED, is_timed_elsewhere=True)),
+                make_stack(240, series_uid="1.2"),
+            ),
+        ],
+        ids=["thick", "half", "vendor", "reformat", "too_thin", "abdomen", "expiration", "other_organ"],
+    )
+    def test_where_the_order_departs(self, loser: Stack, winner: Stack) -> None:
+        assert [candidate.stack for candidate in rank_stacks(loser, winner)] == [winner, loser]
+
+    def test_where_it_follows(self) -> None:
+        lung = make_stack(240, series_uid="1.2", kernel=("LUNG",))
+        assert rank_stacks(make_stack(240, series_uid="1.1"), lung)[0].stack is lung
+        more = make_stack(260, series_uid="1.2")
+        assert rank_stacks(make_stack(250, series_uid="1.1"), more)[0].stack is more
+
+
+class TestBodyPart:
+    def score(self, **technique: object) -> float:
+        return rank_stacks(make_stack(30, 8.0, **technique))[0].criteria["body_part"]  # type: ignore[arg-type]  # test data
+
+    def test_the_tag_comes_first_and_the_description_is_heard(self) -> None:
+        chest = replace(NOTHING_DESCRIBED, names_chest=True)
+        other = replace(NOTHING_DESCRIBED, names_other_part=True)
+        assert self.score(body_part="CHEST_TO_PELVIS") == 1.0
+        assert self.score(body_part="", described=chest) == 1.0
+        assert self.score(body_part="ABDOMEN", described=chest) == 0.5
+        assert self.score(body_part="PARTIALBODY") == 0.5
+        assert self.score(body_part="", described=other) == 0.0
+        assert self.score(body_part="HEAD") == 0.0
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("Thorax 1.0 Bl57", (True, False, False, False)),
+            ("CHEST^ROUTINE / exp.", (True, False, True, False)),
+            ("abd. portal venous, Abdomen", (False, True, False, True)),
+            ("EXPERT protocol", (False, False, False, False)),
+            ("neck_2mm", (False, True, False, False)),
+            ("Headache clinic Legrand", (False, False, False, False)),
+        ],
+    )
+    def test_known_words_alone_are_taken_from_descriptions(self, text: str, expected: tuple[bool, ...]) -> None:
+        assert astuple(describe_texts((text,))) == expected
+
+
+class TestLocalizers:
+    def test_three_images_across_the_scan_are_set_aside(self) -> None:
+        sideways = replace(PLACEMENT, row_direction=(0.0, 1.0, 0.0), column_direction=(0.0, 0.0, -1.0))
+        scout = Stack(tuple(make_image(placement=sideways, xy_mm=(x, 0)) for x in (0.0, 5.0)))
+        scan, localizer = rank_stacks(scout, make_stack())
+        assert localizer.problem is not None
+        assert localizer.problem.detail.startswith("A localiser: 2 images at 90 degrees")
+        assert localizer.file_code is FileCode.LOCALIZER
+        assert scan.file_code is FileCode.NOT_CHOSEN
+
+    def test_a_study_of_three_images_alone_has_none(self) -> None:
+        (candidate,) = rank_stacks(make_stack(3))
+        assert candidate.file_code is FileCode.NOT_CHOSEN
 
 
 class TestReasons:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from shared.pseudonyms import UnusableSecret
 from shared.settings import get_settings
 from shared.stages import StageName
 from workers.runtime.process import run_worker
@@ -17,7 +18,10 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=2, help="stages run at the same time (threads)")
     arguments = parser.parse_args()
     stages = [StageName(name) for name in arguments.stages.split(",")]
-    run_worker(get_settings(), stages, name=arguments.name, concurrency=arguments.concurrency)
+    try:
+        run_worker(get_settings(), stages, name=arguments.name, concurrency=arguments.concurrency)
+    except UnusableSecret as error:
+        raise SystemExit(f"This worker cannot start: {error}") from error
 
 
 if __name__ == "__main__":

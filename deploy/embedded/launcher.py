@@ -37,6 +37,7 @@ from deploy.embedded.servers import SERVER_NAMES, bring_up, choose_embedded, pla
 from deploy.embedded.state_folder import StateFolder, write_json
 from deploy.embedded.supervisor import StartInterrupted, Supervisor, read_tail
 from shared.addresses import is_loopback
+from shared.pseudonyms import UnusableSecret, make_pseudonyms
 from shared.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -244,6 +245,10 @@ def _check_settings(embedded: Mapping[str, str], gateway_port: int) -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"CTCLIP_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors())
         raise StackProblem(f"Settings in the environment cannot be used. {wrong}") from error
+    try:
+        make_pseudonyms(settings.pseudonym_key)
+    except UnusableSecret as error:
+        raise StackProblem(str(error)) from error
     if not is_loopback(settings.gateway_host):
         raise StackProblem(
             f"CTCLIP_GATEWAY_HOST={settings.gateway_host} may be reached from other machines, and this version asks "

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.credentials import PSEUDONYM_KEY, load_or_create_credentials
+from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import StateFolder, read_json, write_json
 from shared.pseudonyms import Pseudonyms
+from tests.deploy.conftest import SmallStack
 
 
 @pytest.fixture
@@ -38,3 +40,7 @@ class TestPseudonymKey:
         made = load_or_create_credentials(folder)
         assert made.choose_pseudonym_key({}) == {PSEUDONYM_KEY: made.pseudonym_key}
         assert made.choose_pseudonym_key({PSEUDONYM_KEY: "the site's own"}) == {PSEUDONYM_KEY: "the site's own"}
+
+    def test_that_is_too_short_stops_the_start(self, small_stack: SmallStack) -> None:
+        with pytest.raises(StackProblem, match=r"CTCLIP_PSEUDONYM_KEY must be at least 32 bytes"):
+            small_stack.start(CTCLIP_PSEUDONYM_KEY="hunter2")

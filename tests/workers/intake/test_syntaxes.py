@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -302,6 +303,19 @@ def iterate_golden() -> list[tuple[str, bytes]]:
             name = next(name for name in members.namelist() if not name.endswith("/"))
             files.append((f"{archive.name}/1", members.read(name)))
     return files
+
+
+class TestThreads:
+    def test_many_decode_side_by_side(self) -> None:
+        values = [np.roll(draw_slice(12), shift) for shift in range(12)]
+        jobs = [(uid, each, wrap(encode(each, 16))) for uid, encode in LOSSLESS.items() for each in values]
+
+        def is_equal(job: tuple[str, Pixels, bytes]) -> bool:
+            uid, each, value = job
+            return np.array_equal(decode_frame(describe(each, uid, bits_stored=12), value, 0), each)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(is_equal, jobs))
 
 
 class TestStreamsOfOtherEncoders:

@@ -1,10 +1,10 @@
 """The seam to the decoders of compressed pixels (imagecodecs). They hold no lock, so threads decode side by side.
 
-Which library reads what was measured on slices of a chest at 16 bits, in ms a slice on one core: JPEG lossless with
-libjpeg-turbo 3.1 (liblj92 4.3, jpg_0xc3 5.1; both know no restart markers), JPEG-LS with CharLS 6.2. JPEG 2000 with
-OpenJPEG takes 28, nine tenths of it in entropy decoding; every build of OpenJPEG at hand took the same, and GDCM, which
-looks faster, starts a second thread: 22 ms, but 36 of both cores. High-throughput JPEG 2000 goes through OpenJPEG
-too: OpenJPH takes 1.9 ms instead of 2.9, but imagecodecs hands back memory never written when it meets an error.
+Which library reads what was measured on slices of a chest at 16 bits, in ms a slice on one core. JPEG lossless:
+libjpeg-turbo 3.1 (liblj92 takes 4.3 and jpg_0xc3 5.1, and neither reads restart markers). JPEG-LS: CharLS 6.2. JPEG
+2000: OpenJPEG 28, nine tenths of it in entropy decoding; five builds of it took the same, FFmpeg's decoder twice as
+long, and GDCM, which looks faster, starts a second thread: 22 ms, but 36 of both cores. High-throughput JPEG 2000:
+OpenJPEG too, 2.9; OpenJPH takes 1.9, but imagecodecs hands back memory never written when it meets an error.
 """
 
 from __future__ import annotations

@@ -198,7 +198,9 @@ def read_layout(dataset: Dataset, file_bytes: int) -> PixelLayout:
 
 
 def _check_length(layout: PixelLayout, file_bytes: int) -> None:
-    there = min(layout.length or file_bytes, file_bytes - layout.offset)
+    if layout.syntax.is_native and layout.length is None:
+        raise FileRejected(FileCode.UNDECODABLE, "compressed pixels in a transfer syntax without compression")
+    there = min(file_bytes if layout.length is None else layout.length, file_bytes - layout.offset)
     if layout.syntax.is_native and there < layout.frame_bytes * layout.frames:
         detail = f"{there} of {layout.frame_bytes * layout.frames} bytes of pixels"
         raise FileRejected(FileCode.PIXELS_TRUNCATED, detail)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.etags import answer_unless_known
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.errors import POLL_AFTER_S
-from gateway.jobs.intake_schemas import IntakeBody, UploadFileOutcome
+from gateway.jobs.intake_schemas import IntakeBody
 from gateway.jobs.repository import JobFilters
 from gateway.jobs.schemas import JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
@@ -20,6 +20,7 @@ from gateway.parameters import NO_QUERY, JobId
 from gateway.problems.examples import DEPENDENCIES, SUBMISSION_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
 from gateway.tenants import TenantOf
+from shared.file_codes import FileOutcome
 from shared.problems import ProblemCode
 from shared.pseudonyms import PSEUDONYM_PATTERN
 from shared.states import JobState
@@ -53,7 +54,7 @@ class IntakeQuery(BaseModel):
 
     limit: int = Field(default=1000, ge=1, le=MOST_FILES_A_PAGE, description="Files a page.")
     cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
-    outcome: list[UploadFileOutcome] = Field(default=[], description="Only files with one of these outcomes.")
+    outcome: list[FileOutcome] = Field(default=[], description="Only files with one of these outcomes.")
 
 
 @router.post(

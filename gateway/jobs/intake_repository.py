@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import IntakeNotFinished
-from gateway.jobs.intake_schemas import UploadFileOutcome
 from gateway.jobs.repository import fetch_job
 from gateway.tenants import Tenant
+from shared.file_codes import FileOutcome
 from shared.stages import StageName
 from shared.tables import SeriesCandidate, StageRun, UploadFile
 
@@ -25,7 +25,7 @@ class FileQuestion:
 
     limit: int
     after: int | None = None
-    outcomes: Collection[UploadFileOutcome] = ()
+    outcomes: Collection[FileOutcome] = ()
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, Field, computed_field
 
 from gateway.problems.schemas import ProblemBody
+from shared.file_codes import FileOutcome
 from shared.states import StageState
-
-
-class UploadFileOutcome(StrEnum):
-    """Whether a file took part in the volume."""
-
-    USED = "used"
-    IGNORED = "ignored"
-    REJECTED = "rejected"
 
 
 class UploadFileBody(BaseModel):
@@ -27,7 +19,7 @@ class UploadFileBody(BaseModel):
     ordinal: int
     name: str | None = Field(description="Escaped and cut; null once it was forgotten with the upload.")
     size_bytes: int
-    outcome: UploadFileOutcome
+    outcome: FileOutcome
     code: str | None = Field(description="Why it was ignored or rejected.")
     detail: str | None
 
@@ -41,7 +33,7 @@ class UploadFileBody(BaseModel):
 class UploadFileCountBody(BaseModel):
     """How many files of the upload met with one fate."""
 
-    outcome: UploadFileOutcome
+    outcome: FileOutcome
     code: str | None
     files: int
 

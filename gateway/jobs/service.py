@@ -13,7 +13,6 @@ from gateway.jobs.intake_schemas import (
     SeriesCandidateBody,
     UploadFileBody,
     UploadFileCountBody,
-    UploadFileOutcome,
     split_facts,
 )
 from gateway.jobs.paging import make_cursor, make_file_cursor, parse_cursor, parse_file_cursor
@@ -21,6 +20,7 @@ from gateway.jobs.repository import JobFilters, fetch_job_record, fetch_page
 from gateway.jobs.schemas import JobBody, JobList, describe_job, describe_problem
 from gateway.resources import Resources
 from gateway.tenants import Tenant
+from shared.file_codes import FileOutcome
 
 
 async def get_job(resources: Resources, tenant: Tenant, job_id: uuid.UUID) -> JobBody:
@@ -45,7 +45,7 @@ async def get_intake(
     tenant: Tenant,
     job_id: uuid.UUID,
     *,
-    outcomes: Collection[UploadFileOutcome],
+    outcomes: Collection[FileOutcome],
     cursor: str | None,
     limit: int,
 ) -> IntakeBody:

@@ -37,7 +37,7 @@ _AIRWAY_MM2 = 800.0
 _DENSE_SHARE = 0.5
 _DENSE_SHARE_LARGE = 0.35  # severe emphysema; in a large room full of gas only the rim is denser
 _DENSE_SHARE_AT_EDGE = 0.8
-_CONTACT_AT_EDGE = 1.2  # of the root of the area; a mattress is as dense as lung, but runs along the edge
+_CONTACT_AT_EDGE = 2.0  # of the root of the area: a lung cut in half has 1.6, a mattress or a corner 2.8 and more
 
 _CHEST_WALL_PIXELS = 3
 _CUT_SHARE = 0.05

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,14 @@ from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
 from tests.hostile.packing import read
-from workers.intake.lungs import find_lung_notices, find_lung_problem, measure_lungs, open_in_plane
+from workers.intake.lungs import (
+    find_lung_notices,
+    find_lung_problem,
+    find_sparse_veto,
+    measure_lungs,
+    open_in_plane,
+    pick_sparse,
+)
 
 SPACING = (2.5, 1.5, 1.5)
 
@@ -103,6 +113,126 @@ class TestFindings:
         started = time.process_time()
         measure_lungs(volume, (1.25, 0.7, 0.7))
         assert time.process_time() - started < 1.0
+
+
+Change = Callable[[npt.NDArray[np.int16]], None]
+RIGHT, LEFT = np.s_[:, :, :128], np.s_[:, :, 128:]
+
+
+def replace_values(half: tuple[slice, ...], lowest: int, highest: int, value: int) -> Change:
+    """Return a change of the voxels of one half whose value lies within a range."""
+
+    def change(hu: npt.NDArray[np.int16]) -> None:
+        part = hu[half]
+        part[(part >= lowest) & (part <= highest)] = value
+
+    return change
+
+
+def add_noise(hu: npt.NDArray[np.int16], *, lung_hu: int, deviation: float) -> None:
+    """Make the lungs emphysematous: many of their voxels are gas."""
+    is_lung = hu == -850
+    hu[is_lung] = np.random.default_rng(4).normal(lung_hu, deviation, int(is_lung.sum())).astype(np.int16)
+
+
+def collapse_right_lung(hu: npt.NDArray[np.int16]) -> None:
+    """Fill most of the right side with gas, and leave a collapsed lung at the hilum."""
+    part = hu[RIGHT]
+    is_lung = part == -850
+    is_far = np.arange(128) < 95
+    part[is_lung & is_far] = -995
+
+
+def pad_round_field(hu: npt.NDArray[np.int16]) -> None:
+    """Write padding outside of a round field of view that cuts the body at both sides."""
+    y, x = np.ogrid[:256, :256]
+    hu[:, (y - 120) ** 2 + (x - 128) ** 2 > 100**2] = -3024
+
+
+def put_on_mattress(hu: npt.NDArray[np.int16]) -> None:
+    """Fill what is below the body with foam as dense as lung, up to the sides of the image."""
+    below = hu[:, 200:]
+    below[below == -1000] = -870
+
+
+def put_arms_down(hu: npt.NDArray[np.int16]) -> None:
+    """Put an arm on each side, without contact."""
+    y, x = np.ogrid[:256, :256]
+    for centre in (9, 247):
+        hu[:, ((y - 130) / 30) ** 2 + ((x - centre) / 7) ** 2 < 1] = 40
+
+
+class TestHardChests:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            replace_values(RIGHT, -850, -850, 20),
+            replace_values(np.s_[:, 120:, :], -850, -850, 0),
+            collapse_right_lung,
+            partial(add_noise, lung_hu=-920, deviation=40.0),
+            pad_round_field,
+            put_on_mattress,
+            put_arms_down,
+        ],
+        ids=["one_white_lung", "effusions", "pneumothorax", "emphysema", "round_field", "mattress", "arms_down"],
+    )
+    def test_are_accepted_with_their_length(self, change: Change) -> None:
+        hu = make_body()
+        change(hu)
+        findings = measure_lungs(hu, SPACING)
+        assert find_lung_problem(findings) is None
+        assert findings.length_mm == pytest.approx(95 * 2.5, abs=30)
+
+    @pytest.mark.parametrize("change", [put_on_mattress, put_arms_down, pad_round_field])
+    def test_nothing_around_a_body_is_taken_for_lungs(self, change: Change) -> None:
+        hu = make_body(lungs=None)
+        change(hu)
+        assert measure_lungs(hu, SPACING).volume_ml < 20
+
+    def test_a_field_of_view_that_cuts_the_lungs_still_shows_them(self) -> None:
+        zoomed = make_body()[:, 60:180, 55:201]
+        findings = measure_lungs(zoomed, SPACING)
+        assert find_lung_problem(findings) is None
+        assert "fov_cut_off" in {notice.code for notice in find_lung_notices(findings)}
+
+    def test_a_whole_field_of_view_is_not_told_to_be_cut(self) -> None:
+        assert measure_lungs(make_body(), SPACING).cut_share == 0
+
+    def test_head_and_feet_follow_the_direction_of_the_slices(self) -> None:
+        body = make_body(lungs=(15, 110))[40:]
+        findings = measure_lungs(body, SPACING, is_head_last=False)
+        assert (findings.touches_bottom, findings.touches_top) == (False, True)
+
+
+class TestVeto:
+    def test_a_body_without_lungs_is_vetoed_by_a_few_slices(self) -> None:
+        body = make_body(lungs=None)
+        planes = body[list(pick_sparse([2.5 * z for z in range(120)]))]
+        assert len(planes) == 30
+        problem = find_sparse_veto(planes, SPACING[1:], 10.0)
+        assert problem is not None
+        assert problem.code == "no_lungs_found"
+        assert problem.facts == {"lung_volume_ml": 0.0, "lung_length_mm": 0.0, "scan_length_mm": 300.0}
+
+    @pytest.mark.parametrize("lungs", [(15, 110), (0, 12), (100, 119)])
+    def test_any_lung_at_all_is_no_veto(self, lungs: tuple[int, int]) -> None:
+        assert find_sparse_veto(make_body(lungs=lungs)[::4], SPACING[1:], 10.0) is None
+
+    def test_bowel_gas_is_vetoed(self) -> None:
+        assert find_sparse_veto(make_body(hu=-1000)[::4], SPACING[1:], 10.0) is not None
+
+    @pytest.mark.parametrize("slices", [0, 1, 2])
+    def test_too_few_slices_veto_nothing(self, slices: int) -> None:
+        assert find_sparse_veto(make_body(lungs=None)[:slices], SPACING[1:], 10.0) is None
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.lists(st.floats(0.1, 7.0), min_size=1, max_size=100))
+    def test_slices_are_picked_at_least_a_step_apart_and_the_first_among_them(self, steps: list[float]) -> None:
+        heights = np.cumsum(steps).tolist()
+        picked = pick_sparse(heights)
+        assert picked[0] == 0
+        assert all(heights[b] - heights[a] >= 10 for a, b in pairwise(picked))
+        assert heights[-1] - heights[picked[-1]] < 10
 
 
 class TestRealChest:

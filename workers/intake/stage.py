@@ -13,6 +13,7 @@ from shared.settings import Settings
 from shared.stages import StageName
 from shared.tables import Base, SeriesCandidate, UploadFile
 from workers.intake.children import ChildPool
+from workers.intake.files import FileCode
 from workers.intake.limits import IntakeLimits, make_limits
 from workers.intake.messages import Order
 from workers.intake.question import Question
@@ -69,6 +70,9 @@ def make_stage(settings: Settings) -> IntakeStage:
 def make_facts(report: IntakeReport) -> JsonObject:
     """Return what fusion, the gateway and auditors read about a study; of a refused one, as much as is known."""
     facts: dict[str, JsonValue] = {"choice_policy": report.choice_policy or None, "timings": dict(report.seconds)}
+    others = sum(file.code is FileCode.OTHER_STUDY for file in report.files)
+    if others:
+        facts["files_of_other_studies"] = others
     if report.hu is not None:
         facts["hu"] = _describe_hu(report.hu)
     if report.chosen is not None:
@@ -153,7 +157,10 @@ def _make_order(context: StageContext, limits: IntakeLimits) -> Order:
 
 
 def _make_files(report: IntakeReport) -> Iterator[Base]:
+    """Yield a row for each file; other studies of a split upload have theirs in jobs of their own, and in the first."""
     for file in report.files:
+        if file.code is FileCode.OTHER_STUDY:
+            continue
         yield UploadFile(
             ordinal=file.ordinal,
             name=file.name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from shared.stages import StageName
 from shared.storage import ObjectStore
 from shared.tables import SeriesCandidate, UploadFile
 from tests.hostile.packing import pack, unpack
+from tests.workers.intake.test_nifti import make_affine, make_chest, write
 from tests.workers.intake.test_splitting import move
 from workers.intake.stage import IntakeStage, make_stage
 from workers.runtime.stage import ArtefactRecord, StageRecord
@@ -147,6 +150,14 @@ class TestValidation:
         assert output.rejection.code == "no_lungs_found"
         assert {"chosen", "hu", "choice_policy"} <= output.facts.keys()
 
+    def test_of_a_nifti_tells_the_same(self, stage: IntakeStage, store: ObjectStore, tmp_path: Path) -> None:
+        nifti = write(tmp_path, make_chest(), make_affine())
+        context = upload(store, tmp_path, nifti, validate_only=True)
+        output = stage.run(replace(context, upload_kind=UploadKind.NIFTI))
+        assert output.rejection is None
+        assert ArtefactKind.VOLUME not in {artefact.kind for artefact in output.artefacts}
+        assert {"chosen", "hu"} <= output.facts.keys()
+
 
 class TestSplitting:
     @pytest.fixture
@@ -173,3 +184,14 @@ class TestSplitting:
     ) -> None:
         output = stage.run(upload(store, tmp_path, both, study_instance_uid="1.2.826.0.9"))
         assert (output.rejection, output.facts["study_uid"]) == (None, "1.2.826.0.9")
+        own = [row for row in output.rows if isinstance(row, UploadFile)]
+        assert {row.outcome for row in own} == {"used"}
+        assert output.facts["files_of_other_studies"] == len(own)
+
+    def test_leaves_the_list_of_all_files_to_the_first_job(
+        self, stage: IntakeStage, store: ObjectStore, tmp_path: Path, both: bytes
+    ) -> None:
+        output = stage.run(upload(store, tmp_path, both, split=True))
+        rows = [row for row in output.rows if isinstance(row, UploadFile)]
+        with zipfile.ZipFile(io.BytesIO(both)) as archive:
+            assert [row.ordinal for row in rows] == list(range(len(archive.namelist())))

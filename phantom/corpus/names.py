@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from phantom.corpus.case import Case, Sending, accepted, rejected, unopened, whole
+from phantom.corpus.case import Case, Sending, accepted, refused, rejected, unopened, whole
 from phantom.corpus.chest import Chest
 from phantom.corpus.files import pack
 from phantom.corpus.raw_zip import UTF8_FLAG, honest, pack_raw
@@ -23,7 +23,7 @@ STRANGE_NAMES = {
 """Names of an entry as bytes; the format allows 65,535 of them."""
 
 UPLOAD_NAMES = {
-    "long": "x" * 5_000 + ".zip",
+    "long": "x" * 2_000 + ".zip",
     "path": "..\\..\\etc\\passwd.zip",
     "right-to-left": "\u202epiz.zip",
     "markup": "<script>alert(1)</script>.zip",
@@ -66,6 +66,13 @@ CASES: tuple[Case, ...] = (
             Sending(file_name=name),
         )
         for kind, name in UPLOAD_NAMES.items()
+    ),
+    Case(
+        "B18-upload-longest",
+        "The upload itself has a name of 300 KB, which no header may be long",
+        lambda chest: pack(chest.take(0, 3)),
+        refused(400, "malformed_request"),
+        Sending(file_name="x" * 300_000 + ".zip"),
     ),
     *(
         Case(

@@ -19,7 +19,7 @@ _OTHER_KINDS = {
     "self-extractor": b"MZ" + bytes(100) + pack_raw(honest(b"a", b"x")),
     **{kind: magic + bytes(100) for kind, magic in FOREIGN.items()},
 }
-_UNSENDABLE = {"line-feed": "Idempotency-Key: a\nX-Injected: b", "nul": "Idempotency-Key: a\0b"}
+_UNSENDABLE = {"carriage-return": "Idempotency-Key: a\rX-Injected: b", "nul": "Idempotency-Key: a\0b"}
 _KEY = "Idempotency-Key"
 _SAME_KEY = "corpus-{run}-same-key"
 """`{run}` becomes a word of its own in every run, or the second run would only see replays."""

@@ -166,7 +166,7 @@ def find_lung_notices(findings: LungFindings) -> tuple[Notice, ...]:
     if findings.touches_bottom or findings.touches_top:
         facts = {"at_bottom": findings.touches_bottom, "at_top": findings.touches_top}
         notices.append(Notice("lungs_cut_off", {**facts, **findings.describe()}))
-    if findings.share < _SMALLEST_SHARE:
+    if findings.share < _SMALLEST_SHARE and findings.is_undoubted:
         notices.append(Notice("lungs_small_share", {**findings.describe()}))
     if findings.cut_share > _CUT_SHARE:
         notices.append(Notice("fov_cut_off", {"share_of_slices": round(findings.cut_share, 3)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workers.intake.images import PLACEMENT, make_image
+from tests.workers.intake.images import PLACEMENT, make_image, rank_stacks
 from workers.intake.dicom.header import Image, Vector
 from workers.intake.resampling import mend
 from workers.intake.stacks.geometry import (
@@ -325,3 +326,36 @@ class TestSpaces:
         # Columns grow to the left, rows to the back, slices to the head.
         ras = convert_lps_to_ras(plain.compute_affine_lps())
         assert nibabel.aff2axcodes(ras) == ("L", "P", "S")  # type: ignore[no-untyped-call]  # of nibabel
+
+
+absurd = st.sampled_from([0.0, 1e-300, 0.01, 1.0, -1.0, 12345.678, 1e5, -1e5])
+absurd_length = st.sampled_from([None, 1e-300, 0.5, 1e308])
+absurd_number = st.sampled_from([None, 0, -1, 10**60])
+absurd_images = st.builds(
+    lambda z, x, thickness, kilovolts, number, acquisition: make_image(
+        z,
+        xy_mm=(x, 0.0),
+        thickness_mm=thickness,
+        kilovolts=kilovolts,
+        instance_number=number,
+        acquisition=acquisition,
+    ),
+    absurd,
+    absurd,
+    absurd_length,
+    absurd_length,
+    absurd_number,
+    absurd_number,
+)
+
+
+class TestAbsurdValues:
+    @settings(deadline=None)
+    @given(st.lists(absurd_images, min_size=1, max_size=30))
+    def test_whatever_a_header_may_hold_ends_in_candidates_that_can_be_told(self, images: list[Image]) -> None:
+        grouping = group_into_stacks(images, lambda image: bytes([image.crc32]))
+        candidates = rank_stacks(*grouping.stacks)
+        assert sum(len(stack.images) for stack in grouping.stacks) + len(grouping.duplicates) <= len(images)
+        for candidate in candidates:
+            json.dumps([candidate.describe(), candidate.criteria, candidate.score], allow_nan=False)
+            assert all(0 <= value <= 1 for value in candidate.criteria.values())

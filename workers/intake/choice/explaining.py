@@ -8,6 +8,8 @@ from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.report import CandidateReport
 
+_MOST_TOLD = 1000
+
 
 def explain_choice(candidates: Sequence[Candidate], chosen: Candidate, *, is_forced: bool) -> None:
     """Give every candidate its reason, the chosen one among them."""
@@ -48,8 +50,8 @@ def _compare(winner: Candidate, loser: Candidate) -> list[str]:
 
 
 def describe_candidates(candidates: Sequence[Candidate]) -> tuple[CandidateReport, ...]:
-    """Return the candidates for the report, the chosen one first, then as ranked."""
-    ordered = sorted(candidates, key=lambda candidate: not candidate.is_chosen)
+    """Return the candidates for the report, the chosen one first, then as ranked; no study has as many as the limit."""
+    ordered = sorted(candidates, key=lambda candidate: not candidate.is_chosen)[:_MOST_TOLD]
     return tuple(
         CandidateReport(
             series_instance_uid=candidate.stack.series_uid,

@@ -74,7 +74,8 @@ def _set_localizers_aside(candidates: Sequence[Candidate]) -> None:
         images = candidate.stack.images
         angle = np.degrees(np.arccos(min(1.0, abs(float(compute_axes(images)[2] @ normal)))))
         if len(images) <= _MOST_IN_LOCALIZER and angle > AXIAL_DEGREES:
-            detail = f"A localiser: {len(images)} images at {angle:.0f} degrees to the largest stack."
+            plural = "s" if len(images) > 1 else ""
+            detail = f"A localiser: {len(images)} image{plural} at {angle:.0f} degrees to the largest stack."
             candidate.problem = Problem(ProblemCode.NO_USABLE_SERIES, detail)
             candidate.file_code = FileCode.LOCALIZER
 

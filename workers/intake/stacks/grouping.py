@@ -13,6 +13,7 @@ from workers.intake.stacks.stack import Stack
 
 _COSINE_TOLERANCE = 1e-3
 _PIXEL_SPACING_TOLERANCE_MM = 1e-3
+_GROUPS_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,14 @@ def _divide_at_steps(images: Sequence[Image], axis: int) -> list[list[Image]]:
 
 
 def _divide_by_orientation(images: Sequence[Image]) -> list[list[Image]]:
-    """Divide by direction cosines, which some scanners round differently from slice to slice."""
+    """Divide by direction cosines, which some scanners round differently from slice to slice.
+
+    The images are sorted by them, so a group that fits is among the latest: a study with thousands of orientations
+    must not take the square of that.
+    """
     groups: list[list[Image]] = []
     for image in images:
-        near = (group for group in groups if _is_parallel(group[0], image))
+        near = (group for group in reversed(groups[-_GROUPS_LOOKED_AT:]) if _is_parallel(group[0], image))
         group = next(near, None)
         if group is None:
             groups.append([image])

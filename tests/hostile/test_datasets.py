@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from phantom.corpus.files import delete, put, put_text, split_before_pixels
 from tests.hostile.packing import Files, edit, encode, get_code, pack, read
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.report import IntakeReport
@@ -24,24 +25,6 @@ def report_of(files: Mapping[str, bytes], scratch: Path) -> IntakeReport:
 
 def code_of(report: IntakeReport) -> str | None:
     return None if report.problem is None else str(report.problem.code)
-
-
-def delete(keyword: str) -> Callable[[pydicom.Dataset], None]:
-    return lambda dataset: delattr(dataset, keyword)
-
-
-def put(keyword: str, value: object) -> Callable[[pydicom.Dataset], None]:
-    return lambda dataset: setattr(dataset, keyword, value)
-
-
-def put_text(keyword: str, text: str) -> Callable[[pydicom.Dataset], None]:
-    """Set a decimal string to text that pydicom itself would not write."""
-
-    def change(dataset: pydicom.Dataset) -> None:
-        element = dataset[keyword]
-        dataset[keyword] = pydicom.DataElement(element.tag, "LO", text, already_converted=True)
-
-    return change
 
 
 CHANGES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8)
@@ -167,7 +150,7 @@ class TestOneFile:
         assert self.reject(good_files, content, tmp_path) is FileCode.PIXELS_TRUNCATED
 
     def test_sequences_ten_thousand_deep(self, tmp_path: Path, good_files: Files) -> None:
-        head, pixels = self.split(self.change(good_files, put("InstanceNumber", 1)))
+        head, pixels = split_before_pixels(self.change(good_files, put("InstanceNumber", 1)))
         opening = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
             "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
         )
@@ -176,12 +159,12 @@ class TestOneFile:
         assert self.reject(good_files, content, tmp_path) is FileCode.HOSTILE_STRUCTURE
 
     def test_a_value_of_two_gibibytes_that_is_not_there(self, tmp_path: Path, good_files: Files) -> None:
-        head, pixels = self.split(self.change(good_files, put("InstanceNumber", 1)))
+        head, pixels = split_before_pixels(self.change(good_files, put("InstanceNumber", 1)))
         content = head + struct.pack("<HH2sHI", 0x0040, 0xA160, b"UT", 0, 0x7FFFFFFF) + pixels
         assert self.reject(good_files, content, tmp_path) is FileCode.HOSTILE_STRUCTURE
 
     def test_elements_without_end(self, tmp_path: Path, good_files: Files) -> None:
-        head, pixels = self.split(self.change(good_files, put("InstanceNumber", 1)))
+        head, pixels = split_before_pixels(self.change(good_files, put("InstanceNumber", 1)))
         content = head + struct.pack("<HH2sH", 0x0040, 0xA160, b"LO", 0) * 250_000 + pixels
         assert self.reject(good_files, content, tmp_path) is FileCode.HOSTILE_STRUCTURE
 
@@ -212,11 +195,6 @@ class TestOneFile:
         self, tmp_path: Path, good_files: Files, change: Callable[[pydicom.Dataset], object], code: FileCode
     ) -> None:
         assert self.reject(good_files, self.change(good_files, change), tmp_path) is code
-
-    def split(self, content: bytes) -> tuple[bytes, bytes]:
-        """Part a file before its pixel data."""
-        at = content.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
-        return content[:at], content[at:]
 
 
 class TestNoPreamble:

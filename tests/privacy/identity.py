@@ -53,7 +53,7 @@ _NEVER_IN_A_DATASET = 0x0008  # groups below hold commands, file meta and DICOMD
 
 def mark_files(files: Mapping[str, bytes], patient: str) -> dict[str, bytes]:
     """Return the slices of a study with a mark in every place that can hold one. `patient` goes into the PatientID."""
-    identity = make_identity(patient)
+    identity = _encode_once(make_identity(patient))
     return {
         f"{NAME_MARK}^Jane/{number:04d} {NAME_MARK}.dcm": _mark_file(content, identity, number)
         for number, content in enumerate(files.values())
@@ -88,6 +88,13 @@ def pack(files: Mapping[str, bytes]) -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return buffer.getvalue()
+
+
+def _encode_once(identity: Dataset) -> Dataset:
+    """Return the same attributes as bytes, which are written as they are: thousands of them go into each file."""
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, identity, implicit_vr=False, little_endian=True)
+    return pydicom.dcmread(io.BytesIO(buffer.getvalue()), force=True)
 
 
 def encode(dataset: Dataset) -> bytes:

@@ -29,7 +29,8 @@ from tests.stack.running import RunningStack, wait_until
 
 pytestmark = pytest.mark.stack
 
-NOT_IN_LOGS = (*IDENTITY, NAME_MARK, UPLOAD_MARK, KNOWN_UID_MARK)
+# What objects and logs may not hold, the identifiers that a caller gets back included.
+CONFIDENTIAL = (*IDENTITY, NAME_MARK, UPLOAD_MARK, KNOWN_UID_MARK)
 READ_ONLY = ("again", "other patient")  # models see what the first study shows them already
 PARTS = ("", "/intake", "/result", "/artifacts", "/events")
 
@@ -160,7 +161,7 @@ class TestTraces:
     def test_are_in_no_object(self, stack: RunningStack, settings: Settings) -> None:
         objects = dict(iterate_objects(stack, settings))
         assert len(objects) >= 3
-        assert not find_in(iter(objects.items()), *IDENTITY, NAME_MARK, UPLOAD_MARK)
+        assert not find_in(iter(objects.items()), *CONFIDENTIAL)
 
     def test_are_in_no_row(self, stack: RunningStack) -> None:
         assert not find_in(iterate_rows(stack), *IDENTITY, UPLOAD_MARK)
@@ -173,7 +174,7 @@ class TestTraces:
         assert not find_in(iterate_answers(stack, told), *IDENTITY, UPLOAD_MARK)
 
     def test_are_in_no_log(self, stack: RunningStack) -> None:
-        assert not find_in(iterate_files(stack.state / "logs", but=set()), *NOT_IN_LOGS)
+        assert not find_in(iterate_files(stack.state / "logs", but=set()), *CONFIDENTIAL)
 
     def test_are_in_no_file_of_the_platform(self, stack: RunningStack) -> None:
         """The broker's journal and the cluster of the database included: what was deleted still stands there."""
@@ -182,14 +183,14 @@ class TestTraces:
     def test_are_in_no_key_of_the_broker(self, stack: RunningStack) -> None:
         broker = redis.Redis.from_url(stack.environment["CTCLIP_BROKER_URL"])
         kept = ((repr(key), repr(key).encode() + (broker.dump(key) or b"")) for key in broker.scan_iter())
-        assert not find_in(kept, *NOT_IN_LOGS)
+        assert not find_in(kept, *CONFIDENTIAL)
 
     def test_are_not_shown_by_flower(self, stack: RunningStack) -> None:
         secrets = read_json(stack.state / "secrets.json") or {}
         login = (str(secrets["flower_user"]), str(secrets["flower_password"]))
         tasks = stack.http.get(f"{stack.description['flower_url']}/api/tasks?limit=1000", auth=login)
         assert tasks.json()
-        assert not find_marks(tasks.content, *NOT_IN_LOGS)
+        assert not find_marks(tasks.content, *CONFIDENTIAL)
 
 
 class TestFailedStatements:
@@ -200,7 +201,7 @@ class TestFailedStatements:
             connection.execute(failing, values)
         log = stack.state / "logs" / "postgres.log"
         wait_until(lambda: b"fk_upload_files_job_id" in log.read_bytes(), "PostgreSQL logs the failure", 30)
-        assert not find_marks(log.read_bytes(), *NOT_IN_LOGS)
+        assert not find_marks(log.read_bytes(), *CONFIDENTIAL)
 
 
 class TestAfterRetention:

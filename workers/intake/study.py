@@ -34,6 +34,9 @@ from workers.intake.stacks.stack import Stack
 from workers.intake.study_files import Looker, StudyFiles
 from workers.volume import Geometry, Volume
 
+# Identifiers go back to the caller; what is stored as an object is kept without them (PS3.15 Annex E).
+_NOT_IN_VOLUMES = frozenset({"study_instance_uid"})
+
 
 @dataclass(frozen=True)
 class StudyRead:
@@ -164,7 +167,8 @@ def _report(reading: Reading, problem: Problem | None) -> StudyRead:
     )
     if problem is not None or assembled is None or chosen is None:
         return StudyRead(report, None)
-    return StudyRead(report, Volume(assembled.hu, assembled.geometry, chosen.facts))
+    facts = {name: value for name, value in chosen.facts.items() if name not in _NOT_IN_VOLUMES}
+    return StudyRead(report, Volume(assembled.hu, assembled.geometry, facts))
 
 
 def _find_patient(identities: Iterable[Identity]) -> str | None:

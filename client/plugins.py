@@ -29,7 +29,7 @@ KNOWN: Mapping[str, KnownCommand] = {
     "down": KnownCommand("Stop the platform on this machine; its data is kept.", "embedded"),
     "inspect": KnownCommand("Read a study without a server: files, candidates, geometry, problems.", "worker"),
     "phantom": KnownCommand("Make a chest CT with chosen findings from nothing.", "phantom"),
-    "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "phantom"),
+    "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "corpus"),
     "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }

@@ -24,9 +24,7 @@ FAILED = 1
 """Exit status when an answer was not the right one."""
 
 _CORPUS: Mapping[str, KnownCommand] = {
-    "corpus": KnownCommand(
-        "Write bad inputs, each with the answer it must get, and good ones in every form.", "phantom"
-    )
+    "corpus": KnownCommand("Write bad inputs, each with the answer it must get, and good ones in every form.", "corpus")
 }
 
 app = typer.Typer(

@@ -24,7 +24,7 @@ def corpus(
     scale: Annotated[
         str,
         typer.Option(
-            help="`full`: for a platform with its default limits; about 5 GB. "
+            help="`full`: for a platform with its default limits; about 8 GB. "
             "`small`: for one whose limits are lowered to those in the manifest."
         ),
     ] = "full",

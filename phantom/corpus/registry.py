@@ -34,7 +34,12 @@ CASES: Mapping[str, Case] = {
     case.id: case for case in sorted((case for module in _MODULES for case in module.CASES), key=_order)
 }
 
+_WITHOUT_ENCODERS = {
+    "B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K need `pip install 'ct-clip-inference[corpus]'`"
+}
+
 LEFT_OUT: Mapping[str, str] = {
+    **({} if syntaxes.HAS_ENCODERS else _WITHOUT_ENCODERS),
     "B4 (resumption)": "resumable uploads are not part of the API yet; the cut upload itself is case B4-cut",
     "B15 (depth 1)": "how deep archives may be nested is a setting of the platform; the default refuses all",
     "B39": "callbacks are not part of the API yet",

@@ -109,7 +109,7 @@ def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -
 
 
 def _read(order: Order) -> IntakeReport:
-    pool = ChildPool()
+    pool = ChildPool(reads_headers_only=not order.question.reads_pixels and order.kind is not UploadKind.NIFTI)
     try:
         return pool.read(order, lambda _progress: None)
     except InputProblem as refusal:

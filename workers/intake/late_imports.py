@@ -13,6 +13,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
 
+LATE = "late"
+"""What the nursery is told on its command line to put imports off."""
+
 PUT_OFF = frozenset({"blosc2", "nibabel", "pydicom", "scipy.ndimage"})
 
 

@@ -8,6 +8,8 @@ When the control socket ends, the worker is gone, and so are the nursery and its
 No thread runs here when a child is forked: libraries are held to one thread by the environment, and what starts
 threads (blosc2, reading ahead) does so in the child. Not `multiprocessing`'s fork server: it takes over the
 environment of the worker, which holds credentials, and it neither limits nor groups what it forks.
+
+With `late` as a second argument it imports as little as reading headers needs; children load the rest if they must.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import NoReturn
 
-from workers.intake.child import work
+from workers.intake.late_imports import LATE, put_off_imports
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None)
@@ -44,8 +48,9 @@ class _Child:
 class _Nursery:
     """Forks children, kills those that nobody wants, and tells how each ended."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, work: Callable[[socket.socket], None]) -> None:
         self._control = control
+        self._work = work
         self._children: dict[int, _Child] = {}
         self._selector = selectors.PollSelector()
         self._is_wanted = True
@@ -93,7 +98,7 @@ class _Nursery:
             self._control.close()
             for sibling in self._children.values():
                 sibling.close()
-            work(talk)
+            self._work(talk)
             status = 0
         finally:
             os._exit(status)
@@ -138,11 +143,14 @@ def _die_with(nursery: int) -> None:
 
 def main() -> None:
     """Serve the control socket that the command line names."""
+    if LATE in sys.argv[2:]:
+        put_off_imports()
+    work = import_module("workers.intake.child").work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the worker, which still finishes the study in hand
     gc.collect()
     gc.freeze()  # else the first collection in each child would copy every page
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        _Nursery(control).serve()
+        _Nursery(control, work).serve()
 
 
 if __name__ == "__main__":

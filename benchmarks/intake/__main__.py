@@ -47,6 +47,8 @@ def main() -> int:
             for comparison, path in zip(comparisons, archives.values(), strict=True):
                 for contender in arguments.contenders:
                     comparison.add(contender, _read_apart(contender, path))
+    if not arguments.rounds:
+        return 0
     if arguments.json:
         print(json.dumps([comparison.describe() for comparison in comparisons]))
     else:
@@ -57,7 +59,7 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.intake", description=__doc__)
     parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3, help="readings of each contender")
+    parser.add_argument("--rounds", type=int, default=3, help="readings of each contender; 0 only writes the archives")
     parser.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=list(ENCODINGS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--study", type=Path, help="ZIP of a chest CT to be replicated, instead of a phantom")

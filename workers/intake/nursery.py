@@ -141,16 +141,20 @@ def _die_with(nursery: int) -> None:
         os._exit(1)
 
 
-def main() -> None:
-    """Serve the control socket that the command line names."""
-    if LATE in sys.argv[2:]:
-        put_off_imports()
-    work = import_module("workers.intake.child").work
+def serve(work: Callable[[socket.socket], None]) -> None:
+    """Serve the control socket that the command line names, with children that `work`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the worker, which still finishes the study in hand
     gc.collect()
     gc.freeze()  # else the first collection in each child would copy every page
     with socket.socket(fileno=int(sys.argv[1])) as control:
         _Nursery(control, work).serve()
+
+
+def main() -> None:
+    """Serve with children that read studies."""
+    if LATE in sys.argv[2:]:
+        put_off_imports()
+    serve(import_module("workers.intake.child").work)
 
 
 if __name__ == "__main__":

@@ -113,8 +113,7 @@ def work(talk):
         talk.sendall(b"%d" % helper)
     signal.pause()
 
-nursery.work = work
-nursery.main()
+nursery.serve(work)
 """
 
 

@@ -24,8 +24,9 @@ import psutil
 from deploy.embedded.ports import assign_ports
 from deploy.embedded.servers import start_servers
 from migrations import upgrade
+from shared.byte_units import GIB, MIB
 from shared.database import make_engine
-from shared.settings import GIB, MIB, Settings
+from shared.settings import Settings
 from shared.storage import ObjectStore
 from workers.control.registration import register_installation
 

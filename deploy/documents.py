@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from shared.byte_units import GIB, MIB
 from shared.file_codes import FILE_CODES
 from shared.notices import NOTICES
 from shared.problems import CATALOGUE, ProblemCode, make_example
-from shared.settings import GIB, MIB, Settings
+from shared.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PROBLEMS = "problems"

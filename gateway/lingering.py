@@ -12,7 +12,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.settings import MIB
+from shared.byte_units import MIB
 
 LINGER_BYTES = 64 * MIB
 """Of a body with more than this still to come, nothing is dropped: the connection is closed at once."""

@@ -11,8 +11,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+from shared.byte_units import GIB, MIB
 
 Bytes = Annotated[int, Field(gt=0)]
 _RETENTION_WORDS = {"forever": None, "0": timedelta(0)}

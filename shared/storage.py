@@ -20,9 +20,10 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error
 
+from shared.byte_units import MIB
 from shared.errors import Defect, TransientFault
 from shared.problems import ProblemCode
-from shared.settings import MIB, Settings
+from shared.settings import Settings
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CHUNK_BYTES = MIB

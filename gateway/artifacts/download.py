@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from gateway.resources import Resources
+from shared.byte_units import MIB
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from shared.storage import StoredObject
 
 _CAPACITY_BYTES = 4 * MIB

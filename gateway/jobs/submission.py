@@ -33,9 +33,9 @@ from gateway.tenants import Tenant
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
 from shared.artefacts import UploadKind
+from shared.byte_units import MIB
 from shared.database import may_have_committed
 from shared.errors import TransientFault
-from shared.settings import MIB
 from shared.storage import Readable, StoredObject
 from shared.telemetry import UPLOAD_BYTES, get_logger
 

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from gateway.tracing import get_trace_id
+from shared.byte_units import MIB
 from shared.problems import Problem, ProblemCode
-from shared.settings import MIB
 from shared.telemetry import PROBLEMS
 
 MEDIA_TYPE = "application/problem+json"

@@ -6,9 +6,9 @@ import asyncio
 import threading
 from collections import deque
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 
 CAPACITY_BYTES = 2 * MIB
 READ_LIMIT_S = 120.0

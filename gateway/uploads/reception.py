@@ -18,9 +18,9 @@ from gateway.uploads.digests import AnnouncedDigests
 from gateway.uploads.multipart import MultipartReader
 from gateway.uploads.pipe import BodyPipe
 from shared.artefacts import UploadKind
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from shared.storage import Readable
 from shared.upload_kinds import explain_foreign, get_media_type, is_head_enough, judge_foreign_kind, judge_kind
 

@@ -20,8 +20,9 @@ from sqlalchemy.engine import make_url
 from deploy.embedded.servers import ServerSet
 from gateway.__main__ import make_server
 from migrations import upgrade
+from shared.byte_units import MIB
 from shared.database import make_engine, transaction
-from shared.settings import MIB, Settings
+from shared.settings import Settings
 from shared.stages import StageName
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, ModelVersion, Policy

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.uploads.digests import Checksum, DigestCheck, parse_content_digest
+from shared.byte_units import MIB
 from shared.errors import InputProblem
-from shared.settings import MIB
 from tests.gateway.conftest import NOTHING, ZIP, RunningGateway
 
 Leftovers = Callable[[], tuple[set[str], int]]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.lingering import LINGER_BYTES, LINGER_IDLE_S
-from shared.settings import MIB
+from shared.byte_units import MIB
 from tests.gateway.conftest import ZIP, RunningGateway
 
 FORM = {"Content-Type": "multipart/form-data; boundary=cut"}

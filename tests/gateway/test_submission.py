@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from shared.artefacts import ArtefactKind
+from shared.byte_units import MIB
 from shared.database import transaction
-from shared.settings import MIB
 from shared.stages import StageName
 from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact, Event, Job, Outbox, StageRun

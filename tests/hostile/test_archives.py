@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.settings import MIB
+from shared.byte_units import MIB
 from tests.hostile.packing import Files, RawEntry, deflate, get_code, honest, pack, pack_raw, read
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import LONGEST_NAME, IntakeLimits

@@ -19,7 +19,7 @@ from client.acceptance.sending import Platform
 from phantom.corpus.chest import SMALL, Chest
 from phantom.corpus.manifest import write_corpus
 from phantom.corpus.registry import CASES
-from shared.settings import MIB
+from shared.byte_units import MIB
 from tests.stack.running import RunningStack, run_ctclip, running_stack, wait_until
 
 pytestmark = pytest.mark.stack

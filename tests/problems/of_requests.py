@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from gateway.app import create_app
 from phantom.corpus.registry import CASES
+from shared.byte_units import MIB
 from shared.database import transaction
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from shared.tables import IdempotencyKey
 from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP
 from tests.problems.bench import Bench, Document, Generator, read_json

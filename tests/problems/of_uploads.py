@@ -13,8 +13,8 @@ from phantom.corpus.case import Case, Outcome, Sending
 from phantom.corpus.files import pack
 from phantom.corpus.raw_zip import honest, pack_raw
 from phantom.corpus.registry import CASES
+from shared.byte_units import MIB
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from tests.problems.bench import Bench, Document, Generator
 from workers.intake.stage import make_stage
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from shared.settings import GIB, Settings
+from shared.byte_units import GIB
 from shared.stages import STAGES, StageName
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 LONGEST_NAME = 255
 """Characters of an entry's name that are kept."""

@@ -19,9 +19,9 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from workers.intake.archive import ByteSource, ExpansionBudget
 from workers.intake.dicom.pixels import HIGHEST_HU, LOWEST_HU
 from workers.intake.limits import LARGEST_SIDE, IntakeLimits

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from workers.intake.archive import ExpansionBudget, Member
 from workers.intake.archive.names import escape_name, is_junk
 from workers.intake.dicom.deflated import inflate_member

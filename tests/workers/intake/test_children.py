@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from shared.artefacts import UploadKind
+from shared.byte_units import MIB
 from shared.errors import Defect, InputProblem, StaleLease, TransientFault
-from shared.settings import MIB
 from tests.stack.running import wait_until
 from workers.intake.children import ChildDied, ChildPool, Nursery, _make_environment
 from workers.intake.limits import IntakeLimits

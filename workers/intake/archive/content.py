@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from isal import igzip_lib, isal_zlib
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from workers.intake.archive.directory import (
     DEFLATED,
     LOCAL_HEADER,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
-from shared.settings import MIB
 from workers.intake.archive.content import ExpansionBudget
 from workers.intake.archive.directory import expands_too_far
 from workers.intake.archive.members import LARGEST_IN_MEMORY

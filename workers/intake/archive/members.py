@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from shared.settings import MIB
+from shared.byte_units import MIB
 from workers.intake.archive.content import (
     ExpansionBudget,
     iterate_content,

@@ -13,9 +13,9 @@ from typing import Protocol, Self
 
 import urllib3
 
+from shared.byte_units import MIB
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
-from shared.settings import MIB
 
 _BLOCK_BYTES = 4 * MIB
 _BLOCKS_UNDER_WAY = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.settings import MIB
+from shared.byte_units import MIB
 from workers.intake.archive import ExpansionBudget, Member
 from workers.intake.archive.content import inflate
 from workers.intake.archive.members import LARGEST_IN_MEMORY

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -16,6 +17,7 @@ _VERSION = 20
 _VERSION64 = 45
 _MADE_BY_UNIX = 0x0314
 _ALL_ONES = 0xFFFFFFFF
+_BLOCK_BYTES = 1 << 20
 
 STORED = 0
 DEFLATED = 8
@@ -43,20 +45,22 @@ def deflate(content: bytes) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
+@cache
 def deflate_zeros(length: int) -> bytes:
     """Return raw deflate of `length` zero bytes, made without holding them."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    block = bytes(1 << 20)
-    pieces = [compressor.compress(block) for _ in range(length >> 20)]
-    return b"".join(pieces) + compressor.compress(bytes(length & ((1 << 20) - 1))) + compressor.flush()
+    first = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    # A full flush forgets what came before, so the same piece may follow itself.
+    piece = first.compress(bytes(_BLOCK_BYTES)) + first.flush(zlib.Z_FULL_FLUSH)
+    return piece * (length // _BLOCK_BYTES) + deflate(bytes(length % _BLOCK_BYTES))
 
 
+@cache
 def compute_crc32_of_zeros(length: int) -> int:
     """Return the CRC-32 of `length` zero bytes."""
-    block, crc32 = bytes(1 << 20), 0
-    for _ in range(length >> 20):
+    block, crc32 = bytes(_BLOCK_BYTES), 0
+    for _ in range(length // _BLOCK_BYTES):
         crc32 = zlib.crc32(block, crc32)
-    return zlib.crc32(bytes(length & ((1 << 20) - 1)), crc32)
+    return zlib.crc32(bytes(length % _BLOCK_BYTES), crc32)
 
 
 def honest(name: bytes, content: bytes, **lies: int | bytes) -> RawEntry:

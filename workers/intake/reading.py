@@ -129,7 +129,9 @@ class Reading:
         if assembled is None:
             return False
         with self.timed("lungs"):
-            findings = measure_lungs(assembled.hu, assembled.geometry.spacing_zyx_mm)
+            geometry = assembled.geometry
+            is_head_last = bool(geometry.normal[2] > 0)
+            findings = measure_lungs(assembled.hu, geometry.spacing_zyx_mm, is_head_last=is_head_last)
         candidate.lungs.update(findings.describe())
         candidate.problem = find_lung_problem(findings)
         if candidate.problem is None or (self.question.reads_refused and self.candidate is None):

@@ -18,6 +18,7 @@ from workers.intake.dicom.header import Image
 from workers.intake.dicom.pixels import SliceCounts, convert_to_hu, decode_frame
 from workers.intake.files import FileRejected
 from workers.intake.spool import Spool
+from workers.intake.stacks.repeats import UNREADABLE
 
 
 class SliceReader:
@@ -46,12 +47,13 @@ class SliceReader:
         return convert_to_hu(decode_frame(image.pixels, value, frame), image.placement, out)
 
     def digest_pixels(self, image: Image) -> bytes:
-        """Return a digest over the pixels of an image as they are stored; of a damaged file, one that is its own."""
+        """Return a digest over the stored values of an image, whatever its transfer syntax; of a damaged one, none."""
         try:
-            value, _ = self._read_value(image)
+            value, frame = self._read_value(image)
+            stored = decode_frame(image.pixels, value, frame)
         except FileRejected:
-            return image.ordinal.to_bytes(16, "big")
-        return hashlib.blake2b(value, digest_size=16).digest()
+            return UNREADABLE
+        return hashlib.blake2b(np.ascontiguousarray(stored, dtype="<i4").data, digest_size=16).digest()
 
     def _read_value(self, image: Image) -> tuple[bytes | memoryview, int]:
         """Return the value of PixelData that holds the image, and the number of its frame therein."""

@@ -182,15 +182,17 @@ def _settle_files(reading: Reading, chosen: Candidate | None) -> None:
     """Put the files in their order, and mark the images that the volume was not made of."""
     used = {image.ordinal for image in chosen.stack.images} if chosen else set()
     detail = "belongs to a stack that was not chosen" if chosen else "the study was refused"
-    reading.study.files = sorted(
-        (
-            file.set_aside(FileOutcome.IGNORED, FileCode.NOT_CHOSEN, detail)
-            if file.outcome is FileOutcome.USED and file.ordinal not in used
-            else file
-            for file in reading.study.files
-        ),
-        key=lambda file: file.ordinal,
-    )
+    codes = {
+        image.ordinal: candidate.file_code or FileCode.NOT_CHOSEN
+        for candidate in reading.candidates
+        for image in candidate.stack.images
+    }
+    reading.study.files = [
+        file.set_aside(FileOutcome.IGNORED, codes.get(file.ordinal, FileCode.NOT_CHOSEN), detail)
+        if file.outcome is FileOutcome.USED and file.ordinal not in used
+        else file
+        for file in sorted(reading.study.files, key=lambda file: file.ordinal)
+    ]
 
 
 def _describe_chosen(chosen: Candidate, assembled: Assembled | None) -> ChosenSeries:

@@ -16,6 +16,7 @@ from workers.intake.dicom.header import Image, Vector
 from workers.intake.resampling import Added, resample_heights, shear_back
 from workers.intake.stacks.geometry import find_geometry_notices, find_geometry_problem, measure_stack
 from workers.intake.stacks.grouping import Grouping, group_into_stacks
+from workers.intake.stacks.repeats import UNREADABLE
 
 
 def group(*images: Image) -> Grouping:
@@ -175,7 +176,13 @@ class TestCopies:
     def test_frames_of_one_file_at_one_place_are_no_copies(self) -> None:
         layout = replace(LAYOUT, frames=4)
         images = [replace(make_image(frame // 2, layout=layout), frame=frame) for frame in range(4)]
-        assert group(*images).duplicates == ()
+        assert group_into_stacks(images, lambda image: bytes([image.frame])).duplicates == ()
+
+    def test_a_damaged_copy_gives_way_to_a_whole_one(self) -> None:
+        images = [replace(make_image(z, instance_uid=f"{z}"), crc32=crc) for z in range(3) for crc in (1, 2)]
+        grouping = group_into_stacks(images, lambda image: UNREADABLE if image.crc32 == 1 else b"pixels")
+        assert [image.crc32 for image in grouping.duplicates] == [1, 1, 1]
+        assert not any(stack.conflicts for stack in grouping.stacks)
 
 
 class TestQuality:

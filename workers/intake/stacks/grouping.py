@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from workers.intake.dicom.header import Image
 from workers.intake.notices import Notice
-from workers.intake.stacks.repeats import PixelDigest, part_repeats
+from workers.intake.stacks.repeats import UNREADABLE, PixelDigest, part_repeats
 from workers.intake.stacks.stack import Stack
 
 _COSINE_TOLERANCE = 1e-3
@@ -130,9 +130,12 @@ def _remove_duplicates(
     conflicts: set[tuple[str, str]] = set()
     for claimants in claims.values():
         if len(claimants) > 1:
-            if _are_different(claimants, digest_pixels):
+            digests = {id(image): digest_pixels(image) for image in claimants}
+            if _lie_apart(claimants) or len(set(digests.values()) - {UNREADABLE}) > 1:
                 conflicts.add(_get_claim(claimants[0]))
-            duplicates.extend(claimants[1:])
+            # A copy that came through whole stands for one that did not.
+            _, *others = sorted(claimants, key=lambda image: digests[id(image)] == UNREADABLE)
+            duplicates.extend(others)
     dropped = {id(image) for image in duplicates}
     return [image for image in ordered if id(image) not in dropped], duplicates, conflicts
 
@@ -141,13 +144,13 @@ def _get_claim(image: Image) -> tuple[str, str]:
     return image.identity.series_uid, image.identity.instance_uid
 
 
-def _are_different(claimants: Sequence[Image], digest_pixels: PixelDigest) -> bool:
-    """Whether images of one UID lie or are scaled differently, or have other pixels."""
+def _lie_apart(claimants: Sequence[Image]) -> bool:
+    """Whether images of one UID lie or are scaled differently."""
     placements = {
         (*(round(value, 3) for value in one.position_mm), one.slope, one.intercept)
         for one in (image.placement for image in claimants)
     }
-    return len(placements) > 1 or len({digest_pixels(image) for image in claimants}) > 1
+    return len(placements) > 1
 
 
 def _mark(stack: Stack, conflicts: set[tuple[str, str]], duplicates: Sequence[Image]) -> Stack:

@@ -20,6 +20,9 @@ _INTERLEAVED_SHARE = 0.5
 _FEWEST_IN_PHASE = 3
 
 PixelDigest = Callable[[Image], bytes]
+"""Returns a digest over the stored values of an image, however they are written; `UNREADABLE` for a damaged one."""
+
+UNREADABLE = b""
 _Key = Callable[[Image], Hashable]
 
 _KEYS: tuple[tuple[str, _Key], ...] = (
@@ -125,7 +128,7 @@ def _merge_equals(slices: _Slices, digest: PixelDigest) -> tuple[list[Stack], li
     for group in _group_by_place(slices):
         seen: set[Hashable] = set()
         for image in group:
-            mark = (digest(image), image.frame if image.pixels.frames > 1 else 0) if len(group) > 1 else ()
+            mark = digest(image) if len(group) > 1 else UNREADABLE
             (equals if mark in seen else kept).append(image)
             seen.add(mark)
     rest = _sort(kept)

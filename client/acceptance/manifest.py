@@ -27,7 +27,7 @@ class Sending:
     file_name: str
     is_raw: bool
     is_chunked: bool
-    content_length: float | None
+    content_length: int | None
     cut_at: float | None
     times: int
     before: str | None

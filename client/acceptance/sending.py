@@ -97,13 +97,12 @@ class Platform:
         return Answer(response.status_code, parse_object(response.content), dict(response.headers.items()))
 
     def _make_raw(self, case: Case) -> RawRequest:
-        send, size = case.send, case.path.stat().st_size
-        told = size if send.content_length is None else send.content_length
+        send = case.send
         return RawRequest(
             url=f"{self._url}/v1/jobs?{urlencode({**_OPTIONS, **send.options})}",
             headers={"Content-Type": "application/zip", **self._fill(send.headers)},
             body=case.path,
-            content_length=int(size * told) if 0 < told < 1 else int(told),
+            content_length=case.path.stat().st_size if send.content_length is None else send.content_length,
             raw_header=send.raw_header,
         )
 

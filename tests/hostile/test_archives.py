@@ -154,6 +154,18 @@ class TestHonestOddities:
                     entry.write(content)
         assert get_code(bytes(stream.written), tmp_path) is None
 
+    def test_zip64_records_behind_fields_that_would_have_sufficed(
+        self, tmp_path: Path, good_files: Files, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Python writes such archives between 2 and 4 GiB."""
+        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+        content = pack(good_files)
+        assert b"PK\x06\x07" in content
+        assert get_code(content, tmp_path) is None
+        places = content.rindex(b"PK\x05\x06") + 12  # length of the directory in the old record
+        lying = content[:places] + (1).to_bytes(4, "little") + content[places + 4 :]
+        assert get_code(lying, tmp_path) == "archive_corrupt"
+
     def test_a_comment_at_the_end(self, tmp_path: Path, good_files: Files) -> None:
         buffer = io.BytesIO(pack(good_files))
         with zipfile.ZipFile(buffer, "a") as archive:

@@ -75,6 +75,14 @@ class _Directory:
     length: int
     entries: int
 
+    def agrees_with(self, narrow: _Directory) -> bool:
+        """Whether the record of 32 bits says the same, wherever it does not say that its field is too narrow."""
+        return (
+            narrow.offset in {self.offset, _ALL_ONES}
+            and narrow.length in {self.length, _ALL_ONES}
+            and narrow.entries in {self.entries, 0xFFFF}
+        )
+
 
 def read_directory(source: ByteSource, limits: IntakeLimits) -> tuple[Entry, ...]:
     """Return the entries in the order of their bytes.
@@ -101,13 +109,13 @@ def _locate_directory(source: ByteSource) -> _Directory:
         raise InputProblem(ProblemCode.ARCHIVE_TRUNCATED, "The archive has no central directory at its end.")
     _, disk, start_disk, _, entries, length, offset, _ = _END.unpack_from(tail, position)
     end_offset = tail_offset + position
-    if _ALL_ONES in {length, offset} or entries == 0xFFFF:
-        directory, end_offset = _locate_directory64(source, end_offset) or (
-            _Directory(offset, length, entries),
-            end_offset,
-        )
-    else:
-        directory = _Directory(offset, length, entries)
+    directory = _Directory(offset, length, entries)
+    # Python writes the ZIP64 records from 2 GiB on, and repeats in the old one whatever still fits there.
+    wide = _locate_directory64(source, end_offset)
+    if wide is not None:
+        if not wide[0].agrees_with(directory):
+            raise _corrupt("has two records of its end that differ")
+        directory, end_offset = wide
     if disk not in {0, 0xFFFF} or start_disk not in {0, 0xFFFF}:
         raise _corrupt("is one part of several")
     if directory.offset + directory.length > end_offset:

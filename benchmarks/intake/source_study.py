@@ -41,6 +41,8 @@ class SourceStudy:
         They are numbered from the head, as scanners do.
         """
         dataset, count = self.header, len(self.hu)
+        lowest = min(_LOWEST_STORED_HU, int(self.hu.min()))
+        _describe_pixels(dataset, lowest, int(self.hu.max()))
         x, y, bottom = (float(value) for value in dataset.ImagePositionPatient)
         for index, plane in enumerate(self.hu):
             dataset.ImagePositionPatient = [f"{x:.4f}", f"{y:.4f}", f"{bottom + index * self.spacing_mm:.4f}"]
@@ -48,19 +50,18 @@ class SourceStudy:
             dataset.InstanceNumber = count - index
             dataset.SOPInstanceUID = generate_uid(entropy_srcs=[str(dataset.SeriesInstanceUID), str(index)])
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            self._set_pixels(dataset, plane)
+            dataset.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
+            dataset.PixelData = (plane.astype(np.int32) - lowest).astype("<u2").tobytes()
+            dataset["PixelData"].VR = "OW"
             yield dataset
 
-    def _set_pixels(self, dataset: Dataset, plane: npt.NDArray[np.int16]) -> None:
-        """Store 12 bits unsigned, as most scanners do, or 16 where the study needs them."""
-        lowest = min(_LOWEST_STORED_HU, int(self.hu.min()))
-        dataset.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
-        dataset.RescaleIntercept, dataset.RescaleSlope = str(lowest), "1"
-        dataset.BitsAllocated, dataset.PixelRepresentation = 16, 0
-        dataset.BitsStored = 12 if int(self.hu.max()) - lowest < 1 << 12 else 16
-        dataset.HighBit = dataset.BitsStored - 1
-        dataset.PixelData = (plane.astype(np.int32) - lowest).astype("<u2").tobytes()
-        dataset["PixelData"].VR = "OW"
+
+def _describe_pixels(dataset: Dataset, lowest_hu: int, highest_hu: int) -> None:
+    """Describe 12 bits unsigned, as most scanners store, or 16 where the study needs them."""
+    dataset.RescaleIntercept, dataset.RescaleSlope = str(lowest_hu), "1"
+    dataset.BitsAllocated, dataset.PixelRepresentation = 16, 0
+    dataset.BitsStored = 12 if highest_hu - lowest_hu < 1 << 12 else 16
+    dataset.HighBit = dataset.BitsStored - 1
 
 
 def make_phantom(slices: int) -> SourceStudy:

@@ -1,15 +1,12 @@
-"""Whole studies: the order of files, several series, what is forced, what is tried next."""
+"""Whole studies: several series, what is forced, what is tried next. test_permutations.py has the order of files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.hostile.packing import Files, edit, pack, read, unpack
 from workers.intake.files import FileCode, FileOutcome
@@ -44,20 +41,6 @@ def without_lungs(files: Files) -> Files:
 def chosen_uid(report: IntakeReport) -> str:
     assert report.chosen is not None, report.problem
     return report.chosen.series_uid
-
-
-class TestOrderAndNames:
-    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(st.randoms(use_true_random=False))
-    def test_neither_order_nor_names_nor_folders_change_the_volume(
-        self, tmp_path: Path, good_files: Files, random: Random
-    ) -> None:
-        contents = list(good_files.values())
-        random.shuffle(contents)
-        shuffled = {f"{'d/' * (number % 4)}{number}": content for number, content in enumerate(contents)}
-        one, other = read(pack(good_files), tmp_path).report, read(pack(shuffled), tmp_path).report
-        assert one.hu == other.hu
-        assert one.chosen == other.chosen
 
 
 class TestSeveralSeries:

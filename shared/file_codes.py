@@ -33,6 +33,7 @@ class FileCode(StrEnum):
     NESTED_ARCHIVE = "nested_archive"
 
     # Rejected: would have been read, were it sound
+    ARCHIVE_REFUSED = "archive_refused"
     CRC_MISMATCH = "crc_mismatch"
     ENTRY_DAMAGED = "entry_damaged"
     HOSTILE_STRUCTURE = "hostile_structure"
@@ -91,6 +92,10 @@ FILE_CODES: Mapping[FileCode, FileKind] = {
     FileCode.NESTED_ARCHIVE: _ignored(
         "A ZIP inside the archive; it was opened, and its files are listed as well.",
         "Nothing to do.",
+    ),
+    FileCode.ARCHIVE_REFUSED: _rejected(
+        "The file for which the whole archive was refused; the files after it were not looked at.",
+        "The problem of the job says what is wrong with it.",
     ),
     FileCode.CRC_MISMATCH: _rejected(
         "The content differs from the checksum in the archive: it was damaged after packing.",

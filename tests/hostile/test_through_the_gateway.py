@@ -28,12 +28,6 @@ LARGEST_GATEWAY_BYTES = 200 * MIB
 LARGEST_READER_BYTES = 512 * MIB
 """Of which more than half is the libraries: an archive of this corpus may expand to 64 MiB."""
 
-NOT_YET: Mapping[str, str] = dict.fromkeys(
-    ("B9-says-1-KiB", "B9-many-members", "B15-zip", "B37-deflated-bomb"),
-    "the list of files ends before the entry that refuses the archive, so it is empty when that is the first",
-)
-"""Cases that are not answered rightly yet, and why."""
-
 
 @dataclass
 class Peaks:
@@ -101,9 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 class TestEveryCase:
     @pytest.mark.parametrize("case_id", CASES)
-    def test_gets_the_right_answer(self, run: Run, case_id: str, request: pytest.FixtureRequest) -> None:
-        if case_id in NOT_YET:
-            request.applymarker(pytest.mark.xfail(reason=NOT_YET[case_id], strict=True))
+    def test_gets_the_right_answer(self, run: Run, case_id: str) -> None:
         verdict = run.verdicts[case_id]
         assert verdict.skipped is None
         assert not verdict.differences, f"{verdict.title}: {verdict.got}"

@@ -9,7 +9,8 @@ No thread runs here when a child is forked: libraries are held to one thread by 
 threads (blosc2, reading ahead) does so in the child. Not `multiprocessing`'s fork server: it takes over the
 environment of the worker, which holds credentials, and it neither limits nor groups what it forks.
 
-With `late` as a second argument it imports as little as reading headers needs; children load the rest if they must.
+What few studies need is loaded by the child that meets one; with `late` as a second argument, also what reading headers
+alone does not need.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from workers.intake.late_imports import LATE, put_off_imports
+from workers.intake.late_imports import LATE, PUT_OFF, RARELY_USED, put_off_imports
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None)
@@ -152,8 +153,7 @@ def serve(work: Callable[[socket.socket], None]) -> None:
 
 def main() -> None:
     """Serve with children that read studies."""
-    if LATE in sys.argv[2:]:
-        put_off_imports()
+    put_off_imports(PUT_OFF if LATE in sys.argv[2:] else RARELY_USED)
     serve(import_module("workers.intake.child").work)
 
 

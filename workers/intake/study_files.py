@@ -137,10 +137,18 @@ class Looker:
         except FileRejected as rejected:
             outcome, code, detail = FileOutcome.REJECTED, rejected.code, rejected.detail
             self._found.missing_tags.update(rejected.tags)
+        except InputProblem as problem:
+            self._note(member, size_bytes, FileOutcome.REJECTED, FileCode.ARCHIVE_REFUSED, problem.problem.detail)
+            raise
+        self._note(member, size_bytes, outcome, code, detail)
+        return inner
+
+    def _note(
+        self, member: Member, size_bytes: int, outcome: FileOutcome, code: FileCode | None, detail: str | None
+    ) -> None:
         self._found.names.append(member.name)
         name = escape_name(member.name)
         self._found.files.append(FileReport(member.ordinal, name, size_bytes, outcome, code, detail))
-        return inner
 
     def _open(self, member: Member, beginning: bytes, next_ordinal: int) -> tuple[Member, ...]:
         """Return the files of a ZIP inside the archive, nothing for any other file. Raises InputProblem."""

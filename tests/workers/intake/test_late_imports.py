@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from workers.intake.late_imports import PUT_OFF
+from workers.intake.late_imports import PUT_OFF, RARELY_USED
 
 PUT_OFF_ALL = """
-from workers.intake.late_imports import find_loaded, put_off_imports
-put_off_imports()
+from workers.intake.late_imports import PUT_OFF, find_loaded, put_off_imports
+put_off_imports(PUT_OFF)
 import workers.intake.child
 print(sorted(find_loaded()))
 """
@@ -26,6 +26,10 @@ def run(code: str) -> str:
 class TestPutOff:
     def test_a_reader_of_headers_loads_none_of_the_large_packages(self) -> None:
         assert run(PUT_OFF_ALL) == "[]"
+
+    def test_a_reader_of_pixels_loads_what_most_studies_need(self) -> None:
+        loaded = set(run(PUT_OFF_ALL.replace("PUT_OFF", "RARELY_USED")).strip("[]").replace("'", "").split(", "))
+        assert loaded == PUT_OFF - RARELY_USED
 
     @pytest.mark.parametrize("package", sorted(PUT_OFF))
     def test_the_first_use_loads_the_package(self, package: str) -> None:

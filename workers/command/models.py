@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from model_weights.publishing import make_catalogue_path
 from model_weights.verifying import verify
 from shared.errors import Defect
 from shared.settings import Settings, WeightsProfile
+from workers.conversion import CONVERSION_MODULES, convert_checkpoint
 from workers.parity import PARITY_MODULES, ParityCheck, check_parity
 
 app = typer.Typer(no_args_is_help=True, help="List, verify, convert and compare models.")
@@ -73,20 +73,19 @@ def verify_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = Non
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(help="Which model the checkpoint is of: mednext.")],
+    model: Annotated[str, typer.Argument(help=f"Which model the checkpoint is of: {', '.join(CONVERSION_MODULES)}.")],
     checkpoint: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint as published (.pt).")],
-    config: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON with name, classes, licence...")],
+    config: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON with name, labels, licence...")],
     weights_dir: Annotated[Path, typer.Option(envvar="CTCLIP_WEIGHTS_DIR", help="Folder of imported weights.")],
     as_json: AsJson = False,
 ) -> None:
     """Turn a published checkpoint into safetensors and an entry of the catalogue (profile `full`)."""
-    if model != "mednext":
-        raise typer.BadParameter(f"{model!r} cannot be converted; known is 'mednext'", param_hint="MODEL")
+    if model not in CONVERSION_MODULES:
+        known = ", ".join(CONVERSION_MODULES)
+        raise typer.BadParameter(f"{model!r} cannot be converted; known are {known}", param_hint="MODEL")
     weights_dir.mkdir(parents=True, exist_ok=True)
-    conversion = import_module("workers.mednext.conversion")  # brings torch, which no other command needs
     with _told_defects():
-        configuration = conversion.Configuration.read(config)
-        entry = conversion.convert_checkpoint(checkpoint, configuration, make_catalogue_path(weights_dir))
+        entry = convert_checkpoint(model, checkpoint, config, make_catalogue_path(weights_dir))
     typer.echo(json.dumps(describe(entry)) if as_json else f"{entry.name} {entry.version}: {entry.digest}")
 
 

@@ -10,13 +10,11 @@ The configuration is JSON and must name the classes, because the checkpoint does
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors.torch import save_file
@@ -27,6 +25,8 @@ from model_weights.publishing import publish_entry
 from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
+from workers.checkpoint import open_checkpoint
+from workers.conversion import read_configuration
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.model import MedNeXt
 from workers.mednext.weights import make_model, unwrap_checkpoint
@@ -52,13 +52,7 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Defect("the configuration cannot be read as JSON") from error
-        missing = [field for field in _REQUIRED if not document.get(field)]
-        if missing:
-            raise Defect(f"the configuration lacks {missing}; weights without class names are refused")
+        document = read_configuration(path, _REQUIRED)
         classes = tuple(str(name) for name in document["classes"])
         architecture = {"num_classes": len(classes), **document.get("architecture", {})}
         if architecture["num_classes"] != len(classes):
@@ -74,7 +68,7 @@ class Configuration:
 
 def convert_checkpoint(checkpoint: Path, configuration: Configuration, catalogue: Path) -> ModelEntry:
     """Write the weights and their known answer beside the catalogue, and the entry into it."""
-    model = make_model(configuration.architecture, unwrap_checkpoint(_read_checkpoint(checkpoint)))
+    model = make_model(configuration.architecture, unwrap_checkpoint(open_checkpoint(checkpoint)))
     return publish_model(model, configuration, WeightsProfile.FULL, catalogue)
 
 
@@ -114,12 +108,3 @@ def make_known_answer(model: MedNeXt) -> dict[str, Tensor]:
     noise = torch.randn(_QUESTION_SHAPE, generator=torch.Generator().manual_seed(_QUESTION_SEED))
     question = noise.half()  # half the size, and exact when read back
     return {"input": question, "probabilities": model.activate(model(question.float()))}
-
-
-def _read_checkpoint(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise Defect("the checkpoint holds more than tensors, so it is not opened: it could run code") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise Defect("the checkpoint cannot be read as a PyTorch file") from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from model_weights.matching import require_fit
 from shared.errors import Defect
 from workers.mednext.configuration import Architecture
 from workers.mednext.model import MedNeXt
@@ -15,8 +16,6 @@ _PREFIX = "module."
 _RENAMED = {"grn_beta": "global_resp_beta", "grn_gamma": "global_resp_gamma"}
 _DROPPED = frozenset({"dummy_tensor"})
 """The upstream segmentation networks keep an unused tensor for gradient checkpointing."""
-
-_NAMES_SHOWN = 8
 
 
 def unwrap_checkpoint(checkpoint: object) -> dict[str, Tensor]:
@@ -38,7 +37,11 @@ def make_model(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Med
     with torch.device("meta"):
         model = MedNeXt(architecture)
     renamed = {rename_key(name): tensor for name, tensor in tensors.items()}
-    _require_equal_keys(model, renamed)
+    require_fit(
+        "MedNeXt",
+        {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+        {name: tuple(tensor.shape) for name, tensor in renamed.items()},
+    )
     model.load_state_dict(renamed, strict=True, assign=True)
     return model.float().eval().requires_grad_(requires_grad=False)
 
@@ -47,26 +50,3 @@ def rename_key(name: str) -> str:
     """Return our name of a parameter of the published layout: MONAI names the global response norm otherwise."""
     head, dot, leaf = name.rpartition(".")
     return f"{head}{dot}{_RENAMED.get(leaf, leaf)}"
-
-
-def _require_equal_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise Defect naming what is missing, unexpected or of another shape."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {found[name]} instead of {expected[name]}"
-            for name in expected
-            if name in found and found[name] != expected[name]
-        ],
-    }
-    described = [f"{len(names)} {kind}: {_list_some(names)}" for kind, names in faults.items() if names]
-    if described:
-        raise Defect(f"the weights do not fit the architecture of MedNeXt; {'; '.join(described)}")
-
-
-def _list_some(names: list[str]) -> str:
-    rest = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

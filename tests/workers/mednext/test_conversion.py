@@ -118,7 +118,7 @@ class TestRefusal:
         named = ["convert", "nonesuch", str(tmp_path / "c.json"), "--config", str(tmp_path / "c.json")]
         result = CliRunner().invoke(app, [*named, "--weights-dir", str(tmp_path)])
         assert result.exit_code == 2
-        assert "known is 'mednext'" in result.stderr
+        assert "known are mednext" in result.stderr
 
 
 class TestKnownAnswer:

@@ -16,6 +16,8 @@ from shared.errors import Defect
 
 CONVERSION_MODULES: Mapping[str, str] = {
     "mednext": "workers.mednext.conversion",
+    "ct_clip": "workers.ct_clip.conversion",
+    "supervised": "workers.supervised.conversion",
 }
 """Models whose checkpoints can be converted; each module has `Configuration` and `convert_checkpoint`."""
 

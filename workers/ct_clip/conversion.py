@@ -1,0 +1,113 @@
+"""From a public CT-CLIP checkpoint (zero-shot or VocabFine) to pinned safetensors and a catalogue entry.
+
+The configuration is JSON:
+
+    {"name": "ct-clip-v2", "version": "2", "origin": "https://...", "licence": "CC-BY-NC-SA-4.0",
+     "labels": ["Pulmonary nodule", ...], "thresholds": {"Pulmonary nodule": 0.55}}
+
+`labels` are the findings to ask for; without them it is the product's 55. `architecture` and `preprocessing` may be
+given; the published ones are the default. Tensors that only training uses are left behind (0.6 GB), and the text side
+goes to a file of its own, because a worker needs it only when labels change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model_weights.catalogue import ModelEntry
+from model_weights.publishing import publish_entry
+from shared.features import CT_CLIP_LABELS
+from shared.settings import WeightsProfile
+from shared.stages import StageName
+from workers.checkpoint import open_checkpoint
+from workers.conversion import read_configuration
+from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.known_answer import make_known_answer
+from workers.ct_clip.model import CTCLIP
+from workers.ct_clip.vocabulary import VOCABULARY_FILE
+from workers.ct_clip.weights import make_model, read_ct_clip, unwrap_checkpoint
+
+_REQUIRED = ("name", "version", "origin", "licence")
+_TEXT_SIDE = "text."
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What must be known of a checkpoint beside its tensors. `labels` is None where they are not told."""
+
+    name: str
+    version: str
+    origin: str
+    licence: str
+    labels: tuple[str, ...] | None
+    architecture: Architecture
+    preprocessing: Preprocessing
+    thresholds: Mapping[str, float]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the JSON file. Raises Defect that names what is missing."""
+        document = read_configuration(path, _REQUIRED)
+        labels = document.get("labels")
+        return cls(
+            **{field: str(document[field]) for field in _REQUIRED},
+            labels=None if labels is None else tuple(str(label) for label in labels),
+            architecture=Architecture.from_table(document.get("architecture", {})),
+            preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
+            thresholds=document.get("thresholds", {}),
+        )
+
+
+def convert_checkpoint(checkpoint: Path, configuration: Configuration, catalogue: Path) -> ModelEntry:
+    """Write both sides, the vocabulary and the known answer beside the catalogue, and the entry into it."""
+    tensors = read_ct_clip(configuration.architecture, unwrap_checkpoint(open_checkpoint(checkpoint)))
+    model = make_model(configuration.architecture, tensors)
+    return publish_model(model, configuration, WeightsProfile.FULL, catalogue)
+
+
+def publish_model(
+    model: CTCLIP, configuration: Configuration, profile: WeightsProfile, catalogue: Path, card: Path | None = None
+) -> ModelEntry:
+    """Write a model in memory, its vocabulary, known answer and card beside the catalogue, and the entry into it."""
+    with TemporaryDirectory(prefix="ctclip-") as folder:
+        return publish_entry(
+            name=configuration.name,
+            stage=StageName.CT_CLIP,
+            version=configuration.version,
+            weights_profile=profile,
+            architecture=configuration.architecture.to_table(),
+            preprocessing=configuration.preprocessing.to_table(),
+            labels=configuration.labels or CT_CLIP_LABELS,
+            thresholds=configuration.thresholds,
+            sources=_write_files(model, Path(folder)),
+            origin=configuration.origin,
+            licence=configuration.licence,
+            card=card,
+            catalogue=catalogue,
+        )
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> Path:
+    """Write tensors as float32 safetensors and return where."""
+    save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def _write_files(model: CTCLIP, folder: Path) -> dict[str, Path]:
+    state = model.state_dict()
+    text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
+    answer = folder / "answer.safetensors"
+    save_file(make_known_answer(model.image), answer)
+    return {
+        "weights": save_tensors({name: state[name] for name in state.keys() - text.keys()}, folder / "w.safetensors"),
+        "text_weights": save_tensors(text, folder / "text.safetensors"),
+        "vocabulary": VOCABULARY_FILE,
+        "known_answer": answer,
+    }

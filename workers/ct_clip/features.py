@@ -1,0 +1,16 @@
+"""The features that CT-CLIP gives to the fusion. Aggregates over findings and groups are the fusion's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shared.features import make_feature_name
+from shared.stages import StageName
+
+
+def name_features(labels: Sequence[str], probabilities: Sequence[float]) -> Mapping[str, float]:
+    """Return `ctclip_<finding>` -> how probable it is that the finding is present, for every finding asked for."""
+    return {
+        make_feature_name(StageName.CT_CLIP, label): float(value)
+        for label, value in zip(labels, probabilities, strict=True)
+    }

@@ -28,6 +28,7 @@ class ParityCheck:
 
 PARITY_MODULES: Mapping[str, str] = {
     "mednext": "workers.mednext.parity",
+    "ct_clip": "workers.ct_clip.parity",
     "fusion": "workers.fusion.parity",
 }
 """Models that can be compared; each module has `check_parity(golden) -> Sequence[ParityCheck]`."""

@@ -22,6 +22,7 @@ from workers.mednext.model import MedNeXt
 from workers.mednext.preprocess import find_body_box, plan_resampling, prepare, resample
 from workers.mednext.weights import make_model, rename_key
 from workers.parity import ParityCheck
+from workers.tensor_parity import compare
 from workers.volume import Geometry, Volume
 from workers.volume.geometry import convert_lps_to_ras
 
@@ -55,9 +56,9 @@ def _check_model(name: str, model: MedNeXt, vectors: Mapping[str, Tensor]) -> It
     for way, iterate in ways.items():
         with torch.inference_mode():
             for step, activation in iterate(vectors["input"].clone()):
-                yield _compare(f"{name}/{step}{way}", activation, vectors[step], STAGE_TOLERANCE)
+                yield compare(f"{name}/{step}{way}", activation, vectors[step], STAGE_TOLERANCE)
         probabilities = model.activate(activation)
-        yield _compare(f"{name}/probabilities{way}", probabilities, vectors["probabilities"], PROBABILITY_TOLERANCE)
+        yield compare(f"{name}/probabilities{way}", probabilities, vectors["probabilities"], PROBABILITY_TOLERANCE)
 
 
 def _check_preprocessing(golden: Path) -> Iterator[ParityCheck]:
@@ -109,12 +110,6 @@ def _check_full_layout(golden: Path) -> ParityCheck:
 def _select(tensors: Mapping[str, Tensor], model: str) -> dict[str, Tensor]:
     prefix = f"{model}/"
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _compare(stage: str, found: Tensor, expected: Tensor, tolerance: float) -> ParityCheck:
-    if found.shape != expected.shape:
-        return ParityCheck(stage, math.inf, tolerance)
-    return ParityCheck(stage, float((found - expected).abs().max()), tolerance)
 
 
 def _compare_samples(array: _Array, case: Mapping[str, Any], what: str) -> float:

@@ -7,6 +7,7 @@ import stat
 import tarfile
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,31 @@ class TestNesting:
 
     def test_a_zip_inside(self, tmp_path: Path, good_files: Files) -> None:
         assert get_code(pack({"study.zip": pack(good_files)}), tmp_path) == "archive_nested"
+
+    def test_a_zip_inside_is_opened_where_an_operator_allows_it(self, tmp_path: Path, good_files: Files) -> None:
+        names = list(good_files)
+        some = {name: good_files[name] for name in names[::2]}
+        others = {name: good_files[name] for name in names[1::2]}
+        archive = pack({"first.zip": pack(some), "second.zip": pack(others), "note.txt": b"x"})
+        report = read(archive, tmp_path, limits=replace(IntakeLimits(), archive_depth=1)).report
+        assert report.is_accepted
+        assert report.hu == read(pack(good_files), tmp_path).report.hu
+        assert len({file.ordinal for file in report.files}) == len(good_files) + 3
+        assert {file.name for file in report.files if file.code is FileCode.NESTED_ARCHIVE} == {
+            "first.zip",
+            "second.zip",
+        }
+
+    def test_two_levels_are_refused_even_so(self, tmp_path: Path, good_files: Files) -> None:
+        archive = pack({"outer.zip": pack({"inner.zip": pack(good_files)})})
+        assert get_code(archive, tmp_path, limits=replace(IntakeLimits(), archive_depth=1)) == "archive_nested"
+
+    def test_archives_inside_share_the_budgets_of_the_whole(self, tmp_path: Path) -> None:
+        limits = replace(SMALL, archive_depth=1)
+        bomb = pack({"blank.bin": bytes(9 * MIB)}, method=zipfile.ZIP_DEFLATED)
+        assert get_code(pack({"a.zip": bomb, "b.zip": bomb}), tmp_path, limits=limits) == "archive_expands_too_far"
+        many = pack({f"{number}.txt": b"" for number in range(300)})
+        assert get_code(pack({"a.zip": many, "b.zip": many}), tmp_path, limits=limits) == "archive_too_many_entries"
 
     def test_a_tar_inside(self, tmp_path: Path) -> None:
         buffer = io.BytesIO()

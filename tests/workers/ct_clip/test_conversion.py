@@ -1,0 +1,97 @@
+"""`ctclip models convert ct_clip`: a published checkpoint in, safetensors and an entry out, or a clear refusal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_weights.loading import load_tensors
+from shared.errors import Defect
+from shared.features import CT_CLIP_LABELS
+from shared.stages import StageName
+from tests.workers.ct_clip.converting import DOCUMENT, convert, convert_file, get_entry
+from tests.workers.ct_clip.tiny import TINY, make_state
+from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.known_answer import make_known_answer
+from workers.ct_clip.vocabulary import VOCABULARY_FILE
+from workers.ct_clip.weights import make_model, read_ct_clip
+
+
+class TestConversion:
+    def test_the_entry_says_what_the_model_is(self, tmp_path: Path) -> None:
+        result = convert(tmp_path, make_state())
+        assert result.exit_code == 0, result.stderr
+        entry = get_entry(tmp_path)
+        assert entry.digest == json.loads(result.stdout)["digest"]
+        assert entry.stage is StageName.CT_CLIP
+        assert Architecture.from_table(entry.architecture) == TINY
+        assert Preprocessing.from_table(entry.preprocessing).shape == (12, 16, 16)
+        assert entry.labels == CT_CLIP_LABELS
+        assert entry.thresholds == {"Pneumonia": 0.55}
+
+    def test_the_files_give_back_the_same_network(self, tmp_path: Path) -> None:
+        state = make_state()
+        convert(tmp_path, {"model_state_dict": state, "epoch": 1})
+        entry = get_entry(tmp_path)
+        tensors = {**load_tensors(entry.get_file("weights")), **load_tensors(entry.get_file("text_weights"))}
+        model = make_model(TINY, tensors)
+        original = make_model(TINY, read_ct_clip(TINY, state)).state_dict()
+        assert all(torch.equal(tensor, original[name]) for name, tensor in model.state_dict().items())
+        answer = load_tensors(entry.get_file("known_answer"))
+        assert torch.equal(answer["codes"], make_known_answer(model.image)["codes"])
+        assert entry.get_file("vocabulary").path.read_bytes() == VOCABULARY_FILE.read_bytes()
+
+    def test_labels_may_be_told(self, tmp_path: Path) -> None:
+        convert(tmp_path, make_state(), {**DOCUMENT, "labels": ["Pneumonia", "Rib fracture"]})
+        assert get_entry(tmp_path).labels == ("Pneumonia", "Rib fracture")
+
+    def test_a_changed_byte_is_noticed_before_anything_is_loaded(self, tmp_path: Path) -> None:
+        convert(tmp_path, make_state())
+        file = get_entry(tmp_path).get_file("weights")
+        content = bytearray(file.path.read_bytes())
+        content[-1] ^= 1
+        file.path.write_bytes(content)
+        with pytest.raises(Defect, match="not the one that the catalogue pins"):
+            load_tensors(file)
+
+
+class TestRefusal:
+    def test_missing_and_unexpected_keys_are_named(self, tmp_path: Path) -> None:
+        state = make_state()
+        state["temprature"] = state.pop("temperature")
+        result = convert(tmp_path, state)
+        assert result.exit_code == 2
+        assert "1 missing: temperature; 1 unexpected: temprature" in result.stderr
+        assert not (tmp_path / "weights" / "catalogue.toml").exists()
+
+    def test_another_geometry(self, tmp_path: Path) -> None:
+        result = convert(tmp_path, make_state(), {**DOCUMENT, "architecture": {}})
+        assert result.exit_code == 2
+        assert "of another shape" in result.stderr
+
+    def test_a_checkpoint_of_a_classifier(self, tmp_path: Path) -> None:
+        result = convert(tmp_path, {f"ct_clip.{name}": tensor for name, tensor in make_state().items()})
+        assert result.exit_code == 2
+        assert "unexpected: ct_clip." in result.stderr
+
+    def test_a_truncated_file(self, tmp_path: Path) -> None:
+        torch.save(make_state(), tmp_path / "whole.pt")
+        content = (tmp_path / "whole.pt").read_bytes()
+        (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+        result = convert_file(tmp_path, tmp_path / "cut.pt")
+        assert result.exit_code == 2
+        assert "cannot be read as a PyTorch file" in result.stderr
+
+    def test_a_checkpoint_that_could_run_code(self, tmp_path: Path) -> None:
+        result = convert(tmp_path, {"model_state_dict": make_state(), "callback": Path})
+        assert result.exit_code == 2
+        assert "could run code" in result.stderr
+
+    @pytest.mark.parametrize("field", ["name", "version", "origin", "licence"])
+    def test_a_configuration_without_a_needed_field(self, tmp_path: Path, field: str) -> None:
+        result = convert(tmp_path, make_state(), {name: value for name, value in DOCUMENT.items() if name != field})
+        assert result.exit_code == 2
+        assert f"lacks ['{field}']" in result.stderr

@@ -51,6 +51,7 @@ def read_nifti(source: ByteSource, limits: IntakeLimits, *, scratch: Path) -> Ni
     _copy_expanded(source, path, ExpansionBudget(limits.archive_bytes))
     image = _open(path)
     _check_shape(image.shape, limits)
+    _check_kind(image.dataobj.dtype)
     affine = np.asarray(image.affine, dtype=np.float64)
     _check_affine(affine)
     try:
@@ -151,6 +152,12 @@ def _check_shape(shape: tuple[int, ...], limits: IntakeLimits) -> None:
         raise _unreadable(f"has the shape {'x'.join(map(str, shape))}, which is beyond the limits")
 
 
+def _check_kind(kind: np.dtype[np.generic]) -> None:
+    """Refuse colours and complex numbers before nibabel reads them: it cannot rescale colours."""
+    if kind.kind not in "iuf":
+        raise _unreadable(f"holds values of the kind {kind}, not numbers")
+
+
 def _check_affine(affine: npt.NDArray[np.float64]) -> None:
     if not np.isfinite(affine).all():
         raise _unreadable("has an affine that is not finite")
@@ -166,8 +173,6 @@ def _to_hu(stored: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int16], int]
     """Round to int16 plane by plane; return how many voxels did not fit."""
     if stored.dtype == np.int16:
         return np.asarray(stored), 0
-    if stored.dtype.kind not in "iuf":
-        raise _unreadable(f"holds values of the kind {stored.dtype}")
     hu = np.empty(stored.shape, dtype=np.int16)
     clipped = 0
     for index in range(stored.shape[2]):

@@ -107,6 +107,13 @@ class TestRefusals:
         array[3, 3, 3] = np.nan
         assert "not finite" in refusal(write(tmp_path, array, make_affine()), tmp_path)
 
+    @pytest.mark.parametrize("is_scaled", [False, True])
+    def test_colours_in_place_of_numbers(self, tmp_path: Path, is_scaled: bool) -> None:
+        colours = np.zeros((30, 30, 30), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+        content = bytearray(write(tmp_path, colours, make_affine()))
+        struct.pack_into("<2f", content, 112, float(is_scaled), 100.0)
+        assert "the kind" in refusal(bytes(content), tmp_path)
+
     def test_sheared_axes(self, tmp_path: Path) -> None:
         affine = make_affine()
         affine[0, 1] = 2

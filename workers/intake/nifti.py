@@ -51,7 +51,7 @@ def read_nifti(source: ByteSource, limits: IntakeLimits, *, scratch: Path) -> Ni
     _copy_expanded(source, path, ExpansionBudget(limits.archive_bytes))
     image = _open(path)
     _check_shape(image.shape, limits)
-    _check_kind(image.dataobj.dtype)
+    _check_kind(image.get_data_dtype())  # type: ignore[no-untyped-call]  # nibabel has no types here
     affine = np.asarray(image.affine, dtype=np.float64)
     _check_affine(affine)
     try:

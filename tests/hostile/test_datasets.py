@@ -168,6 +168,15 @@ class TestOneFile:
         content = head + struct.pack("<HH2sH", 0x0040, 0xA160, b"LO", 0) * 250_000 + pixels
         assert self.reject(good_files, content, tmp_path) is FileCode.HOSTILE_STRUCTURE
 
+    def test_headers_long_enough_for_one_file_are_too_long_for_twenty(self, tmp_path: Path, good_files: Files) -> None:
+        head, pixels = split_before_pixels(self.change(good_files, put("Modality", "MR")))
+        long = head + struct.pack("<HH2sH", 0x0040, 0xA160, b"LO", 0) * 180_000 + pixels
+        report = report_of({**good_files, **{f"z{number:02}": long for number in range(20)}}, tmp_path)
+        assert report.is_accepted, report.problem
+        codes = [file.code for file in report.files if file.name.startswith("z")]
+        assert codes[0] is FileCode.WRONG_MODALITY
+        assert codes[-1] is FileCode.HOSTILE_STRUCTURE
+
     def test_programs_in_the_preamble_are_data(self, tmp_path: Path, good_files: Files) -> None:
         def change(content: bytes) -> bytes:
             return b"\x7fELF\x02\x01\x01<script>alert(1)</script>".ljust(128, b"\0") + content[128:]

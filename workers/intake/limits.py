@@ -28,6 +28,12 @@ DEEPEST_NESTING = 64
 MOST_ELEMENTS = 200_000
 """Data elements read in one file, those inside sequences included."""
 
+FREE_ELEMENTS = 5_000
+"""Data elements of a file that do not count against the study. A slice has some 200."""
+
+SPARE_ELEMENTS = 2_000_000
+"""Data elements beyond the free ones in all files of a study; reading as many takes some 10 seconds."""
+
 # A crash is tried twice, and the stage's own limit must not come first.
 _ATTEMPTS_WITHIN_STAGE = 2.2
 

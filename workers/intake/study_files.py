@@ -28,7 +28,7 @@ from workers.intake.dicom.parsing import (
     read_technique,
     scan_file,
 )
-from workers.intake.dicom.scanner import NeedsMore
+from workers.intake.dicom.scanner import ElementBudget, NeedsMore
 from workers.intake.dicom.tags import Tag
 from workers.intake.dicomdir import FileId, read_referenced_files
 from workers.intake.files import FileCode, FileIgnored, FileOutcome, FileRejected, FileReport
@@ -100,14 +100,21 @@ class StudyFiles:
 
 
 class Looker:
-    """Looks at files, one after the other, under one budget.
+    """Looks at files, one after the other, under one budget of bytes and one of data elements.
 
     `open_nested` is what to do with a ZIP inside the archive; without it, one is refused.
     """
 
-    def __init__(self, found: StudyFiles, budget: ExpansionBudget, open_nested: Nested | None = None) -> None:
+    def __init__(
+        self,
+        found: StudyFiles,
+        budget: ExpansionBudget,
+        open_nested: Nested | None = None,
+        elements: ElementBudget | None = None,
+    ) -> None:
         self._found = found
         self._budget = budget
+        self._elements = elements or ElementBudget()
         self._open_nested = open_nested
 
     def look_at(self, members: Iterable[Member], report: Progress) -> None:
@@ -117,7 +124,7 @@ class Looker:
         for position, member in enumerate(queue):
             inner = self._look(member, ordinals)
             if inner:
-                Looker(self._found, self._budget).look_at(inner, lambda _share: None)
+                Looker(self._found, self._budget, elements=self._elements).look_at(inner, lambda _share: None)
                 ordinals += max(one.ordinal for one in inner) + 1 - ordinals
             report(position / len(queue))
         self._found.files.sort(key=lambda file: file.ordinal)
@@ -196,7 +203,8 @@ class Looker:
         """Scan the header, reading on as long as it goes on."""
         while True:
             try:
-                return beginning, scan_file(beginning, is_whole=len(beginning) >= member.size_bytes)
+                is_whole = len(beginning) >= member.size_bytes
+                return beginning, scan_file(beginning, is_whole=is_whole, budget=self._elements)
             except NeedsMore:
                 if len(beginning) >= _LARGEST_HEADER_BYTES:
                     raise FileRejected(FileCode.HOSTILE_STRUCTURE, "no pixel data within 256 MiB") from None

@@ -11,7 +11,7 @@ from workers.intake.dicom.attributes import Attributes
 from workers.intake.dicom.descriptions import describe_texts
 from workers.intake.dicom.header import Identity, PaddingRange, PixelLayout, Placement, Technique, Vector
 from workers.intake.dicom.modalities import name_modality
-from workers.intake.dicom.scanner import Elements, Encoding, scan
+from workers.intake.dicom.scanner import ElementBudget, Elements, Encoding, scan
 from workers.intake.dicom.syntaxes import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, TransferSyntax, find_syntax
 from workers.intake.dicom.tags import Tag
 from workers.intake.files import FileCode, FileIgnored, FileRejected
@@ -56,7 +56,7 @@ def find_deflated(content: bytes) -> int | None:
     return start if attributes.text(Tag.TransferSyntaxUID) == DEFLATED_LITTLE else None
 
 
-def scan_file(content: bytes, *, is_whole: bool) -> Dataset:
+def scan_file(content: bytes, *, is_whole: bool, budget: ElementBudget | None = None) -> Dataset:
     """Find the elements of a file. Raises NeedsMore, FileRejected, or FileIgnored for a DICOMDIR."""
     if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == _MARK:
         start, meta = _scan_meta(content)
@@ -68,7 +68,7 @@ def scan_file(content: bytes, *, is_whole: bool) -> Dataset:
         start = 0
         encoding = _guess_bare_encoding(content) or _META
         syntax = find_syntax(EXPLICIT_LITTLE if encoding.is_explicit else IMPLICIT_LITTLE)
-    elements = scan(content, start, encoding, is_whole=is_whole)
+    elements = scan(content, start, encoding, is_whole=is_whole, budget=budget)
     return Dataset(elements, Attributes(elements), syntax, has_preamble=start > 0)
 
 

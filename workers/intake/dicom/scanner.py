@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from workers.intake.dicom.tags import WANTED, Tag
 from workers.intake.files import FileCode, FileRejected
-from workers.intake.limits import DEEPEST_NESTING, MOST_ELEMENTS
+from workers.intake.limits import DEEPEST_NESTING, FREE_ELEMENTS, MOST_ELEMENTS, SPARE_ELEMENTS
 
 UNDEFINED = 0xFFFFFFFF
 _LONG_REPRESENTATIONS = frozenset(
@@ -44,6 +44,22 @@ _COMMON = Encoding(is_explicit=True, is_little=True)
 _WANTED_BYTES = {struct.pack("<HH", tag >> 16, tag & 0xFFFF): tag for tag in WANTED if tag != Tag.PixelData}
 
 
+class ElementBudget:
+    """Counts elements over all files of a study: each takes time, and deflated they cost next to nothing to send."""
+
+    def __init__(self) -> None:
+        self._spare = SPARE_ELEMENTS
+
+    @property
+    def most(self) -> int:
+        """How many the next file may have."""
+        return min(MOST_ELEMENTS, FREE_ELEMENTS + self._spare)
+
+    def spend(self, count: int) -> None:
+        """Take the elements of a file."""
+        self._spare -= max(0, count - FREE_ELEMENTS)
+
+
 class NeedsMore(Exception):
     """The bytes at hand end before the pixel data; the file goes on."""
 
@@ -63,18 +79,24 @@ class Elements:
     has_pixel_words: bool = False
 
 
-def scan(content: bytes, start: int, encoding: Encoding, *, is_whole: bool) -> Elements:
+def scan(
+    content: bytes, start: int, encoding: Encoding, *, is_whole: bool, budget: ElementBudget | None = None
+) -> Elements:
     """Walk a dataset up to its pixel data.
 
     Raises NeedsMore when `content` is only the beginning of the file and ends too early, FileRejected when the
     structure cannot be followed or is deeper or longer than any honest file.
     """
-    walk = _Walk(content, encoding, is_whole=is_whole)
-    return walk.run(start)
+    budget = budget or ElementBudget()
+    walk = _Walk(content, encoding, budget.most, is_whole=is_whole)
+    try:
+        return walk.run(start)
+    finally:
+        budget.spend(walk.count)
 
 
 class _Walk:
-    def __init__(self, content: bytes, encoding: Encoding, *, is_whole: bool) -> None:
+    def __init__(self, content: bytes, encoding: Encoding, most: int, *, is_whole: bool) -> None:
         self._content = content
         self._encoding = encoding
         self._is_whole = is_whole
@@ -83,9 +105,14 @@ class _Walk:
         self._short = struct.Struct(self._order + "H")
         self._long = struct.Struct(self._order + "L")
         self._values: dict[int, bytes] = {}
-        self._left = MOST_ELEMENTS
+        self._most = most
+        self._left = most
         # Whether the elements at each depth carry their value representation.
         self._explicit = [encoding.is_explicit]
+
+    @property
+    def count(self) -> int:
+        return self._most - self._left
 
     def run(self, position: int) -> Elements:
         while self._left > 0:
@@ -103,7 +130,7 @@ class _Walk:
             position = self._step(tag, value, length, position)
             if is_top and length != UNDEFINED and tag in WANTED:
                 self._values[tag] = self._content[value:position]
-        raise _hostile(f"more than {MOST_ELEMENTS} elements")
+        raise _hostile(f"more than {self._most} elements")
 
     def _pass_short(self, position: int) -> int:
         """Pass elements with a length of two bytes, explicit little endian, and return where others begin.

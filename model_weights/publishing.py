@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model_weights.catalogue import CATALOGUE_FILE, CATALOGUE_NAME, ModelEntry, WeightFile, load_catalogue
+from model_weights.verifying import compute_sha256
 from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
@@ -72,9 +72,7 @@ def _put_file(role: str, source: Path, folder: Path) -> WeightFile:
     target = folder / f"{role}{source.suffix}"
     if target != source:
         shutil.copyfile(source, target)
-    with target.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return WeightFile(role, target, digest, target.stat().st_size)
+    return WeightFile(role, target, compute_sha256(target), target.stat().st_size)
 
 
 def _put_card(card: Path, folder: Path) -> Path:

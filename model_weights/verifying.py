@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from model_weights.catalogue import WeightFile
 from shared.errors import Defect
@@ -12,11 +13,16 @@ from shared.errors import Defect
 def verify(file: WeightFile) -> None:
     """Raise Defect when a file is not what the catalogue pins. Reads it in blocks, whatever its size."""
     try:
-        with file.path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = compute_sha256(file.path)
     except OSError as error:
         raise _make_unreadable(file) from error
     _require_digest(file, found)
+
+
+def compute_sha256(path: Path) -> str:
+    """Return the digest of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_verified(file: WeightFile) -> bytes:

@@ -54,11 +54,6 @@ class Predictor:
             )
 
 
-def choose_device() -> torch.device:
-    """Return the GPU where there is one, otherwise the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _load_model(entry: ModelEntry, device: torch.device) -> MedNeXt:
     architecture = Architecture.from_table(entry.architecture)
     if architecture.num_classes != len(entry.labels):

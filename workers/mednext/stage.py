@@ -9,12 +9,13 @@ import torch
 
 from model_weights.catalogue import ModelEntry, find_installed
 from shared.artefacts import ArtefactKind
-from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
+from workers.device import choose_device
 from workers.mednext.features import name_features
-from workers.mednext.predictor import Predictor, choose_device
+from workers.mednext.predictor import Predictor
 from workers.mednext.preprocess import prepare
+from workers.runtime.model_run import describe_run
 from workers.runtime.stage import Stage, StageContext, StageOutput
 from workers.volume import VolumeFile
 
@@ -44,18 +45,6 @@ class MedNeXtStage:
             features=name_features(self._entry.labels, probabilities),
             facts=describe_run(self._entry, timings),
         )
-
-
-def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:
-    """Return the facts that fusion and callers read of a model's run."""
-    return {
-        "name": entry.name,
-        "version": entry.version,
-        "digest": entry.digest,
-        "weights_profile": str(entry.weights_profile),
-        "thresholds": dict(entry.thresholds),
-        "timings": timings,
-    }
 
 
 def make_stage(settings: Settings) -> Stage | None:

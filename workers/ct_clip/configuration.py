@@ -135,6 +135,15 @@ class Preprocessing:
             shape=_parse_triple(table.get("shape", cls.shape), int),
         )
 
+    def require_fit(self, image: ImageShape) -> None:
+        """Raise Defect when the prepared volume is not what the network's patches divide."""
+        slices, *sides = self.shape
+        if sides != [image.image_size] * 2 or slices % image.temporal_patch_size:
+            raise Defect(
+                f"preprocessing of CT-CLIP: {list(self.shape)} voxels do not fit a network for"
+                f" {image.image_size} x {image.image_size} and slabs of {image.temporal_patch_size} slices"
+            )
+
     def to_table(self) -> dict[str, Any]:
         """Return what `from_table` reads."""
         return {"variant": str(self.variant), "spacing_mm": list(self.spacing_mm), "shape": list(self.shape)}

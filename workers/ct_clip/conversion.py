@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
+from model_weights.verifying import compute_sha256
 from shared.features import CT_CLIP_LABELS
 from shared.settings import WeightsProfile
 from shared.stages import StageName
@@ -31,6 +32,8 @@ from workers.conversion import read_configuration
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.model import CTCLIP
+from workers.ct_clip.text_encoding import compute_text_latents
+from workers.ct_clip.text_latents import make_stored_latents
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 from workers.ct_clip.weights import make_model, read_ct_clip, unwrap_checkpoint
 
@@ -76,6 +79,8 @@ def publish_model(
     model: CTCLIP, configuration: Configuration, profile: WeightsProfile, catalogue: Path, card: Path | None = None
 ) -> ModelEntry:
     """Write a model in memory, its vocabulary, known answer and card beside the catalogue, and the entry into it."""
+    labels = configuration.labels or CT_CLIP_LABELS
+    configuration.preprocessing.require_fit(configuration.architecture.image)
     with TemporaryDirectory(prefix="ctclip-") as folder:
         return publish_entry(
             name=configuration.name,
@@ -84,9 +89,9 @@ def publish_model(
             weights_profile=profile,
             architecture=configuration.architecture.to_table(),
             preprocessing=configuration.preprocessing.to_table(),
-            labels=configuration.labels or CT_CLIP_LABELS,
+            labels=labels,
             thresholds=configuration.thresholds,
-            sources=_write_files(model, Path(folder)),
+            sources=_write_files(model, labels, Path(folder)),
             origin=configuration.origin,
             licence=configuration.licence,
             card=card,
@@ -94,20 +99,21 @@ def publish_model(
         )
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> Path:
-    """Write tensors as float32 safetensors and return where."""
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as float32 safetensors."""
     save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, path)
-    return path
 
 
-def _write_files(model: CTCLIP, folder: Path) -> dict[str, Path]:
+def _write_files(model: CTCLIP, labels: tuple[str, ...], folder: Path) -> dict[str, Path]:
     state = model.state_dict()
     text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
-    answer = folder / "answer.safetensors"
-    save_file(make_known_answer(model.image), answer)
-    return {
-        "weights": save_tensors({name: state[name] for name in state.keys() - text.keys()}, folder / "w.safetensors"),
-        "text_weights": save_tensors(text, folder / "text.safetensors"),
-        "vocabulary": VOCABULARY_FILE,
-        "known_answer": answer,
+    paths = {
+        role: folder / f"{role}.safetensors" for role in ("weights", "text_weights", "text_latents", "known_answer")
     }
+    save_tensors({name: tensor for name, tensor in state.items() if name not in text}, paths["weights"])
+    save_tensors(text, paths["text_weights"])
+    save_file(make_known_answer(model.image), paths["known_answer"])
+    latents = compute_text_latents(model.text, VOCABULARY_FILE.read_text(encoding="utf-8"), labels)
+    digests = [compute_sha256(path) for path in (paths["text_weights"], VOCABULARY_FILE)]
+    save_file(make_stored_latents(latents, digests[0], digests[1], labels), paths["text_latents"])
+    return {**paths, "vocabulary": VOCABULARY_FILE}

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from workers.ct_clip.configuration import Architecture
 from workers.ct_clip.image_tower import ImageTower
-from workers.ct_clip.published import describe_layout
-from workers.ct_clip.weights import make_image_tower
+from workers.ct_clip.loading import make_image_tower
+from workers.ct_clip.published import describe_layout, take_tensor
 from workers.parity import ParityCheck
 from workers.tensor_parity import compare
 
@@ -27,7 +27,6 @@ CODE_TOLERANCE = 1e-3
 """Share of tokens whose code may differ: a few lie within rounding between two codes."""
 
 _SHAPE = (240, 480, 480)
-_SIDE = "image."
 _STEP = 8
 """The samples are every 8th token along each axis."""
 
@@ -61,17 +60,11 @@ def make_recipe_tower() -> ImageTower:
     """Return the published architecture with weights that are drawn by the name of each key."""
     architecture = Architecture()
     tensors = {
-        slot.ours: torch.from_numpy(_draw(name, slot.shape))
+        slot.ours: take_tensor(torch.from_numpy(_draw(name, slot.shape)), slot.ours)
         for name, slot in describe_layout(architecture).items()
-        if slot.ours is not None and slot.ours.startswith(_SIDE)
+        if slot.ours is not None and slot.ours.startswith("image.")
     }
-    return make_image_tower(
-        architecture,
-        {
-            name.removeprefix(_SIDE): tensor[0] if name.endswith("code_book.codes") else tensor
-            for name, tensor in tensors.items()
-        },
-    )
+    return make_image_tower(architecture, tensors)
 
 
 def make_recipe_volume() -> Tensor:

@@ -32,6 +32,13 @@ class ImageTower(nn.Module):
         for name, activation in self.encoder.iterate_activations(volume):
             yield name, activation
             tokens = activation
+        yield from self._iterate_projection(tokens)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Return latents (b, dim_latent) of length one of quantised tokens (b, t, h, w, d)."""
+        return dict(self._iterate_projection(tokens))["image_latents"]
+
+    def _iterate_projection(self, tokens: Tensor) -> Iterator[tuple[str, Tensor]]:
         pooled = tokens.mean(dim=1).flatten(1)  # (b, h * w * d)
         yield "pooled_image", pooled
         raw = self.projection(pooled)

@@ -31,8 +31,9 @@ from workers.parity import ParityCheck
 from workers.supervised.configuration import Architecture as ClassifierArchitecture
 from workers.supervised.configuration import HeadKind
 from workers.supervised.conversion import find_labels
+from workers.supervised.loading import make_classifier
 from workers.supervised.model import compute_probabilities as compute_label_probabilities
-from workers.supervised.weights import describe_classifier_layout, find_head, make_classifier, read_classifier
+from workers.supervised.weights import describe_classifier_layout, find_head, read_classifier
 from workers.tensor_parity import compare
 from workers.volume import Geometry, Volume
 

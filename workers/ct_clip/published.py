@@ -99,7 +99,7 @@ def read_tensors(
         optional={prefix + _POSITION_IDS},
     )
     _require_sound(state, prefix)
-    return {slot.ours: _take(state[name], slot.ours) for name, slot in layout.items() if slot.ours is not None}
+    return {slot.ours: take_tensor(state[name], slot.ours) for name, slot in layout.items() if slot.ours is not None}
 
 
 def _shape(ours: str, tensor: Tensor) -> Shape:
@@ -107,7 +107,8 @@ def _shape(ours: str, tensor: Tensor) -> Shape:
     return (1, *tensor.shape) if ours.endswith("code_book.codes") else tuple(tensor.shape)
 
 
-def _take(tensor: Tensor, ours: str) -> Tensor:
+def take_tensor(tensor: Tensor, ours: str) -> Tensor:
+    """Return a published tensor in float32 and in the shape that it has here."""
     return (tensor[0] if ours.endswith("code_book.codes") else tensor).float()
 
 

@@ -25,6 +25,8 @@ class TextTower(nn.Module):
         # The weights have a pooler too, whose answer CT-CLIP does not use.
         self.encoder = BertModel(_make_config(shape), add_pooling_layer=False)
         self.projection = nn.Linear(shape.hidden_size, dim_latent, bias=False)
+        self.max_tokens = shape.max_position_embeddings
+        self.vocabulary_size = shape.vocab_size
 
     def forward(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return latents (b, dim_latent) of length one of prompts (b, tokens); the mask is 0 where there is padding."""

@@ -1,4 +1,4 @@
-"""CXR-BERT's tokenizer: BERT's WordPiece over its own vocabulary, and the prompts that CT-CLIP was trained to read.
+"""CXR-BERT's tokenizer: BERT's WordPiece over its own vocabulary.
 
 Papers:  Devlin et al., "BERT", arXiv 1810.04805; Boecking et al., arXiv 2204.09817 (vocabulary).
 Origin:  `tokenizers` (Apache-2.0). The vocabulary is MIT-licensed, (c) Microsoft; it stands beside this module.
@@ -20,11 +20,6 @@ from shared.errors import Defect
 
 _PADDING, _UNKNOWN, _START, _END, _MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 _LONGEST_WORD = 100
-
-
-def make_prompts(labels: Sequence[str]) -> list[str]:
-    """Return two statements for each label, that it is present and that it is not, as CT-CLIP was trained on."""
-    return [statement for label in labels for statement in (f"{label} is present.", f"{label} is not present.")]
 
 
 def make_tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:

@@ -1,21 +1,19 @@
-"""CT-CLIP's weights: state dicts out of checkpoints, and networks out of state dicts, strictly."""
+"""CT-CLIP's weights: state dicts out of checkpoints, and networks with a text side out of state dicts, strictly."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model_weights.matching import require_fit
 from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture
-from workers.ct_clip.image_tower import ImageTower
+from workers.ct_clip.loading import fill, take_side
 from workers.ct_clip.model import CTCLIP
 from workers.ct_clip.published import describe_layout, read_tensors
+from workers.ct_clip.text_tower import TextTower
 
-_Network = TypeVar("_Network", bound=nn.Module)
 _CONTAINED = "model_state_dict"
 
 
@@ -41,19 +39,8 @@ def make_model(architecture: Architecture, tensors: Mapping[str, Tensor]) -> CTC
     return fill(model, tensors, "CT-CLIP")
 
 
-def make_image_tower(architecture: Architecture, tensors: Mapping[str, Tensor]) -> ImageTower:
-    """Return the image side alone with exactly these weights, ready for inference."""
+def make_text_tower(architecture: Architecture, tensors: Mapping[str, Tensor]) -> TextTower:
+    """Return the text side alone with exactly these weights, ready for inference; keys as in the whole network."""
     with torch.device("meta"):
-        tower = ImageTower(architecture.image, architecture.dim_latent)
-    return fill(tower, tensors, "CT-CLIP's image tower")
-
-
-def fill(network: _Network, tensors: Mapping[str, Tensor], name: str) -> _Network:
-    """Put tensors, where they are and uncopied, into a network on the meta device. Raises Defect if they do not fit."""
-    require_fit(
-        name,
-        {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()},
-        {key: tuple(tensor.shape) for key, tensor in tensors.items()},
-    )
-    network.load_state_dict(tensors, strict=True, assign=True)
-    return network.eval().requires_grad_(requires_grad=False)
+        tower = TextTower(architecture.text, architecture.dim_latent)
+    return fill(tower, take_side(tensors, "text."), "CT-CLIP's text tower")

@@ -23,8 +23,9 @@ from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.weights import unwrap_checkpoint
 from workers.supervised.configuration import Architecture, HeadKind
 from workers.supervised.labels import DEFAULT_LABELS
+from workers.supervised.loading import make_classifier
 from workers.supervised.model import LatentClassifier
-from workers.supervised.weights import find_head, make_classifier, read_classifier
+from workers.supervised.weights import find_head, read_classifier
 
 __all__ = ["Configuration", "convert_checkpoint", "find_labels", "publish_classifier"]
 
@@ -61,9 +62,11 @@ def publish_classifier(
     catalogue: Path,
 ) -> ModelEntry:
     """Write a classifier in memory and its known answer beside the catalogue, and the entry into it."""
+    configuration.preprocessing.require_fit(configuration.architecture.image)
     with TemporaryDirectory(prefix="ctclip-") as folder:
-        answer = Path(folder, "answer.safetensors")
-        save_file(make_known_answer(classifier.image), answer)
+        paths = {role: Path(folder, f"{role}.safetensors") for role in ("weights", "known_answer")}
+        save_tensors(classifier.state_dict(), paths["weights"])
+        save_file(make_known_answer(classifier.image), paths["known_answer"])
         return publish_entry(
             name=configuration.name,
             stage=StageName.SUPERVISED,
@@ -73,10 +76,7 @@ def publish_classifier(
             preprocessing=configuration.preprocessing.to_table(),
             labels=labels,
             thresholds=configuration.thresholds,
-            sources={
-                "weights": save_tensors(classifier.state_dict(), Path(folder, "weights.safetensors")),
-                "known_answer": answer,
-            },
+            sources=paths,
             origin=configuration.origin,
             licence=configuration.licence,
             catalogue=catalogue,

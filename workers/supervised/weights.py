@@ -14,7 +14,6 @@ from torch import Tensor
 
 from shared.errors import Defect
 from workers.ct_clip.published import Slot, describe_layout, read_tensors
-from workers.ct_clip.weights import fill
 from workers.supervised.configuration import Architecture, HeadKind
 from workers.supervised.model import LatentClassifier
 
@@ -65,10 +64,3 @@ def read_classifier(architecture: Architecture, state: Mapping[str, Tensor]) -> 
     prefix = _LAYOUTS[architecture.head].prefix
     tensors = read_tensors("the classifier", describe_classifier_layout(architecture), state, prefix)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(_TEXT_SIDE)}
-
-
-def make_classifier(architecture: Architecture, tensors: Mapping[str, Tensor]) -> LatentClassifier:
-    """Return the network with exactly these weights, ready for inference."""
-    with torch.device("meta"):
-        classifier = LatentClassifier(architecture)
-    return fill(classifier, tensors, "the classifier")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,14 @@ class TestRefusal:
         result = convert(tmp_path, make_state(), {name: value for name, value in DOCUMENT.items() if name != field})
         assert result.exit_code == 2
         assert f"lacks ['{field}']" in result.stderr
+
+    def test_a_text_side_of_another_vocabulary(self, tmp_path: Path) -> None:
+        other = replace(TINY, text=replace(TINY.text, vocab_size=40))
+        result = convert(tmp_path, make_state(other), {**DOCUMENT, "architecture": other.to_table()})
+        assert result.exit_code == 2
+        assert "the vocabulary has 30522 tokens, the text side of CT-CLIP 40" in result.stderr
+
+    def test_a_preprocessing_that_the_patches_do_not_divide(self, tmp_path: Path) -> None:
+        result = convert(tmp_path, make_state(), {**DOCUMENT, "preprocessing": {"shape": [13, 16, 16]}})
+        assert result.exit_code == 2
+        assert "slabs of 2 slices" in result.stderr

@@ -8,7 +8,8 @@ import pytest
 
 from shared.errors import Defect
 from shared.features import CT_CLIP_LABELS
-from workers.ct_clip.tokenizer import encode_prompts, make_prompts, make_tokenizer
+from workers.ct_clip.prompts import make_prompts
+from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 
 

@@ -8,9 +8,10 @@ import torch
 from shared.errors import Defect
 from tests.workers.ct_clip.tiny import TINY, make_state
 from workers.ct_clip.configuration import Architecture
+from workers.ct_clip.loading import make_image_tower
 from workers.ct_clip.model import CTCLIP
 from workers.ct_clip.published import describe_layout, rename_key
-from workers.ct_clip.weights import make_image_tower, make_model, read_ct_clip, unwrap_checkpoint
+from workers.ct_clip.weights import make_model, read_ct_clip, unwrap_checkpoint
 
 POSITION_IDS = "text_transformer.embeddings.position_ids"
 
@@ -99,9 +100,8 @@ class TestNetworks:
 
     def test_the_image_side_stands_alone(self) -> None:
         tensors = read_ct_clip(TINY, make_state())
-        side = {name.removeprefix("image."): each for name, each in tensors.items() if name.startswith("image.")}
         volume = torch.randn(1, 1, 6, 16, 16)
-        assert torch.equal(make_image_tower(TINY, side)(volume), make_model(TINY, tensors).image(volume))
+        assert torch.equal(make_image_tower(TINY, tensors)(volume), make_model(TINY, tensors).image(volume))
 
     def test_tensors_of_another_geometry_are_refused(self) -> None:
         tensors = read_ct_clip(TINY, make_state())

@@ -14,7 +14,7 @@ TINY = Architecture(
         dim_head=4, heads=2,
     ),
     text=TextShape(
-        vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
+        vocab_size=30522, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
         max_position_embeddings=16,
     ),
     dim_latent=6,

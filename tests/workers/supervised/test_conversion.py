@@ -19,7 +19,7 @@ from tests.workers.supervised.tiny import make_classifier_state
 from workers.ct_clip.parity import read_architecture
 from workers.supervised.configuration import Architecture, HeadKind
 from workers.supervised.labels import CT_RATE_LABELS
-from workers.supervised.weights import make_classifier
+from workers.supervised.loading import make_classifier
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "ct_clip"
 BARE: dict[str, Any] = {name: value for name, value in DOCUMENT.items() if name != "thresholds"}
@@ -28,7 +28,12 @@ LABELS = ["cancer", "covid", "fibrosis"]
 
 class TestTrainersContainer:
     def test_it_opens_with_its_numpy_scalars_and_carries_its_labels(self, tmp_path: Path) -> None:
-        document = {**BARE, "architecture": read_architecture(GOLDEN).to_table(), "thresholds": {"cancer": 0.3}}
+        document = {
+            **BARE,
+            "architecture": read_architecture(GOLDEN).to_table(),
+            "preprocessing": {"shape": [24, 32, 32]},
+            "thresholds": {"cancer": 0.3},
+        }
         path = GOLDEN / "tiny_supervised_trainer_checkpoint.pt"
         result = convert_file(tmp_path, path, document, "supervised")
         assert result.exit_code == 0, result.stderr

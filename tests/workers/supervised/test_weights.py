@@ -9,8 +9,9 @@ from shared.errors import Defect
 from tests.workers.ct_clip.tiny import TINY, make_state
 from tests.workers.supervised.tiny import CLASSES, make_classifier_state
 from workers.supervised.configuration import Architecture, HeadKind
+from workers.supervised.loading import make_classifier
 from workers.supervised.model import LatentClassifier, compute_probabilities
-from workers.supervised.weights import find_head, make_classifier, read_classifier
+from workers.supervised.weights import find_head, read_classifier
 
 
 def make(head: HeadKind) -> LatentClassifier:

@@ -1,0 +1,38 @@
+"""Putting tensors into networks, strictly and without a copy. What the image side alone needs: no transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from model_weights.matching import require_fit
+from workers.ct_clip.configuration import Architecture
+from workers.ct_clip.image_tower import ImageTower
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def make_image_tower(architecture: Architecture, tensors: Mapping[str, Tensor]) -> ImageTower:
+    """Return the image side alone with exactly these weights, ready for inference; keys as in the whole network."""
+    with torch.device("meta"):
+        tower = ImageTower(architecture.image, architecture.dim_latent)
+    return fill(tower, take_side(tensors, "image."), "CT-CLIP's image tower")
+
+
+def take_side(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one side, without its prefix."""
+    return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+
+
+def fill(network: _Network, tensors: Mapping[str, Tensor], name: str) -> _Network:
+    """Put tensors, where they are and uncopied, into a network on the meta device. Raises Defect if they do not fit."""
+    require_fit(
+        name,
+        {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()},
+        {key: tuple(tensor.shape) for key, tensor in tensors.items()},
+    )
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval().requires_grad_(requires_grad=False)

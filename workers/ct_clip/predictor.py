@@ -1,0 +1,43 @@
+"""A loaded CT-CLIP: image side by digest, warm, checked against its known answer, and the latents of its labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model_weights.catalogue import ModelEntry
+from model_weights.loading import load_tensors
+from shared.errors import Defect
+from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.known_answer import require_known_answer
+from workers.ct_clip.loading import make_image_tower
+from workers.ct_clip.text_latents import load_text_latents
+
+_TEMPERATURE = "temperature"
+
+
+class Predictor:
+    """CT-CLIP of one catalogue entry, ready to predict. Safe to use from several threads."""
+
+    def __init__(self, entry: ModelEntry, device: torch.device) -> None:
+        architecture = Architecture.from_table(entry.architecture)
+        self.preprocessing = Preprocessing.from_table(entry.preprocessing)
+        self.preprocessing.require_fit(architecture.image)
+        self._device = device
+        tensors = load_tensors(entry.get_file("weights"), device)
+        if _TEMPERATURE not in tensors:
+            raise Defect(f"the weights do not fit the architecture of CT-CLIP; 1 missing: {_TEMPERATURE}")
+        self._tower = make_image_tower(architecture, tensors)
+        require_known_answer(entry, self._tower)
+        self._axes = _make_axes(load_text_latents(entry).to(device), tensors[_TEMPERATURE])
+
+    @torch.inference_mode()
+    def predict(self, volume: Tensor) -> Tensor:
+        """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""
+        latents: Tensor = self._tower(volume.to(self._device))
+        return (latents @ self._axes.t()).float().sigmoid().cpu()
+
+
+def _make_axes(text_latents: Tensor, temperature: Tensor) -> Tensor:
+    """Return one direction for each label (labels, d): the softmax over its two prompts is the sigmoid along it."""
+    return temperature.exp() * (text_latents[0::2] - text_latents[1::2])

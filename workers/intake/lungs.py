@@ -196,19 +196,22 @@ def _look(coarse: Hu, pixel_mm2: float) -> _Seen:
     edge = _find_edge(padding)
     air = (coarse < _AIR_HU) & ~padding
     gas = air & (coarse <= _GAS_HU)
-    rooms, _ = ndimage.label(~(tissue | padding), _IN_PLANE)
-    is_lung_like, is_outside = _judge_rooms(rooms, air, gas, edge, pixel_mm2)
-    lung_like = air & is_lung_like[rooms]
+    lung_like, outside = _find_rooms(tissue | padding, air, gas, edge, pixel_mm2)
     lung_like &= ~_find_airways(gas & lung_like, pixel_mm2)
-    return _Seen(tissue | ~is_outside[rooms], lung_like, edge)
+    return _Seen(tissue | ~outside, lung_like, edge)
+
+
+def _find_rooms(walls: Mask, air: Mask, gas: Mask, edge: Mask, pixel_mm2: float) -> tuple[Mask, Mask]:
+    """Return the air in rooms that are filled like lungs, and all that lies outside of the body."""
+    rooms, _ = ndimage.label(~walls, _IN_PLANE)
+    is_lung_like, is_outside = _judge_rooms(rooms, air, gas, edge, pixel_mm2)
+    return air & _select(rooms, is_lung_like), _select(rooms, is_outside)
 
 
 def _judge_rooms(rooms: Labels, air: Mask, gas: Mask, edge: Mask, pixel_mm2: float) -> tuple[Mask, Mask]:
     """Return of each room whether it is filled like lungs, and whether it is outside. Room 0 is tissue and padding."""
-    count = int(rooms.max()) + 1
-    sizes, contacts = np.bincount(rooms.ravel()), np.bincount(rooms[edge], minlength=count)
-    air_sizes = np.bincount(rooms[air], minlength=count)
-    dense_shares = 1 - np.bincount(rooms[gas], minlength=count) / np.maximum(air_sizes, 1)
+    sizes, contacts, air_sizes, gas_sizes = (_count_labels(rooms, within) for within in (None, edge, air, gas))
+    dense_shares = 1 - gas_sizes / np.maximum(air_sizes, 1)
     is_at_edge = contacts > 0
     needed = np.where(air_sizes * pixel_mm2 > _LARGE_ROOM_MM2, _DENSE_SHARE_LARGE, _DENSE_SHARE)
     is_lung_like = dense_shares >= np.where(is_at_edge, _DENSE_SHARE_AT_EDGE, needed)
@@ -221,13 +224,13 @@ def _judge_rooms(rooms: Labels, air: Mask, gas: Mask, edge: Mask, pixel_mm2: flo
 def _find_edge(padding: Mask) -> Mask:
     """Return the pixels at the sides of the image and those beside the padding."""
     framed = np.pad(padding, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    return np.asarray(np.logical_or.reduce(_shift_in_plane(framed)), dtype=bool) & ~padding
+    return _join(_shift_in_plane(framed)) & ~padding
 
 
 def _widen(edge: Mask) -> Mask:
     """Return the pixels within the thickness of a thin chest wall of the edge."""
     for _ in range(_CHEST_WALL_PIXELS):
-        edge = edge | np.logical_or.reduce(_shift_in_plane(np.pad(edge, ((0, 0), (1, 1), (1, 1)))))
+        edge = _join(_shift_in_plane(np.pad(edge, ((0, 0), (1, 1), (1, 1)))))
     return edge
 
 
@@ -236,7 +239,7 @@ def _find_airways(gas: Mask, pixel_mm2: float) -> Mask:
     labels, sizes = _label_pieces(open_in_plane(gas), _IN_PLANE)
     is_airway = sizes * pixel_mm2 < _AIRWAY_MM2
     is_airway[0] = False
-    return np.asarray(is_airway[labels], dtype=bool)
+    return _select(labels, is_airway)
 
 
 def _find_largest(mask: Mask) -> Mask:
@@ -252,15 +255,27 @@ def _keep_two_pieces(mask: Mask) -> Mask:
     is_lung[first] = True
     is_lung[second] |= sizes[second] >= _SECOND_LUNG_SHARE * sizes[first]
     is_lung[0] = False
-    return np.asarray(is_lung[labels], dtype=bool)
+    return _select(labels, is_lung)
 
 
 def open_in_plane(mask: Mask) -> Mask:
     """Return what a cross of five pixels can cover in each slice, as `binary_opening` does, ten times as fast."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
     centres = np.zeros_like(padded)
-    centres[:, 1:-1, 1:-1] = np.logical_and.reduce(_shift_in_plane(padded))
-    return np.asarray(np.logical_or.reduce(_shift_in_plane(centres)), dtype=bool)
+    centre, *others = _shift_in_plane(padded)
+    kept = centres[:, 1:-1, 1:-1]
+    kept[:] = centre
+    for other in others:
+        kept &= other
+    return _join(_shift_in_plane(centres))
+
+
+def _join(masks: Sequence[Mask]) -> Mask:
+    """Return what is in any of the masks."""
+    joined = masks[0].copy()
+    for mask in masks[1:]:
+        joined |= mask
+    return joined
 
 
 def _shift_in_plane(padded: Mask) -> tuple[Mask, ...]:
@@ -277,9 +292,26 @@ def _shift_in_plane(padded: Mask) -> tuple[Mask, ...]:
 def _label_pieces(mask: Mask, structure: Mask | None = None) -> tuple[Labels, Labels]:
     """Return the pieces of a mask, in 3-D or as the structure says, and their sizes; label 0 is outside, of size 0."""
     labels, _ = ndimage.label(mask, structure)
-    sizes = np.bincount(labels.ravel())
+    sizes = _count_labels(labels)
     sizes[0] = 0
     return labels, sizes
+
+
+def _count_labels(labels: Labels, within: Mask | None = None) -> Labels:
+    """Return how many pixels each label has. Slice by slice, as NumPy copies labels to 64 bits to count them."""
+    sizes = np.zeros(int(labels.max()) + 1, dtype=np.intp)
+    for z, plane in enumerate(labels):
+        counts = np.bincount(plane.ravel() if within is None else plane[within[z]])
+        sizes[: len(counts)] += counts
+    return sizes
+
+
+def _select(labels: Labels, is_wanted: Mask) -> Mask:
+    """Return where the wanted labels are; slice by slice, as NumPy copies labels to 64 bits to look them up."""
+    selected = np.empty(labels.shape, dtype=bool)
+    for plane, out in zip(labels, selected, strict=True):
+        out[:] = is_wanted[plane]
+    return selected
 
 
 def _longest_run(flags: Mask) -> int:

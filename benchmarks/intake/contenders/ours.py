@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from benchmarks.intake.contenders.measuring import Outcome, Place, measure
 from workers.intake.archive import FileSource
+from workers.intake.late_imports import RARELY_USED, put_off_imports
 from workers.intake.limits import IntakeLimits
 from workers.intake.question import Question
-from workers.intake.study import read_study
+
+# As the product's own reader does; and no volume file is written here, which blosc2 is for.
+put_off_imports(RARELY_USED | {"blosc2"})
+read_study = import_module("workers.intake.study").read_study
 
 _FULL = Question()
 

@@ -11,7 +11,9 @@ from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import make_image_tower
+from workers.ct_clip.preprocess import prepare
 from workers.ct_clip.text_latents import load_text_latents
+from workers.volume import Volume
 
 _TEMPERATURE = "temperature"
 
@@ -30,6 +32,10 @@ class Predictor:
         self._tower = make_image_tower(architecture, tensors)
         require_known_answer(entry, self._tower)
         self._axes = _make_axes(load_text_latents(entry).to(device), tensors[_TEMPERATURE])
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """Return the network's input of one volume, on the CPU."""
+        return prepare(volume, self.preprocessing)
 
     @torch.inference_mode()
     def predict(self, volume: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from model_weights.loading import load_tensors
 from shared.errors import Defect
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.model import MedNeXt
+from workers.mednext.preprocess import prepare
 from workers.mednext.streaming import predict_logits
 from workers.mednext.weights import make_model
+from workers.volume import Volume
 
 CPU_TOLERANCE = 1e-4
 """Largest difference of a probability from its known answer in float32; other processors round differently."""
@@ -28,6 +30,10 @@ class Predictor:
         self._device = device
         self._model = _load_model(entry, device)
         self._check_known_answer(entry)
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """Return the network's input of one volume, on the CPU."""
+        return prepare(volume, self.preprocessing)
 
     def predict(self, volume: Tensor) -> Tensor:
         """Return probabilities (b, classes) of prepared volumes (b, 1, x, y, z), on the CPU in float32."""

@@ -1,56 +1,15 @@
-"""The MedNeXt stage: volume in, 22 probabilities out."""
+"""The MedNeXt stage: volume in, the probability of each class out."""
 
 from __future__ import annotations
 
-import os
-import time
-
-import torch
-
-from model_weights.catalogue import ModelEntry, find_installed
-from shared.artefacts import ArtefactKind
 from shared.settings import Settings
 from shared.stages import StageName
-from workers.device import choose_device
 from workers.mednext.features import name_features
 from workers.mednext.predictor import Predictor
-from workers.mednext.preprocess import prepare
-from workers.runtime.model_run import describe_run
-from workers.runtime.stage import Stage, StageContext, StageOutput
-from workers.volume import VolumeFile
-
-_PREPARED = 0.4
-"""Share of the work that is done once the volume is prepared."""
-
-
-class MedNeXtStage:
-    """Runs one installed MedNeXt on the volume of a job."""
-
-    name = StageName.MEDNEXT
-
-    def __init__(self, entry: ModelEntry, predictor: Predictor) -> None:
-        self._entry = entry
-        self._predictor = predictor
-
-    def run(self, context: StageContext) -> StageOutput:
-        """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
-        started = time.monotonic()
-        volume = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME)).read()
-        prepared = prepare(volume, self._predictor.preprocessing)
-        prepared_at = time.monotonic()
-        context.report(_PREPARED)
-        probabilities = self._predictor.predict(prepared)[0].tolist()
-        timings = {"prepare_s": prepared_at - started, "predict_s": time.monotonic() - prepared_at}
-        return StageOutput(
-            features=name_features(self._entry.labels, probabilities),
-            facts=describe_run(self._entry, timings),
-        )
+from workers.model_stage import make_model_stage
+from workers.runtime.stage import Stage
 
 
 def make_stage(settings: Settings) -> Stage | None:
-    """Return the stage, its model loaded, warm and checked; None when no MedNeXt is installed."""
-    entry = find_installed(settings, StageName.MEDNEXT)
-    if entry is None:
-        return None
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    return MedNeXtStage(entry, Predictor(entry, choose_device()))
+    """Return the stage, its model loaded, warm and checked; None when no MedNeXt model is installed."""
+    return make_model_stage(settings, StageName.MEDNEXT, Predictor, name_features)

@@ -10,9 +10,11 @@ from model_weights.loading import load_tensors
 from shared.errors import Defect
 from workers.ct_clip.configuration import Preprocessing
 from workers.ct_clip.known_answer import require_known_answer
+from workers.ct_clip.preprocess import prepare
 from workers.supervised.configuration import Architecture
 from workers.supervised.loading import make_classifier
 from workers.supervised.model import compute_probabilities
+from workers.volume import Volume
 
 
 class Predictor:
@@ -29,6 +31,10 @@ class Predictor:
         self._device = device
         self._classifier = make_classifier(architecture, load_tensors(entry.get_file("weights"), device))
         require_known_answer(entry, self._classifier.image)
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """Return the network's input of one volume, on the CPU."""
+        return prepare(volume, self.preprocessing)
 
     @torch.inference_mode()
     def predict(self, volume: Tensor) -> Tensor:

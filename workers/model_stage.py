@@ -1,0 +1,89 @@
+"""The stage of a model: volume in, features out. The same for every model that gives one probability for each label."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model_weights.catalogue import ModelEntry, find_installed
+from shared.artefacts import ArtefactKind
+from shared.json_values import JsonObject
+from shared.settings import Settings
+from shared.stages import StageName
+from workers.device import choose_device
+from workers.runtime.stage import StageContext, StageOutput
+from workers.volume import Volume, VolumeFile
+
+NameFeatures = Callable[[Sequence[str], Sequence[float]], Mapping[str, float]]
+
+_PREPARED = 0.4
+"""Share of the work that is done once the volume is prepared."""
+
+
+class Predictor(Protocol):
+    """A loaded model, ready to predict."""
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """Return the network's input of one volume, on the CPU."""
+
+    def predict(self, prepared: Tensor) -> Tensor:
+        """Return probabilities (b, labels) of prepared volumes, on the CPU in float32."""
+
+
+class ModelStage:
+    """Runs one installed model on the volume of a job."""
+
+    def __init__(self, entry: ModelEntry, predictor: Predictor, name_features: NameFeatures) -> None:
+        self._entry = entry
+        self._predictor = predictor
+        self._name_features = name_features
+
+    @property
+    def name(self) -> StageName:
+        """Which stage the model runs."""
+        return self._entry.stage
+
+    def run(self, context: StageContext) -> StageOutput:
+        """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
+        started = time.monotonic()
+        volume = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME)).read()
+        prepared = self._predictor.prepare(volume)
+        prepared_at = time.monotonic()
+        context.report(_PREPARED)
+        probabilities = self._predictor.predict(prepared)[0].tolist()
+        timings = {"prepare_s": prepared_at - started, "predict_s": time.monotonic() - prepared_at}
+        return StageOutput(
+            features=self._name_features(self._entry.labels, probabilities),
+            facts=describe_run(self._entry, timings),
+        )
+
+
+def make_model_stage(
+    settings: Settings,
+    name: StageName,
+    load: Callable[[ModelEntry, torch.device], Predictor],
+    name_features: NameFeatures,
+) -> ModelStage | None:
+    """Return the stage, its model loaded, warm and checked; None when no such model is installed."""
+    entry = find_installed(settings, name)
+    if entry is None:
+        return None
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    return ModelStage(entry, load(entry, choose_device()), name_features)
+
+
+def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:
+    """Return the facts that fusion and callers read of a model's run."""
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "digest": entry.digest,
+        "weights_profile": str(entry.weights_profile),
+        "thresholds": dict(entry.thresholds),
+        "timings": timings,
+    }

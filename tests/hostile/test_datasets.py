@@ -177,6 +177,12 @@ class TestOneFile:
         assert codes[0] is FileCode.WRONG_MODALITY
         assert codes[-1] is FileCode.HOSTILE_STRUCTURE
 
+    def test_more_functional_groups_than_any_file_has(self, tmp_path: Path, good_files: Files) -> None:
+        head, pixels = split_before_pixels(self.change(good_files, put("InstanceNumber", 1)))
+        items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 200_001
+        content = head + struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, len(items)) + items + pixels
+        assert self.reject(good_files, content, tmp_path) is FileCode.HOSTILE_STRUCTURE
+
     def test_programs_in_the_preamble_are_data(self, tmp_path: Path, good_files: Files) -> None:
         def change(content: bytes) -> bytes:
             return b"\x7fELF\x02\x01\x01<script>alert(1)</script>".ljust(128, b"\0") + content[128:]

@@ -14,7 +14,7 @@ from shared.problems import ProblemCode
 from workers.intake.archive import ExpansionBudget, Member
 from workers.intake.archive.names import escape_name, is_junk
 from workers.intake.dicom.deflated import inflate_member
-from workers.intake.dicom.enhanced import read_frames
+from workers.intake.dicom.enhanced import check_groups, read_frames
 from workers.intake.dicom.header import Identity, Image
 from workers.intake.dicom.parsing import (
     Dataset,
@@ -228,6 +228,7 @@ class Looker:
         layout = read_layout(dataset, member.size_bytes)
         if Tag.PerFrameFunctionalGroupsSequence in attributes or layout.frames > 1:
             padding = read_padding(attributes, is_signed=layout.is_signed)
+            check_groups(content[: layout.offset], self._elements)
             frames = read_frames(content[: layout.offset], technique, frames=layout.frames, padding=padding)
             placed = [(frame.placement, frame.technique) for frame in frames]
         else:

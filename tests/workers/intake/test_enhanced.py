@@ -10,11 +10,15 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from shared.byte_units import MIB
 from tests.workers.intake.images import TECHNIQUE
-from workers.intake.dicom.enhanced import Frame, read_frames
+from workers.intake.dicom.enhanced import Frame, check_groups, read_frames
+from workers.intake.dicom.scanner import ElementBudget
 from workers.intake.files import FileCode, FileRejected
+from workers.intake.limits import MOST_ELEMENTS
 
 Groups = Mapping[str, object]
+ITEM = b"\xfe\xff\x00\xe0" + bytes(4)
 
 
 def make(**attributes: object) -> Dataset:
@@ -97,3 +101,27 @@ class TestMissing:
         with pytest.raises(FileRejected) as refusal:
             read(SHARED, [{"PlanePositionSequence": [make(ImagePositionPatient=None)]}], frames=1)
         assert refusal.value.code is FileCode.MISSING_REQUIRED_TAGS
+
+
+class TestTooMuch:
+    """Objects of pydicom are dear: their number is looked at before any is made."""
+
+    def test_more_items_than_any_file_has(self) -> None:
+        with pytest.raises(FileRejected) as refusal:
+            check_groups(ITEM * (MOST_ELEMENTS + 1), ElementBudget())
+        assert refusal.value.code is FileCode.HOSTILE_STRUCTURE
+
+    def test_a_header_longer_than_any_file_has(self) -> None:
+        with pytest.raises(FileRejected) as refusal:
+            check_groups(bytes(32 * MIB + 1), ElementBudget())
+        assert refusal.value.code is FileCode.HOSTILE_STRUCTURE
+
+    def test_as_many_as_twenty_thousand_frames_have_are_read(self) -> None:
+        check_groups((ITEM + bytes(100)) * 160_000, ElementBudget())
+
+    def test_the_items_of_all_files_count_together(self) -> None:
+        budget = ElementBudget()
+        for _ in range(8):
+            check_groups(ITEM * (MOST_ELEMENTS - 1), budget)
+        with pytest.raises(FileRejected):
+            check_groups(ITEM * (MOST_ELEMENTS - 1), budget)

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from shared.byte_units import MIB
 from workers.intake.dicom.attributes import clean_text
 from workers.intake.dicom.header import PaddingRange, Placement, Technique
 from workers.intake.dicom.parsing import is_derived_view, make_placement
+from workers.intake.dicom.scanner import ElementBudget
 from workers.intake.dicom.tolerance import make_empty_dataset, read_dataset, tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
 if TYPE_CHECKING:
     import pydicom
+
+
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
+_LARGEST_HEADER_BYTES = 32 * MIB  # 20,000 frames have some 1 KiB each
+_BYTES_PER_ELEMENT = 32
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,17 @@ class Frame:
 
     placement: Placement
     technique: Technique
+
+
+def check_groups(header: bytes, budget: ElementBudget) -> None:
+    """Refuse functional groups that are too many or too long, before pydicom builds an object for each of their items.
+
+    That takes 50 microseconds an item, and deflated they cost next to nothing to send. Raises FileRejected.
+    """
+    items, most = sum(map(header.count, _ITEMS)), budget.most
+    budget.spend(items + len(header) // _BYTES_PER_ELEMENT)
+    if items > most or len(header) > _LARGEST_HEADER_BYTES:
+        raise FileRejected(FileCode.HOSTILE_STRUCTURE, f"{items} items in {len(header)} bytes of functional groups")
 
 
 def read_frames(header: bytes, technique: Technique, *, frames: int, padding: PaddingRange | None) -> tuple[Frame, ...]:

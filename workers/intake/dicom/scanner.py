@@ -57,7 +57,7 @@ class ElementBudget:
 
     def spend(self, count: int) -> None:
         """Take the elements of a file."""
-        self._spare -= max(0, count - FREE_ELEMENTS)
+        self._spare = max(0, self._spare - max(0, count - FREE_ELEMENTS))
 
 
 class NeedsMore(Exception):

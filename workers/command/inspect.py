@@ -18,7 +18,7 @@ import typer
 from shared.artefacts import UploadKind
 from shared.errors import CtclipError, InputProblem
 from shared.problems import ProblemCode
-from shared.upload_kinds import HEAD_BYTES, judge_kind
+from shared.upload_kinds import HEAD_BYTES, ForeignKind, explain_foreign, judge_foreign_kind, judge_kind
 from workers.command.inspect_document import make_document
 from workers.command.inspection import render
 from workers.intake.children import ChildPool
@@ -35,8 +35,6 @@ REJECTED = 3
 
 _NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _VOXEL = re.compile(r"(\d+),(\d+),(\d+)", re.ASCII)
-_MARK_AT = 128  # the preamble of a DICOM file (PS3.10 7.1)
-_MARK = b"DICM"
 
 
 def command(
@@ -74,24 +72,26 @@ def command(
         series_uid=series, reads_pixels=not headers_only, reads_refused=True, has_digest=True, voxels=voxels
     )
     try:
-        report = inspect(study, question, thumbnail=thumbnail)
+        report, has_picture = inspect(study, question, thumbnail=thumbnail)
     except CtclipError as error:
         typer.echo(f"Cannot inspect: {error}", err=True)
         raise typer.Exit(FAULT) from error
     _check_voxels(voxels, report)
+    if thumbnail and not has_picture:
+        typer.echo(f"{thumbnail} was not written: there is no volume to draw.", err=True)
     _show(report, time.perf_counter() - started, as_json=as_json)
     raise typer.Exit(0 if report.is_accepted else REJECTED)
 
 
-def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -> IntakeReport:
-    """Read a study in a child process, as the stage does, and return its report.
+def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -> tuple[IntakeReport, bool]:
+    """Read a study in a child process, as the stage does. Return its report, and whether there is a picture.
 
     Where a volume could be made, its picture is written to `thumbnail`. Raises TransientFault and Defect.
     """
     try:
         kind = UploadKind.ZIP if study.is_dir() else _judge_kind(study)
     except InputProblem as refusal:
-        return _refuse(refusal)
+        return _refuse(refusal), False
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
         order = Order(
             address=str(study.resolve()),
@@ -103,9 +103,10 @@ def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -
             keeps_volume=False,
         )
         report = _read(order)
-        if thumbnail and order.preview_path.exists():
+        has_picture = order.preview_path.exists()
+        if thumbnail and has_picture:
             shutil.copyfile(order.preview_path, thumbnail)
-        return report
+        return report, has_picture
 
 
 def _read(order: Order) -> IntakeReport:
@@ -127,13 +128,11 @@ def _judge_kind(study: Path) -> UploadKind:
     kind = judge_kind(head)
     if kind is not None:
         return kind
-    if head[_MARK_AT:].startswith(_MARK):
+    foreign = judge_foreign_kind(head)
+    detail = explain_foreign(head, foreign)
+    if foreign is ForeignKind.DICOM:
         detail = "This is a single DICOM file. Name the folder that holds all files of its study, or a ZIP of them."
-        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, detail)
-    raise InputProblem(
-        ProblemCode.NOT_AN_ARCHIVE,
-        f"The first bytes are {head[:4].hex(' ')}; a ZIP (50 4b 03 04) or a NIfTI was expected.",
-    )
+    raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, detail, found="unknown" if foreign is None else str(foreign))
 
 
 def _refuse(refusal: InputProblem) -> IntakeReport:

@@ -109,9 +109,11 @@ def _print_candidates(console: Console, report: IntakeReport) -> None:
         mark = "*" if candidate.is_chosen else " "
         measures = escape("  ".join(_describe_candidate(candidate)))
         console.print(f"  {mark} [bold]{candidate.score:.3f}[/]  {measures}", soft_wrap=True)
-        console.print(f"        {escape(candidate.reason)}", soft_wrap=True)
         criteria = ", ".join(f"{name} {value:.2f}" for name, value in candidate.criteria.items())
-        console.print(f"        [dim]{escape(criteria)}[/]", soft_wrap=True)
+        if candidate.reason:
+            console.print(f"        {escape(candidate.reason)}", soft_wrap=True)
+        if criteria:
+            console.print(f"        [dim]{escape(criteria)}[/]", soft_wrap=True)
 
 
 def _describe_candidate(candidate: CandidateReport) -> Iterator[str]:
@@ -158,7 +160,7 @@ def _print_warnings(console: Console, report: IntakeReport) -> None:
         facts = ", ".join(f"{name} {_format(value)}" for name, value in notice.facts.items())
         console.print(f"  [yellow]{notice.code}[/]{escape(f' ({facts})') if facts else ''}", soft_wrap=True)
         if kind := _MEANINGS.get(notice.code):
-            console.print(f"        {escape(f'{kind.meaning} {kind.advice}')}", soft_wrap=True)
+            console.print(f"        {escape(kind.meaning)} What to do: {escape(kind.advice)}", soft_wrap=True)
 
 
 def _print_heading(console: Console, text: str) -> None:
@@ -166,15 +168,29 @@ def _print_heading(console: Console, text: str) -> None:
 
 
 def _print_rows(console: Console, rows: Mapping[str, Any]) -> None:
+    """Print labels and values; a list of objects takes a line for each, and what is empty takes none."""
     for name, value in rows.items():
-        console.print(f"  [dim]{name:<{_LABEL_WIDTH}}[/] {escape(_format(value))}", soft_wrap=True)
+        lines = list(value) if _is_table(value) else [value]
+        for label, line in zip([name, *[""] * len(lines)], lines, strict=False):
+            if text := _format(line):
+                console.print(f"  [dim]{label:<{_LABEL_WIDTH}}[/] {escape(text)}", soft_wrap=True)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(line, Mapping) for line in value)
 
 
 def _format(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_format(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(_format(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _format_number(value) if isinstance(value, float) else str(value)
+
+
+def _format_number(value: float) -> str:
+    return f"{value + 0.0:g}"  # -0 becomes 0
 
 
 def _join(values: tuple[float, ...], separator: str = ", ") -> str:
-    return separator.join(f"{value:g}" for value in values)
+    return separator.join(map(_format_number, values))

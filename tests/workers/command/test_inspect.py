@@ -139,6 +139,12 @@ class TestThumbnail:
         assert (status, document["hu"]) == (0, None)
         assert imagecodecs.png_decode((tmp_path / "out.png").read_bytes()).shape == (750, 1000)
 
+    def test_a_study_without_a_volume_has_none_and_says_so(self, tmp_path: Path) -> None:
+        result = run(GOLDEN / "sagittal_reformat_4.zip", "--thumbnail", tmp_path / "out.png")
+        assert result.exit_code == 3
+        assert "out.png was not written" in result.stderr
+        assert not (tmp_path / "out.png").exists()
+
     def test_where_nothing_can_be_written_nothing_is_read(self, tmp_path: Path) -> None:
         result = run(tmp_path / "study.zip", "--thumbnail", tmp_path / "absent" / "out.png")
         assert result.exit_code == 2
@@ -183,6 +189,12 @@ class TestRefused:
         assert (status, document["code"]) == (3, "not_an_archive")
         assert "single DICOM file" in document["detail"]
         assert "folder" in document["detail"]
+
+    def test_a_foreign_format_is_named_as_the_platform_names_it(self, tmp_path: Path) -> None:
+        (tmp_path / "study.zip").write_bytes(b"Rar!\x1a\x07\x01\x00")
+        status, document = read_json(tmp_path / "study.zip")
+        assert (status, document["code"], document["facts"]) == (3, "not_an_archive", {"found": "rar"})
+        assert "RAR archive" in document["detail"]
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         status, document = read_json(tmp_path)

@@ -80,6 +80,25 @@ class TestRejected:
         assert "found [bold]this[/]" in told
         assert "1, 2.5" in told
 
+    def test_objects_stand_in_a_line_each(self, terminal: Terminal) -> None:
+        studies = [{"study_instance_uid": uid, "modalities": ["CT", "SR"]} for uid in ("1.1", "1.2")]
+        problem = ProblemReport(ProblemCode.MIXED_STUDIES, "The archive holds 2 studies.", {"studies": studies})
+        lines = [line.strip() for line in terminal.show(replace(EMPTY, problem=problem)).splitlines()]
+        assert "studies             study_instance_uid 1.1, modalities CT, SR" in lines
+        assert "study_instance_uid 1.2, modalities CT, SR" in lines
+
+    def test_what_is_empty_takes_no_line(self, terminal: Terminal) -> None:
+        (first, *_) = REJECTED.candidates
+        bare = replace(first, criteria={}, reason="")
+        told = terminal.show(replace(REJECTED, candidates=(bare,), choice_policy=""))
+        assert "policy of choice" not in told
+        assert not any(line and not line.strip() for line in told.splitlines())
+
+    def test_zero_has_no_sign(self, terminal: Terminal) -> None:
+        assert REJECTED.chosen is not None
+        told = terminal.show(replace(REJECTED, chosen=replace(REJECTED.chosen, row_direction=(1.0, -0.0, -0.0))))
+        assert "(1, 0, 0)" in told
+
 
 class TestFiles:
     def test_they_are_grouped_by_what_became_of_them(self, terminal: Terminal) -> None:

@@ -152,9 +152,10 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.JOB_HAS_NO_RESULT: ProblemKind(
         "The job ended without a result",
         409,
-        "`job_problem` says why. Mend the cause and submit again.",
-        cause="The job was rejected, failed or was cancelled. `job_problem` is the problem that it ended with, with "
-        "its own code and its own page.",
+        "`job_problem` says why: mend the cause and submit again. Where it is null, only a validation was asked for: "
+        "read `/v1/jobs/{id}/intake`, or submit again without `validate_only`.",
+        cause="The job was rejected, failed or was cancelled, and `job_problem` is the problem that it ended with, "
+        "with its own code and its own page; or it was a validation (`validate_only`), which has no result.",
         example=show_of_request(
             "The job is rejected: there will be no result.",
             instance=f"{_JOB}/result",

@@ -29,7 +29,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MIXED_STUDIES: ProblemKind(
         "The archive holds more than one study or patient",
         422,
-        "Send one ZIP per study, or send it again with `split=true`.",
+        "Send one ZIP per study, or send it again with `split=true`. If there are `jobs`, that was done: follow them.",
         cause="The files carry more than one StudyInstanceUID (0020,000D) or more than one PatientID (0010,0020). "
         "`studies` lists the studies; patients are counted and never named. A prior study that the PACS exported along "
         "is the usual reason. With `split=true` there is a job for each study, and `jobs` names them; two patients in "
@@ -78,7 +78,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.NO_USABLE_SERIES: ProblemKind(
         "No series can be read as an axial chest CT",
         422,
-        "Intake lists every candidate and why it lost.",
+        "Send the axial slices of the chest as the scanner made them. Intake lists every candidate and why it lost.",
         cause="There are CT images, but no stack of axial slices: only localisers (ImageType value 3 LOCALIZER), "
         "secondary captures, coronal or sagittal reformats, projections, or files that were rejected for their "
         "structure or size.",

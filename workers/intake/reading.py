@@ -81,6 +81,7 @@ class Reading:
             return self.candidates
         allowed = [candidate for candidate in self.candidates if candidate.stack.series_uid == wanted]
         if not allowed:
+            self._tell_losses()
             detail = "The series asked for is not among the CT series of the study."
             raise InputProblem(ProblemCode.SERIES_NOT_FOUND, detail, series_instance_uid=wanted[:64])
         return allowed
@@ -93,12 +94,18 @@ class Reading:
                 candidate.is_chosen = True
                 explain_choice(self.candidates, candidate, is_forced=self.question.series_uid is not None)
                 return
-        for candidate in self.candidates:
-            candidate.reason = describe_loss(candidate)
+        self._tell_losses()
         best = (eligible or allowed)[0]
         assert best.problem is not None
         self._describe_refused(best)
         raise make_refusal(best.problem if eligible else prefer_file_problem(self.study, best.problem))
+
+    def _tell_losses(self) -> None:
+        """Give every candidate of a refused study its reason."""
+        wanted = self.question.series_uid
+        for candidate in self.candidates:
+            is_forced = wanted is not None and candidate.stack.series_uid != wanted
+            candidate.reason = describe_loss(candidate, is_forced=is_forced)
 
     def _select_likely(self, eligible: Sequence[Candidate]) -> Iterator[Candidate]:
         """Yield the candidates to be read whole. Among several, a few slices of one tell whether it is worth that."""

@@ -224,6 +224,11 @@ class TestReasons:
         assert candidates[1].reason == "asked for by series_instance_uid"
         assert "another series was asked for" in candidates[0].reason
 
+    def test_another_stack_of_a_forced_series_lost_by_its_score(self) -> None:
+        candidates = rank_stacks(make_stack(series_uid="1.1"), make_stack(40, 7.5, series_uid="1.1"))
+        explain_choice(candidates, candidates[0], is_forced=True)
+        assert "weaker in slice_spacing" in candidates[1].reason
+
     def test_a_refused_candidate_tells_its_problem(self) -> None:
         candidates = rank_stacks(make_stack(), Stack((make_image(series_uid="1.2"),)))
         explain_choice(candidates, candidates[0], is_forced=False)

@@ -123,6 +123,8 @@ class TestRefusedStudy:
         output = stage.run(upload(store, tmp_path, phantom_zip.read_bytes(), series_instance_uid="1.2.3"))
         assert output.rejection is not None
         assert output.rejection.code == "series_not_found"
+        (candidate,) = [row for row in output.rows if isinstance(row, SeriesCandidate)]
+        assert candidate.reason == "another series was asked for by series_instance_uid"
 
 
 class TestValidation:

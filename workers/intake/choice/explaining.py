@@ -15,7 +15,8 @@ def explain_choice(candidates: Sequence[Candidate], chosen: Candidate, *, is_for
     """Give every candidate its reason, the chosen one among them."""
     for candidate in candidates:
         if candidate is not chosen:
-            candidate.reason = describe_loss(candidate, chosen, is_forced=is_forced)
+            is_other = is_forced and candidate.stack.series_uid != chosen.stack.series_uid
+            candidate.reason = describe_loss(candidate, chosen, is_forced=is_other)
     chosen.reason = "asked for by series_instance_uid" if is_forced else _describe_win(candidates, chosen)
 
 
@@ -23,10 +24,10 @@ def describe_loss(candidate: Candidate, chosen: Candidate | None = None, *, is_f
     """Return why a candidate was not read."""
     if candidate.problem is not None:
         return f"{candidate.problem.code}: {candidate.problem.detail}"
-    if chosen is None:
-        return "not tried: the better candidates were refused"
     if is_forced:
         return "another series was asked for by series_instance_uid"
+    if chosen is None:
+        return "not tried: the better candidates were refused"
     worse = _compare(chosen, candidate)
     if not worse:
         return "equal score; lost the tie-break (more slices, smaller spacing, SeriesInstanceUID)"

@@ -136,7 +136,7 @@ class Client:
             try:
                 document = _read_answer(send())
             except httpx.TransportError as error:
-                failure = Unreachable(_describe(self.url, error))
+                failure = Unreachable(describe_silence(self.url, error))
                 if not self._was_reached:
                     raise failure from error
                 _sleep_or_raise(_RETRY_DELAY_S, deadline, failure)
@@ -186,5 +186,6 @@ def _sleep_or_raise(delay_s: float, deadline: float, error: ClientError) -> None
     time.sleep(delay_s)
 
 
-def _describe(url: str, error: httpx.TransportError) -> str:
+def describe_silence(url: str, error: httpx.TransportError) -> str:
+    """Return that nothing answers at an address, and what to do."""
     return f"Nothing answers at {url} ({type(error).__name__}). Is the platform running? `ctclip up` starts one here."

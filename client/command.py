@@ -55,6 +55,7 @@ def submit(
         bool, typer.Option("--validate-only", help="Only say whether the study would be accepted; no model runs.")
     ] = False,
     split: Annotated[bool, typer.Option("--split", help="Make one job for each study of the ZIP.")] = False,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is read first, 5 is usual.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Repeat with the same key: the same job.")] = None,
     api_url: Url = None,
     as_json: Json = False,
@@ -65,6 +66,7 @@ def submit(
         "series_instance_uid": series_instance_uid,
         "validate_only": "true" if validate_only else None,
         "split": "true" if split else None,
+        "priority": None if priority is None else str(priority),
     }
     given = {name: value for name, value in options.items() if value is not None}
     with _connected(api_url, as_json) as api:
@@ -123,26 +125,26 @@ def _follow(api: Client, job_id: str, as_json: bool) -> list[Job]:
 
 
 def _show_outcomes(api: Client, jobs: Sequence[Job], as_json: bool) -> None:
-    for job in jobs:
-        _show_outcome(api, job, as_json)
+    for number, job in enumerate(jobs, start=1):
+        _show_outcome(api, job, as_json, of_study=f" of study {number}" if len(jobs) > 1 else "")
     if not all(job.has_succeeded for job in jobs):
         raise typer.Exit(NO_RESULT)
 
 
-def _show_outcome(api: Client, job: Job, as_json: bool) -> None:
+def _show_outcome(api: Client, job: Job, as_json: bool, *, of_study: str = "") -> None:
     """Print what a job ended with: a result, what a validation found, or why there is neither."""
     if job.has_result:
         document = api.fetch_result(job.id)
-        _print_json(document) if as_json else print_result(Console(), document, job)
+        _print_json(document) if as_json else print_result(Console(), document, job, title=f"Result{of_study}")
     elif job.has_succeeded:
         found = api.fetch_intake(job.id)
-        _print_json(found) if as_json else print_validation(Console(), found)
+        _print_json(found) if as_json else print_validation(Console(), found, title=f"Validation{of_study}")
     else:
-        _print_json(job.document) if as_json else _explain(api, job)
+        _print_json(job.document) if as_json else _explain(api, job, title=f"Result{of_study}")
 
 
-def _explain(api: Client, job: Job) -> None:
-    print_failure(Console(), job, api.fetch_advice(job.problem.code) if job.problem else None)
+def _explain(api: Client, job: Job, *, title: str) -> None:
+    print_failure(Console(), job, api.fetch_advice(job.problem.code) if job.problem else None, title=title)
 
 
 @contextmanager

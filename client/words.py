@@ -28,7 +28,7 @@ _REASONS: Mapping[str, str] = {
 ADVICE: Mapping[str, str] = {
     "job_not_found": "Check the id and the address (--api-url): `ctclip submit` prints the id of every job it makes.",
     "job_not_finished": "Follow it with `ctclip watch JOB`, then ask again.",
-    "job_has_no_result": "`ctclip watch JOB` says why. Mend the cause and submit again.",
+    "job_has_no_result": "`ctclip watch JOB` says why: it was refused, or only validated. Submit it again.",
 }
 """What to do about a refusal, by its code, for whoever sits at the command line."""
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from client.acceptance.manifest import BadManifest, read_manifest
 from client.acceptance.running import Verdict, count_verdicts, iterate_documents, run_corpus
 from client.acceptance.sending import Platform
+from client.api import describe_silence
 from client.local_stack import choose_url
 from client.plugins import KnownCommand, add_plugins
 
@@ -57,9 +58,13 @@ def run(
 
     Each job only validates its study, so no model runs. The jobs stay in the platform like any others.
     """
-    platform = Platform(choose_url(api_url), run_id=uuid.uuid4().hex, limit_s=limit_s)
+    url = choose_url(api_url)
+    platform = Platform(url, run_id=uuid.uuid4().hex, limit_s=limit_s)
     try:
         verdicts = run_corpus(read_manifest(folder), platform, at_once=at_once)
+    except httpx.TransportError as error:
+        typer.echo(describe_silence(url, error), err=True)
+        raise typer.Exit(2) from error
     except (BadManifest, httpx.HTTPError) as error:
         typer.echo(str(error) or type(error).__name__, err=True)
         raise typer.Exit(2) from error

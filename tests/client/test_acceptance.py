@@ -178,6 +178,14 @@ class TestTheCommand:
         assert done.exit_code == 2
         assert "There is no corpus" in done.stderr
 
+    def test_says_what_to_do_when_nothing_answers(self, tmp_path: Path) -> None:
+        manifest = {"version": 1, "scale": "small", "seed": 7, "limits": {}, "cases": []}
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        done = CliRunner().invoke(app, ["run", str(tmp_path), "--api-url", "http://127.0.0.1:9"])
+        assert done.exit_code == 2
+        assert "Nothing answers at http://127.0.0.1:9" in done.stderr
+        assert "ctclip up" in done.stderr
+
     def test_lists_the_part_that_another_package_brings(self) -> None:
         done = CliRunner().invoke(app, ["--help"])
         assert "corpus" in done.stdout

@@ -121,6 +121,12 @@ class TestSubmit:
         assert "Make the ZIP again." in done.stdout
         assert "The archive is damaged (archive_corrupt)" in done.stdout
 
+    def test_sends_the_priority(self, study: Path) -> None:
+        with serving(Answer(202, job_document("queued"))) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--priority", "0", "--api-url", api.url])
+        assert done.exit_code == 0
+        assert api.requests[0].path == "/v1/jobs?priority=0"
+
     def test_explains_a_refusal(self, study: Path) -> None:
         with serving(problem(413, "upload_too_large")) as api:
             done = CliRunner().invoke(app, ["submit", str(study), "--json", "--api-url", api.url])
@@ -211,6 +217,7 @@ class TestSplit:
         assert [request.path for request in api.requests[2:4]] == ["/v1/jobs/part-1", "/v1/jobs/part-2"]
         assert "0.831" in done.stdout
         assert "no_lungs_found" in done.stdout
+        assert done.stdout.index("Result of study 1") < done.stdout.index("Result of study 2")
 
 
 class TestWatch:

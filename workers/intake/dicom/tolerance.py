@@ -1,4 +1,4 @@
-"""The seam to pydicom and the decoders behind it: whatever they raise about a file is that file's fault."""
+"""The seam to pydicom: whatever it raises about a file is that file's fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tolerant_pydicom(detail: str, code: FileCode) -> Iterator[None]:
             yield
     except (FileRejected, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001  # pydicom and the decoders raise whatever they like
+    except Exception as error:  # noqa: BLE001  # pydicom raises whatever it likes
         raise FileRejected(code, f"{detail} ({type(error).__name__})") from None
 
 

@@ -55,7 +55,8 @@ class CodeBook(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        self.codes = nn.Parameter(torch.randn(size, dim))
+        # Uniform, not normal: on the meta device a normal costs the import of torch's decompositions, half a second.
+        self.codes = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(size, dim)))
 
     def find_codes(self, tokens: Tensor) -> Tensor:
         """Return the index of the nearest code for each token of (..., d), compared in float32."""

@@ -31,7 +31,7 @@ _PADDING = -1.0
 _HEAD_LEFT_BACK = (2, 0, 1)
 """Axes of LPS in the order in which the network takes them."""
 
-_SLAB_SLICES = 8
+_SLAB_SLICES = 2
 
 _PRECISIONS = {Variant.PUBLIC: torch.float64, Variant.PREDECESSOR: torch.float32}
 

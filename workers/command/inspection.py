@@ -31,7 +31,8 @@ def render(report: IntakeReport, seconds: float) -> None:
     _print_files(console, report)
     _print_warnings(console, report)
     steps = ", ".join(f"{name} {value:.2f}" for name, value in report.seconds.items())
-    console.print(f"\n[dim]{seconds:.2f} s{f' ({steps})' if steps else ''}[/]", soft_wrap=True)
+    reading = f", {sum(report.seconds.values()):.2f} of them for reading ({steps})" if steps else ""
+    console.print(f"\n[dim]{seconds:.2f} s{reading}[/]", soft_wrap=True)
 
 
 def _print_verdict(console: Console, report: IntakeReport) -> None:

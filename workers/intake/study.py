@@ -150,16 +150,18 @@ def _report(reading: Reading, problem: Problem | None) -> StudyRead:
     told, assembled = reading.candidate, reading.assembled
     _settle_files(reading, told if problem is None else None)
     chosen = None if told is None else _describe_chosen(told, assembled)
-    threads = reading.limits.threads
+    hu = None
+    if assembled is not None:
+        with reading.timed("statistics"):
+            threads = reading.limits.threads
+            hu = compute_statistics(assembled.hu, assembled.padding_voxels, reading.question, threads=threads)
     report = IntakeReport(
         problem=None if problem is None else ProblemReport(problem.code, problem.detail, dict(problem.facts)),
         files=tuple(reading.study.files),
         candidates=describe_candidates(reading.candidates),
         notices=_report_notices((*_tell_files(reading), *(assembled.notices if assembled else ()))),
         chosen=chosen,
-        hu=compute_statistics(assembled.hu, assembled.padding_voxels, reading.question, threads=threads)
-        if assembled
-        else None,
+        hu=hu,
         seconds={step: round(value, 4) for step, value in reading.seconds.items()},
         choice_policy=POLICY,
         study_uids=tuple(sorted({identity.study_uid for identity in reading.study.identities} - {""})),

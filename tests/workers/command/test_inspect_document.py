@@ -86,8 +86,8 @@ class TestAccepted:
     def test_warnings_and_durations(self) -> None:
         document = describe(ACCEPTED)
         assert document["warnings"][0] == {"code": "tilt_corrected", "facts": {"degrees": 12.5}}
-        assert document["seconds"] == 1.235
-        assert document["timings"] == {"look": 0.1, "decode": 0.4}
+        assert document["seconds"] == 0.5
+        assert document["timings"] == {"start": 0.7346, "look": 0.1, "decode": 0.4}
 
 
 class TestRejected:

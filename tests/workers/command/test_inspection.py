@@ -58,7 +58,7 @@ class TestAccepted:
         assert "not looked for" in told
 
     def test_times_are_told_step_by_step(self, terminal: Terminal) -> None:
-        assert terminal.show(ACCEPTED).rstrip().endswith("0.50 s (look 0.10, decode 0.40)")
+        assert terminal.show(ACCEPTED).rstrip().endswith("0.50 of them for reading (look 0.10, decode 0.40)")
 
 
 class TestRejected:

@@ -42,9 +42,10 @@ def corpus(
         manifest = write_corpus(output, cases, Chest(seed, SCALES[scale]))
     except OSError as error:
         raise typer.BadParameter(f"{output} cannot be written ({error.strerror}).", param_hint="--output") from error
-    typer.echo(json.dumps(manifest) if as_json else _tell(output, len(manifest["cases"]), is_whole=only is None))
+    typer.echo(json.dumps(manifest) if as_json else tell(output, len(manifest["cases"]), is_whole=only is None))
 
 
-def _tell(output: Path, count: int, *, is_whole: bool) -> str:
+def tell(output: Path, count: int, *, is_whole: bool) -> str:
+    """Return what was written and how to send it; of a whole corpus also what is not in it."""
     lines = [f"{output / MANIFEST}: {count} inputs. Send them: ctclip acceptance run {output} --api-url URL"]
     return "\n".join([*lines, *(f"Not in it: {what}: {why}" for what, why in LEFT_OUT.items() if is_whole)])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from client.acceptance.manifest import read_manifest
 from phantom.corpus.case import Case, Outcome
 from phantom.corpus.chest import FULL, SMALL, Chest
-from phantom.corpus.command import corpus
+from phantom.corpus.command import corpus, tell
 from phantom.corpus.manifest import MANIFEST, get_file_name, write_case, write_corpus
 from phantom.corpus.raw_zip import iterate_empty_entries
 from phantom.corpus.registry import CASES, LEFT_OUT, choose_cases
@@ -114,12 +114,15 @@ class TestLargeCases:
 
 
 class TestCommand:
-    def test_writes_and_tells_what_is_left_out(self, tmp_path: Path) -> None:
+    def test_writes_and_tells_how_to_send_it(self, tmp_path: Path) -> None:
         code, output = run("-o", str(tmp_path / "out"), "--only", "B16-lzma", "--scale", "small")
         assert code == 0
         assert (tmp_path / "out" / "B16-lzma.zip").is_file()
         assert "ctclip acceptance run" in output
-        assert "B39" in output
+        assert "B39" not in output
+
+    def test_of_the_whole_corpus_tells_what_is_left_out(self, tmp_path: Path) -> None:
+        assert "Not in it: B39" in tell(tmp_path, 195, is_whole=True)
 
     def test_json_is_the_manifest(self, tmp_path: Path) -> None:
         code, output = run("-o", str(tmp_path), "--only", "B1", "--scale", "small", "--json")

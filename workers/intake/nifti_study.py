@@ -9,7 +9,7 @@ from shared.errors import InputProblem
 from shared.problems import Problem
 from workers.intake.archive import ByteSource
 from workers.intake.archive.names import escape_name
-from workers.intake.choice.predecessor import FEWEST_SLICES
+from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.choice.ranking import make_coverage_problem
 from workers.intake.files import FileOutcome, FileReport
 from workers.intake.limits import IntakeLimits
@@ -57,10 +57,10 @@ def read_nifti_study(
 
 
 def _find_problem(nifti: NiftiVolume, findings: LungFindings) -> Problem | None:
-    depth = nifti.hu.shape[0]
-    if depth < FEWEST_SLICES:
+    depth, fewest = nifti.hu.shape[0], CHOICE_POLICY.fewest_slices
+    if depth < fewest:
         extent_mm = depth * nifti.geometry.spacing_zyx_mm[0]
-        return make_coverage_problem(extent_mm, f"{depth} of at least {FEWEST_SLICES} slices")
+        return make_coverage_problem(extent_mm, f"{depth} of at least {fewest} slices")
     return find_lung_problem(findings)
 
 

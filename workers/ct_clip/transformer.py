@@ -68,7 +68,9 @@ class CosineAttention(nn.Module):
         q, k, v = (self._split(each) for each in (self.query(self.norm(x)), key, value))  # (s, heads, n, d/heads)
         q = functional.normalize(q, dim=-1) * self.query_scale
         k = functional.normalize(k, dim=-1) * self.key_scale
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=ATTENTION_SCALE)
+        # With three dimensions the mask would fall out of the fused kernel, and all scores would be held at once.
+        mask = None if bias is None else bias[None]
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=ATTENTION_SCALE)
         output: Tensor = self.output(attended.transpose(1, 2).flatten(2))  # (s, n, d)
         return output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from shared.errors import Defect
 from tests.workers.ct_clip.tiny import TINY, make_state
@@ -13,7 +14,7 @@ from workers.ct_clip.configuration import Architecture, ImageShape, Preprocessin
 from workers.ct_clip.ctvit import CodeBook
 from workers.ct_clip.known_answer import make_known_answer, make_question
 from workers.ct_clip.model import CTCLIP, compute_probabilities, score_prompts
-from workers.ct_clip.transformer import PositionalConvolution, PositionBias
+from workers.ct_clip.transformer import CosineAttention, PositionalConvolution, PositionBias
 from workers.ct_clip.weights import make_model, read_ct_clip
 
 
@@ -63,6 +64,25 @@ class TestPositionalConvolution:
         x = torch.randn(2 * 4 * 4, 6, 3)  # as in the temporal transformer: (b h w, t, d)
         as_spatial = convolution(x.view(2 * 6, 16, 3), (6, 4, 4))
         assert torch.equal(convolution(x, (6, 4, 4)), as_spatial.view(x.shape))
+
+
+class TestAttention:
+    @pytest.mark.parametrize("has_bias", [False, True])
+    def test_it_runs_in_the_fused_kernel_and_never_holds_all_scores(self, has_bias: bool) -> None:
+        attention = CosineAttention(dim=12, heads=2, dim_head=4)
+        bias = torch.randn(2, 9, 9) if has_bias else None
+        with torch.inference_mode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # raises where that cannot be
+            fused = attention(torch.randn(3, 9, 12), bias)
+        assert fused.shape == (3, 9, 12)
+
+    def test_the_bias_is_added_to_eight_times_the_cosine(self) -> None:
+        attention = CosineAttention(dim=12, heads=2, dim_head=4)
+        x, bias = torch.randn(3, 9, 12), torch.randn(2, 9, 9)
+        key, value = (each.view(3, 9, 2, 4).transpose(1, 2) for each in attention.key_value(x).chunk(2, dim=-1))
+        query = attention.query(attention.norm(x)).view(3, 9, 2, 4).transpose(1, 2)
+        cosine = functional.cosine_similarity(query[:, :, :, None], key[:, :, None], dim=-1)
+        expected = ((8 * cosine + bias).softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+        assert torch.allclose(attention(x, bias), attention.output(expected), atol=1e-6)
 
 
 class TestPositionBias:

@@ -96,7 +96,7 @@ def _wrap(function: Callable[..., Any]) -> typer.Typer:
 def _explain_missing(name: str, known: KnownCommand, why: str) -> NoReturn:
     typer.echo(
         f"`{name}` belongs to a part of the platform that is not installed here{why}. "
-        f"Install it: pip install 'ct-clip-inference[{known.extra}]'",
+        f"Install it, in the folder of the sources: pip install '.[{known.extra}]'",
         err=True,
     )
     raise typer.Exit(EXTRA_MISSING)

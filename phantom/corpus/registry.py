@@ -35,7 +35,7 @@ CASES: Mapping[str, Case] = {
 }
 
 _WITHOUT_ENCODERS = {
-    "B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K need `pip install 'ct-clip-inference[corpus]'`"
+    "B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K need `pip install '.[corpus]'`"
 }
 
 LEFT_OUT: Mapping[str, str] = {

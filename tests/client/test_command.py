@@ -95,7 +95,7 @@ class TestMissingExtra:
         application.command()(plugins._make_command("ctclip up", None, known))
         done = CliRunner().invoke(application, [])
         assert done.exit_code == plugins.EXTRA_MISSING
-        assert "pip install 'ct-clip-inference[embedded]'" in done.stderr
+        assert "pip install '.[embedded]'" in done.stderr
 
 
 class TestSubmit:

@@ -37,7 +37,10 @@ def read_nifti_study(
     except InputProblem as refusal:
         return StudyRead(_refuse(source, refusal.problem), None)
     seconds = {"read": round(time.perf_counter() - started, 4)}
-    findings = measure_lungs(nifti.hu, nifti.geometry.spacing_zyx_mm)
+    started = time.perf_counter()
+    is_head_last = bool(nifti.geometry.normal[2] > 0)
+    findings = measure_lungs(nifti.hu, nifti.geometry.spacing_zyx_mm, is_head_last=is_head_last)
+    seconds["lungs"] = round(time.perf_counter() - started, 4)
     problem = _find_problem(nifti, findings)
     if problem is not None and not question.reads_refused:
         return StudyRead(_refuse(source, problem), None)

@@ -121,7 +121,7 @@ def _score_contrast(technique: Technique) -> float:
 
 def _find_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int) -> Problem | None:
     if not geometry.is_axial:
-        detail = f"The slices are not axial: {geometry.obliqueness_degrees:.0f} degrees from it."
+        detail = f"The slices are not axial: they lean {geometry.obliqueness_degrees:.0f} degrees."
         return Problem(ProblemCode.NO_USABLE_SERIES, detail)
     if stack.technique.is_derived_view:
         return Problem(ProblemCode.NO_USABLE_SERIES, "The slices are a reformat or a projection, not a scan.")

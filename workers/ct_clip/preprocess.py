@@ -67,9 +67,8 @@ def prepare(volume: Volume, preprocessing: Preprocessing, rescale: Rescale | Non
 def orient(volume: Volume) -> tuple[npt.NDArray[np.int16], tuple[float, float, float]]:
     """Return a view (slice, x, y) that grows to head, left and back as nearly as turning axes can, and its spacing."""
     geometry = volume.geometry
-    directions = np.stack(
-        [geometry.normal, geometry.column_direction, geometry.row_direction]
-    )  # (z, y, x) by (L, P, S)
+    # Own axes (z, y, x) by the patient's (L, P, S).
+    directions = np.stack([geometry.normal, geometry.column_direction, geometry.row_direction])
     own_axes, patient_axes = linear_sum_assignment(-np.abs(directions))
     by_patient = dict(zip(patient_axes.tolist(), own_axes.tolist(), strict=True))
     order = [by_patient[axis] for axis in _HEAD_LEFT_BACK]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
+from workers.intake.choice.policy import CHOICE_POLICY
 from workers.intake.dicom.header import Image
 from workers.intake.dicom.pixels import SliceCounts
 from workers.intake.files import FileRejected
@@ -82,7 +83,8 @@ def _decode(images: Sequence[Image], slices: SliceReader, threads: int, report: 
         try:
             return slices.read_hu(images[index], decoded.hu[index])
         except FileRejected as error:
-            return error
+            # A new one: the traceback of this one would keep the file's bytes, and a mapping, of every damaged slice.
+            return FileRejected(error.code, error.detail, tags=error.tags)
 
     with _threads(threads) as pool:
         for index, counts in enumerate(pool.map(read, range(len(images)))):
@@ -110,6 +112,9 @@ def _measure_survivors(images: Sequence[Image], failed: int) -> StackGeometry:
         raise InputProblem(ProblemCode.SERIES_INCOMPLETE, "None of the slices can be decoded.", unreadable=failed)
     geometry = measure_stack(images)
     problem = find_geometry_problem(geometry)
+    if failed and len(images) < CHOICE_POLICY.fewest_slices:
+        detail = f"{failed} slices cannot be decoded, and only {len(images)} can."
+        raise InputProblem(ProblemCode.SERIES_INCOMPLETE, detail, unreadable=failed)
     if problem is not None and failed:
         detail = f"{failed} slices cannot be decoded, and the others leave gaps."
         raise InputProblem(ProblemCode.SERIES_INCOMPLETE, detail, unreadable=failed, **describe_gaps(geometry))

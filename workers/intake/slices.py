@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.intake.archive import ExpansionBudget, Member
+from workers.intake.dicom.encapsulation import Place, locate_frames
 from workers.intake.dicom.header import Image
-from workers.intake.dicom.pixels import SliceCounts, convert_to_hu, decode_frame
+from workers.intake.dicom.pixels import SliceCounts, Stored, convert_to_hu, decode_frame
 from workers.intake.files import FileRejected
 from workers.intake.spool import Spool
 from workers.intake.stacks.repeats import UNREADABLE
@@ -29,6 +30,7 @@ class SliceReader:
         self._budget = budget
         self._scratch = scratch
         self._spools: dict[int, Spool] = {}
+        self._places: dict[int, tuple[Place, ...]] = {}
         self._lock = threading.Lock()
         self._opened = ExitStack()
 
@@ -43,17 +45,25 @@ class SliceReader:
 
         Raises FileRejected when the file is damaged or cannot be decoded, InputProblem when the archive lies.
         """
-        value, frame = self._read_value(image)
-        return convert_to_hu(decode_frame(image.pixels, value, frame), image.placement, out)
+        return convert_to_hu(self._decode(image), image.placement, out)
 
     def digest_pixels(self, image: Image) -> bytes:
         """Return a digest over the stored values of an image, whatever its transfer syntax; of a damaged one, none."""
         try:
-            value, frame = self._read_value(image)
-            stored = decode_frame(image.pixels, value, frame)
+            stored = self._decode(image)
         except FileRejected:
             return UNREADABLE
         return hashlib.blake2b(np.ascontiguousarray(stored, dtype="<i4").data, digest_size=16).digest()
+
+    def _decode(self, image: Image) -> Stored:
+        value, frame = self._read_value(image)
+        layout = image.pixels
+        if layout.frames == 1 or layout.syntax.codec is None:
+            return decode_frame(layout, value, frame)
+        with self._lock:
+            if image.ordinal not in self._places:  # once for all frames: walking there for each takes minutes
+                self._places[image.ordinal] = locate_frames(value, layout.frames, layout.syntax.codec)
+        return decode_frame(layout, value, frame, self._places[image.ordinal])
 
     def _read_value(self, image: Image) -> tuple[bytes | memoryview, int]:
         """Return the value of PixelData that holds the image, and the number of its frame therein."""

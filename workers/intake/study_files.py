@@ -229,7 +229,9 @@ class Looker:
         if Tag.PerFrameFunctionalGroupsSequence in attributes or layout.frames > 1:
             padding = read_padding(attributes, is_signed=layout.is_signed)
             check_groups(content[: layout.offset], self._elements)
-            frames = read_frames(content[: layout.offset], technique, frames=layout.frames, padding=padding)
+            groups = content[dataset.start : layout.offset]
+            encoding = dataset.elements.encoding
+            frames = read_frames(groups, encoding, technique, frames=layout.frames, padding=padding)
             placed = [(frame.placement, frame.technique) for frame in frames]
         else:
             placed = [(read_placement(attributes, is_signed=layout.is_signed), technique)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.intake.encoding import encapsulate, make_item
-from workers.intake.dicom.encapsulation import extract_frame
+from workers.intake.dicom.encapsulation import extract_frame, locate_frames
 from workers.intake.dicom.syntaxes import Codec
 from workers.intake.files import FileCode, FileRejected
 
@@ -39,6 +39,18 @@ class TestFrames:
         value = make_item(struct.pack("<2L", 0, 12)) + b"".join(make_item(frame) for frame in FRAMES)
         assert extract_frame(value, 2, len(FRAMES), Codec.JPEG) == FRAMES[2]
 
+    @pytest.mark.parametrize("offsets", [(0, 0, 0, 0), (0, 40, 20, 60), (8, 16, 24, 32), (0xFFFFFFFF,) * 4])
+    def test_a_table_that_cannot_be_one_is_not_trusted(self, offsets: tuple[int, ...]) -> None:
+        value = make_item(struct.pack("<4L", *offsets)) + b"".join(make_item(frame) for frame in FRAMES)
+        assert [extract_frame(value, index, len(FRAMES), Codec.JPEG) for index in range(len(FRAMES))] == FRAMES
+
+    def test_the_places_tell_them_without_another_walk(self) -> None:
+        value = encapsulate([halve(frame) for frame in FRAMES], has_table=False)
+        places = locate_frames(value, len(FRAMES), Codec.JPEG)
+        start, end = places[1]
+        beside = bytes(start) + value[start:end]
+        assert extract_frame(beside, 1, len(FRAMES), Codec.JPEG, places) == FRAMES[1]
+
     def test_elements_after_the_pixels_do_no_harm(self) -> None:
         value = encapsulate([[b"ab"]]) + b"\xfc\xff\xfc\xffOB\0\0"
         assert extract_frame(memoryview(value), 0, 1, Codec.JPEG) == b"ab"
@@ -54,8 +66,8 @@ class TestTrouble:
             (encapsulate([[frame] for frame in FRAMES])[:-20], FileCode.PIXELS_TRUNCATED),
             (b"\xff\xd8\xff\xc3 not in items at all", FileCode.UNDECODABLE),
             (struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF) + bytes(20), FileCode.PIXELS_TRUNCATED),
-            (make_item(struct.pack("<4L", 0, 4, 1, 2)) + make_item(bytes(20)), FileCode.UNDECODABLE),
-            (make_item(struct.pack("<4L", 0, 0, 0, 0xFFFFFFFF)) + make_item(bytes(20)), FileCode.PIXELS_TRUNCATED),
+            (make_item(struct.pack("<4L", 0, 4, 8, 12)) + make_item(bytes(20)), FileCode.UNDECODABLE),
+            (make_item(struct.pack("<4L", 0, 1, 2, 0xFFFFFFFF)) + make_item(bytes(20)), FileCode.PIXELS_TRUNCATED),
         ],
         ids=["nothing", "no frames", "too few", "cut", "bare", "endless", "offsets astray", "offsets beyond"],
     )

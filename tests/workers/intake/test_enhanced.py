@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from shared.byte_units import MIB
 from tests.workers.intake.images import TECHNIQUE
 from workers.intake.dicom.enhanced import Frame, check_groups, read_frames
+from workers.intake.dicom.parsing import scan_file
 from workers.intake.dicom.scanner import ElementBudget
 from workers.intake.files import FileCode, FileRejected
 from workers.intake.limits import MOST_ELEMENTS
@@ -46,7 +47,9 @@ def read(shared: Groups, groups: Sequence[Groups], *, frames: int) -> tuple[Fram
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=False)
-    return read_frames(buffer.getvalue(), TECHNIQUE, frames=frames, padding=None)
+    content = buffer.getvalue()
+    scanned = scan_file(content, is_whole=True)
+    return read_frames(content[scanned.start :], scanned.elements.encoding, TECHNIQUE, frames=frames, padding=None)
 
 
 def place(z_mm: float, **groups: object) -> Groups:

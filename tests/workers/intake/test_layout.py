@@ -14,6 +14,7 @@ from tests.workers.intake import encoding
 from tests.workers.intake.encoding import wrap
 from workers.intake.dicom.parsing import read_layout, scan_file
 from workers.intake.dicom.pixels import Stored, decode_frame
+from workers.intake.dicom.tags import Tag
 from workers.intake.files import FileCode, FileRejected
 
 VALUES = np.arange(15, dtype=np.uint16).reshape(3, 5) * 17
@@ -105,3 +106,26 @@ class TestRefused:
     def test_frames_that_begin_in_the_middle_of_a_word(self) -> None:
         content = write(bytes(30), ExplicitVRBigEndian, NumberOfFrames=2, BitsAllocated=8, BitsStored=8, HighBit=7)
         assert refuse(content) is FileCode.PIXELS_UNSUPPORTED
+
+
+class TestSaidAndWritten:
+    @pytest.mark.parametrize("written", [ImplicitVRLittleEndian, ExplicitVRLittleEndian], ids=lambda uid: uid.name)
+    def test_a_dataset_is_read_as_it_is_written(self, written: UID) -> None:
+        said = ExplicitVRLittleEndian if written.is_implicit_VR else ImplicitVRLittleEndian
+        content = write(VALUES.tobytes(), written, ImageType=["ORIGINAL", "PRIMARY"])
+        start = scan_file(content, is_whole=True).start
+        head = write(VALUES.tobytes(), said, ImageType=["ORIGINAL", "PRIMARY"])
+        lying = head[: scan_file(head, is_whole=True).start] + content[start:]
+        assert np.array_equal(read(lying), VALUES)
+
+    def test_groups_of_undefined_length_are_seen(self) -> None:
+        item = Dataset()
+        item.FrameAcquisitionNumber = 1
+        content = write(VALUES.tobytes(), ExplicitVRLittleEndian, PerFrameFunctionalGroupsSequence=[item])
+        tag = b"\x00\x52\x30\x92SQ\0\0"
+        position = content.index(tag) + len(tag)
+        length = int.from_bytes(content[position : position + 4], "little")
+        end = position + 4 + length
+        endless = content[:position] + b"\xff" * 4 + content[position + 4 : end] + b"\xfe\xff\xdd\xe0" + bytes(4)
+        scanned = scan_file(endless + content[end:], is_whole=True)
+        assert Tag.PerFrameFunctionalGroupsSequence in scanned.attributes

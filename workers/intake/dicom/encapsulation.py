@@ -6,7 +6,9 @@ Not pydicom's `encaps`: it reads what lies before the wanted frame into memory, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
 
 from workers.intake.dicom.syntaxes import Codec
 from workers.intake.files import FileCode, FileRejected
@@ -19,26 +21,40 @@ _SEQUENCE_END = 0xE0DD
 _END_OF_IMAGE = b"\xff\xd9"
 
 
-def extract_frame(value: bytes | memoryview, frame: int, frames: int, codec: Codec) -> bytes:
-    """Return the compressed stream of one frame.
+Place = tuple[int, int]
+"""Where the items of a frame begin and end in the value of PixelData."""
+
+
+def locate_frames(value: bytes | memoryview, frames: int, codec: Codec) -> tuple[Place, ...]:
+    """Return the places of the frames, of fewer where fewer are found.
 
     `value` is that of PixelData, from its offset table on; what follows its end does no harm. An offset table is
-    trusted when it has an entry for each frame, else frames are told apart by their fragments. An extended offset
-    table needs no reading: its frames have one fragment each. Raises FileRejected.
+    trusted when it has an ascending entry for each frame, else frames are told apart by their fragments. An extended
+    offset table needs no reading: its frames have one fragment each. Raises FileRejected.
     """
     view = memoryview(value)
     table = next(_walk(view, 0), None)
     if table is None:
         raise FileRejected(FileCode.PIXELS_TRUNCATED, "the compressed pixels are empty")
     first = _HEADER.size + len(table)
-    if frames > 1 and len(table) == frames * _OFFSET.size:
-        return _join(_walk_frame(view, first, table, frame))
     if frames == 1:
-        return _join(list(_walk(view, first)))
-    for number, fragments in enumerate(_split(view, first, frames, codec)):
-        if number == frame:
-            return _join(fragments)
-    raise FileRejected(FileCode.PIXELS_TRUNCATED, f"the compressed pixels hold fewer than {frames} frames")
+        return ((first, len(view)),)
+    if len(table) == frames * _OFFSET.size:
+        offsets = [offset for (offset,) in _OFFSET.iter_unpack(table)]
+        if offsets[0] == 0 and all(one < two for one, two in pairwise(offsets)):
+            return tuple(pairwise((*(first + offset for offset in offsets), len(view))))
+    return tuple(_split(view, first, frames, codec))
+
+
+def extract_frame(
+    value: bytes | memoryview, frame: int, frames: int, codec: Codec, places: Sequence[Place] | None = None
+) -> bytes:
+    """Return the compressed stream of one frame. `places` are those of `locate_frames`. Raises FileRejected."""
+    places = locate_frames(value, frames, codec) if places is None else places
+    if frame >= len(places):
+        raise FileRejected(FileCode.PIXELS_TRUNCATED, f"the compressed pixels hold fewer than {frames} frames")
+    start, end = places[frame]
+    return _join(list(_walk(memoryview(value)[:end], start)))
 
 
 def _walk(view: memoryview, position: int) -> Iterator[memoryview]:
@@ -56,27 +72,19 @@ def _walk(view: memoryview, position: int) -> Iterator[memoryview]:
         yield view[start:position]
 
 
-def _walk_frame(view: memoryview, first: int, table: memoryview, frame: int) -> list[memoryview]:
-    """Return the fragments from the offset of a frame up to that of the next."""
-    (start,) = _OFFSET.unpack_from(table, frame * _OFFSET.size)
-    if (frame + 1) * _OFFSET.size == len(table):
-        return list(_walk(view, first + start))
-    (end,) = _OFFSET.unpack_from(table, (frame + 1) * _OFFSET.size)
-    return list(_walk(view[: first + end], first + start))
-
-
-def _split(view: memoryview, first: int, frames: int, codec: Codec) -> Iterator[list[memoryview]]:
-    """Yield the fragments of each frame: one each, unless there are more, which end where a stream ends."""
-    fragments = list(_walk(view, first))
-    if len(fragments) == frames or codec is Codec.RLE:
-        yield from ([fragment] for fragment in fragments)
-        return
-    pending = []
-    for fragment in fragments:
-        pending.append(fragment)
-        if _END_OF_IMAGE in bytes(fragment[-4:]):
-            yield pending
-            pending = []
+def _split(view: memoryview, first: int, frames: int, codec: Codec) -> Iterator[Place]:
+    """Yield the place of each frame: one fragment each, unless there are more, which end where a stream ends."""
+    fragments: list[tuple[int, memoryview]] = []
+    end = first
+    with suppress(FileRejected):  # damage further on does no harm to the frames before
+        for fragment in _walk(view, first):
+            end += _HEADER.size + len(fragment)
+            fragments.append((end, fragment))
+    start = first
+    for end, fragment in fragments:
+        if len(fragments) == frames or codec is Codec.RLE or _END_OF_IMAGE in bytes(fragment[-4:]):
+            yield start, end
+            start = end
 
 
 def _join(fragments: list[memoryview]) -> bytes:

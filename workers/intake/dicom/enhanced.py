@@ -11,7 +11,7 @@ from shared.byte_units import MIB
 from workers.intake.dicom.attributes import clean_text
 from workers.intake.dicom.header import PaddingRange, Placement, Technique
 from workers.intake.dicom.parsing import is_derived_view, make_placement
-from workers.intake.dicom.scanner import ElementBudget
+from workers.intake.dicom.scanner import ElementBudget, Encoding
 from workers.intake.dicom.tolerance import make_empty_dataset, read_dataset, tolerant_pydicom
 from workers.intake.files import FileCode, FileRejected
 
@@ -43,10 +43,12 @@ def check_groups(header: bytes, budget: ElementBudget) -> None:
         raise FileRejected(FileCode.HOSTILE_STRUCTURE, f"{items} items in {len(header)} bytes of functional groups")
 
 
-def read_frames(header: bytes, technique: Technique, *, frames: int, padding: PaddingRange | None) -> tuple[Frame, ...]:
-    """Return the frames in stored order. `header` is the file up to its pixel data. Raises FileRejected."""
+def read_frames(
+    elements: bytes, encoding: Encoding, technique: Technique, *, frames: int, padding: PaddingRange | None
+) -> tuple[Frame, ...]:
+    """Return the frames in stored order. `elements` are those up to the pixel data. Raises FileRejected."""
     with tolerant_pydicom("the functional groups cannot be read", FileCode.HOSTILE_STRUCTURE):
-        dataset = read_dataset(header)
+        dataset = read_dataset(elements, encoding)
         shared = _first(dataset, "SharedFunctionalGroupsSequence")
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         if len(groups) < frames:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.intake.dicom.attributes import Attributes
 from workers.intake.dicom.descriptions import describe_texts
 from workers.intake.dicom.header import Identity, PaddingRange, PixelLayout, Placement, Technique, Vector
 from workers.intake.dicom.modalities import name_modality
-from workers.intake.dicom.scanner import ElementBudget, Elements, Encoding, scan
+from workers.intake.dicom.scanner import REPRESENTATIONS, ElementBudget, Elements, Encoding, scan
 from workers.intake.dicom.syntaxes import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, TransferSyntax, find_syntax
 from workers.intake.dicom.tags import Tag
 from workers.intake.files import FileCode, FileIgnored, FileRejected
@@ -35,12 +35,17 @@ _VIEWS = frozenset({
 
 @dataclass(frozen=True)
 class Dataset:
-    """A scanned file: its elements and how they were found."""
+    """A scanned file: its elements, where they begin, and how they were found."""
 
     elements: Elements
     attributes: Attributes
     syntax: TransferSyntax
-    has_preamble: bool
+    start: int
+
+    @property
+    def has_preamble(self) -> bool:
+        """Whether the file begins as PS3.10 wants it."""
+        return self.start > 0
 
 
 def looks_like_dicom(beginning: bytes) -> bool:
@@ -63,13 +68,13 @@ def scan_file(content: bytes, *, is_whole: bool, budget: ElementBudget | None = 
         if meta.text(Tag.MediaStorageSOPClassUID) == _DIRECTORY_CLASS:
             raise FileIgnored(FileCode.DICOMDIR, "a DICOMDIR lists files; the files themselves are read")
         syntax = find_syntax(meta.text(Tag.TransferSyntaxUID) or EXPLICIT_LITTLE)
-        encoding = syntax.encoding
+        encoding = _correct_encoding(content[start : start + 8], syntax.encoding)
     else:
         start = 0
         encoding = _guess_bare_encoding(content) or _META
         syntax = find_syntax(EXPLICIT_LITTLE if encoding.is_explicit else IMPLICIT_LITTLE)
     elements = scan(content, start, encoding, is_whole=is_whole, budget=budget)
-    return Dataset(elements, Attributes(elements), syntax, has_preamble=start > 0)
+    return Dataset(elements, Attributes(elements), syntax, start)
 
 
 def _scan_meta(content: bytes) -> tuple[int, Attributes]:
@@ -95,6 +100,15 @@ def _guess_bare_encoding(beginning: bytes) -> Encoding | None:
         return Encoding(is_explicit=True, is_little=True)
     length = int.from_bytes(beginning[4:8], "little")
     return Encoding(is_explicit=False, is_little=True) if length < PREAMBLE_BYTES * 8 else None
+
+
+def _correct_encoding(first: bytes, said: Encoding) -> Encoding:
+    """Return how a dataset is written: some writers say implicit and write explicit, and other readers take it.
+
+    Read as a length, two letters would make the first element longer than any of group 0008 that may come first.
+    """
+    is_explicit = said.is_explicit or (first[:2] == b"\x08\x00" and first[4:6] in REPRESENTATIONS)
+    return replace(said, is_explicit=is_explicit)
 
 
 def read_identity(attributes: Attributes) -> Identity:

@@ -5,6 +5,7 @@ Threads may call these side by side: the heavy parts let go of the interpreter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.intake.dicom.decoders import Decoded, decode_stream
-from workers.intake.dicom.encapsulation import extract_frame
+from workers.intake.dicom.encapsulation import Place, extract_frame
 from workers.intake.dicom.header import PixelLayout, Placement
 from workers.intake.files import FileCode, FileRejected
 
@@ -30,12 +31,17 @@ class SliceCounts:
     clipped: int
 
 
-def decode_frame(layout: PixelLayout, value: bytes | memoryview, frame: int) -> Stored:
-    """Return the stored values of one frame, (rows, columns), out of the value of PixelData. Raises FileRejected."""
+def decode_frame(
+    layout: PixelLayout, value: bytes | memoryview, frame: int, places: Sequence[Place] | None = None
+) -> Stored:
+    """Return the stored values of one frame, (rows, columns), out of the value of PixelData.
+
+    `places` tells where compressed frames lie, where that is known already. Raises FileRejected.
+    """
     codec = layout.syntax.codec
     if codec is None:
         return _select_stored_bits(Decoded(_read_native(layout, value, frame), layout.bits_allocated, False), layout)
-    stream = extract_frame(value, frame, layout.frames, codec)
+    stream = extract_frame(value, frame, layout.frames, codec, places)
     decoded = decode_stream(
         codec, stream, rows=layout.rows, columns=layout.columns, bits_allocated=layout.bits_allocated
     )

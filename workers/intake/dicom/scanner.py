@@ -22,6 +22,7 @@ _SHORT_REPRESENTATIONS = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
+REPRESENTATIONS = _LONG_REPRESENTATIONS | _SHORT_REPRESENTATIONS
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
@@ -128,8 +129,9 @@ class _Walk:
             if tag == Tag.PixelData and is_top:
                 return self._found(value, length)
             position = self._step(tag, value, length, position)
-            if is_top and length != UNDEFINED and tag in WANTED:
-                self._values[tag] = self._content[value:position]
+            if is_top and tag in WANTED:
+                # Of a sequence whose length is not told, only that it is there.
+                self._values[tag] = b"" if length == UNDEFINED else self._content[value:position]
         raise _hostile(f"more than {self._most} elements")
 
     def _pass_short(self, position: int) -> int:

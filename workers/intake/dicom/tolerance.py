@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import pydicom
 
+from workers.intake.dicom.scanner import Encoding
+from workers.intake.dicom.tags import Tag
 from workers.intake.files import FileCode, FileRejected
 
 
@@ -28,9 +30,14 @@ def tolerant_pydicom(detail: str, code: FileCode) -> Iterator[None]:
         raise FileRejected(code, f"{detail} ({type(error).__name__})") from None
 
 
-def read_dataset(header: bytes) -> pydicom.Dataset:
-    """Return the dataset of a file up to its pixels. Raises whatever pydicom likes."""
-    return pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
+def read_dataset(elements: bytes, encoding: Encoding) -> pydicom.Dataset:
+    """Return the dataset that these elements are, up to its pixels. Raises whatever pydicom likes."""
+    return pydicom.filereader.read_dataset(
+        io.BytesIO(elements),
+        is_implicit_VR=not encoding.is_explicit,
+        is_little_endian=encoding.is_little,
+        stop_when=lambda tag, _representation, _length: tag == Tag.PixelData,
+    )
 
 
 def make_empty_dataset() -> pydicom.Dataset:

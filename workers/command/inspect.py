@@ -174,6 +174,8 @@ def _check_path(study: Path) -> Path:
         raise typer.BadParameter(
             f"{study} is not there. Name a ZIP or a folder of DICOM files, or a NIfTI file.", param_hint="STUDY"
         )
+    if study.is_fifo() or study.is_socket():  # opening one would wait for a writer that may never come
+        raise typer.BadParameter(f"{study} is a pipe; name a file or a folder.", param_hint="STUDY")
     if not os.access(study, os.R_OK | os.X_OK if study.is_dir() else os.R_OK):
         raise typer.BadParameter(f"{study} may not be read by this user.", param_hint="STUDY")
     return study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,12 @@ class TestRefused:
 
 
 class TestUsage:
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.zip")
+        result = run(tmp_path / "pipe.zip")
+        assert result.exit_code == 2
+        assert "is a pipe" in result.stderr
+
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         result = run(tmp_path / "absent.zip")
         assert result.exit_code == 2

@@ -6,6 +6,7 @@ import io
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pydicom
@@ -47,8 +48,9 @@ def measure(content: bytes, scratch: Path) -> HuStatistics:
 def few_open_files(spare: int) -> Iterator[None]:
     """Let this process open no more than a few files beside those that it has open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))
+    used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    free = (number for number in range(soft) if number not in used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), hard))
     try:
         yield
     finally:

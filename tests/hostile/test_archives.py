@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
+import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -197,6 +199,18 @@ class TestHonestOddities:
         with zipfile.ZipFile(buffer, "a") as archive:
             archive.comment = b"made by a packer " * 100
         assert get_code(buffer.getvalue(), tmp_path) is None
+
+    def test_a_comment_that_looks_like_an_end(self, tmp_path: Path, good_files: Files) -> None:
+        buffer = io.BytesIO(pack(good_files))
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.comment = b"PK\x05\x06 begins the last record of a ZIP, which takes 22 bytes or more"
+        assert get_code(buffer.getvalue(), tmp_path) is None
+
+    def test_a_compressed_nifti_beside_the_images_is_no_archive(self, tmp_path: Path, good_files: Files) -> None:
+        header = struct.pack("<i", 348) + bytes(340) + b"n+1\0" + bytes(200)
+        report = read(pack({**good_files, "mask.nii.gz": gzip.compress(header)}), tmp_path).report
+        assert report.is_accepted
+        assert [file.code for file in report.files if file.name == "mask.nii.gz"] == [FileCode.NOT_DICOM]
 
     def test_junk_is_noted_and_ignored(self, tmp_path: Path, good_files: Files) -> None:
         junk = {"__MACOSX/._a": b"x", ".DS_Store": b"x", "Thumbs.db": b"x", "DICOMDIR": b"x", "report.pdf": b"%PDF-1.7"}

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from shared.artefacts import UploadKind
 from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
+from shared.upload_kinds import ForeignKind, judge_foreign_kind, judge_kind
 from workers.intake.archive import ExpansionBudget, Member
 from workers.intake.archive.names import escape_name, is_junk
 from workers.intake.dicom.deflated import inflate_member
@@ -41,16 +43,16 @@ _FIRST_LOOK_BYTES = 16 * 1024  # most headers take 2 to 10 KiB
 _LOOK_GROWTH = 8
 _LARGEST_HEADER_BYTES = 256 * MIB
 _ARCHIVES = {
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
-    b"Rar!": "rar",
-    b"7z\xbc\xaf": "7z",
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zX": "xz",
-    b"(\xb5/\xfd": "zstandard",
+    ForeignKind.RAR,
+    ForeignKind.SEVEN_ZIP,
+    ForeignKind.GZIP,
+    ForeignKind.TAR,
+    ForeignKind.TAR_GZIP,
+    ForeignKind.BZIP2,
+    ForeignKind.XZ,
+    ForeignKind.ZSTANDARD,
+    ForeignKind.ZIP_VOLUME,
 }
-_TAR_MARK = (257, b"ustar")
 _DOCUMENTS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".jar", ".epub")
 
 
@@ -125,7 +127,7 @@ class Looker:
             inner = self._look(member, ordinals)
             if inner:
                 Looker(self._found, self._budget, elements=self._elements).look_at(inner, lambda _share: None)
-                ordinals += max(one.ordinal for one in inner) + 1 - ordinals
+                ordinals = max(one.ordinal for one in inner) + 1
             report(position / len(queue))
         self._found.files.sort(key=lambda file: file.ordinal)
 
@@ -251,7 +253,9 @@ class Looker:
 
 
 def _find_archive_kind(beginning: bytes) -> str | None:
-    position, mark = _TAR_MARK
-    if beginning[position : position + len(mark)] == mark:
-        return "tar"
-    return next((kind for magic, kind in _ARCHIVES.items() if beginning.startswith(magic)), None)
+    """Return what kind of archive begins so. A compressed NIfTI file is none."""
+    kind = judge_kind(beginning)
+    if kind is not None:
+        return "zip" if kind is UploadKind.ZIP else None
+    foreign = judge_foreign_kind(beginning)
+    return str(foreign) if foreign in _ARCHIVES else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -104,9 +105,7 @@ def read_directory(source: ByteSource, limits: IntakeLimits) -> tuple[Entry, ...
 def _locate_directory(source: ByteSource) -> _Directory:
     tail_offset = max(0, source.size_bytes - _LONGEST_COMMENT - _END.size)
     tail = source.read_at(tail_offset, source.size_bytes - tail_offset)
-    position = tail.rfind(_END_SIGNATURE)
-    if position < 0 or len(tail) - position < _END.size:
-        raise InputProblem(ProblemCode.ARCHIVE_TRUNCATED, "The archive has no central directory at its end.")
+    position = _find_end(tail)
     _, disk, start_disk, _, entries, length, offset, _ = _END.unpack_from(tail, position)
     end_offset = tail_offset + position
     directory = _Directory(offset, length, entries)
@@ -123,6 +122,18 @@ def _locate_directory(source: ByteSource) -> _Directory:
     if directory.offset + directory.length < end_offset:
         raise _corrupt("has bytes before it or inside it that belong to no entry")
     return directory
+
+
+def _find_end(tail: bytes) -> int:
+    """Return where the end record begins: the last whose comment fills the rest, for a comment may look like one."""
+    positions = [found.start() for found in re.finditer(re.escape(_END_SIGNATURE), tail)]
+    whole = [start for start in positions if len(tail) - start >= _END.size]
+    filling = [
+        position for position in whole if position + _END.size + _END.unpack_from(tail, position)[-1] == len(tail)
+    ]
+    if not whole:
+        raise InputProblem(ProblemCode.ARCHIVE_TRUNCATED, "The archive has no central directory at its end.")
+    return (filling or whole)[-1]
 
 
 def _locate_directory64(source: ByteSource, end_offset: int) -> tuple[_Directory, int] | None:

@@ -108,6 +108,7 @@ class _Walk:
         self._values: dict[int, bytes] = {}
         self._most = most
         self._left = most
+        self._is_common = encoding == _COMMON
         # Whether the elements at each depth carry their value representation.
         self._explicit = [encoding.is_explicit]
 
@@ -117,7 +118,7 @@ class _Walk:
 
     def run(self, position: int) -> Elements:
         while self._left > 0:
-            if self._encoding == _COMMON and len(self._explicit) == 1:
+            if self._is_common and len(self._explicit) == 1:
                 position = self._pass_short(position)
             self._left -= 1
             if position + 8 > len(self._content):

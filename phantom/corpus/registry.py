@@ -34,9 +34,7 @@ CASES: Mapping[str, Case] = {
     case.id: case for case in sorted((case for module in _MODULES for case in module.CASES), key=_order)
 }
 
-_WITHOUT_ENCODERS = {
-    "B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K need `pip install '.[corpus]'`"
-}
+_WITHOUT_ENCODERS = {"B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K need `pip install '.[corpus]'`"}
 
 LEFT_OUT: Mapping[str, str] = {
     **({} if syntaxes.HAS_ENCODERS else _WITHOUT_ENCODERS),

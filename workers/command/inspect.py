@@ -37,25 +37,31 @@ _NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _VOXEL = re.compile(r"(\d+),(\d+),(\d+)", re.ASCII)
 
 
+_Arguments = Annotated[
+    list[str],
+    typer.Argument(metavar="STUDY", help="ZIP or folder of DICOM files, or a NIfTI file.", show_default=False),
+]
+_Series = Annotated[
+    str | None, typer.Option(metavar="UID", help="Read this SeriesInstanceUID instead of the best one.")
+]
+_Voxels = Annotated[
+    list[str] | None, typer.Option(metavar="Z,Y,X ...", help="Tell the HU of these voxels; may be given again.")
+]
+_Thumbnail = Annotated[
+    Path | None, typer.Option(metavar="PNG", help="Write a picture of the volume, also of a refused one.")
+]
+_HeadersOnly = Annotated[bool, typer.Option("--headers-only", help="Skip the pixels: no HU, no look for lungs.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
 def command(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(metavar="STUDY", help="ZIP or folder of DICOM files, or a NIfTI file.", show_default=False),
-    ],
+    arguments: _Arguments,
     *,
-    series: Annotated[
-        str | None, typer.Option(metavar="UID", help="Read this SeriesInstanceUID instead of the best one.")
-    ] = None,
-    voxel: Annotated[
-        list[str] | None, typer.Option(metavar="Z,Y,X ...", help="Tell the HU of these voxels; may be given again.")
-    ] = None,
-    thumbnail: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Write a picture of the volume, also of a refused one.")
-    ] = None,
-    headers_only: Annotated[
-        bool, typer.Option("--headers-only", help="Skip the pixels: no HU, no look for lungs.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    series: _Series = None,
+    voxel: _Voxels = None,
+    thumbnail: _Thumbnail = None,
+    headers_only: _HeadersOnly = False,
+    as_json: _AsJson = False,
 ) -> None:
     """Read a study as the platform would, without a server: files, candidates, choice, geometry, HU, problems.
 
@@ -71,16 +77,21 @@ def command(
     question = Question(
         series_uid=series, reads_pixels=not headers_only, reads_refused=True, has_digest=True, voxels=voxels
     )
+    report = _inspect_or_exit(study, question, thumbnail)
+    _check_voxels(voxels, report)
+    _show(report, time.perf_counter() - started, as_json=as_json)
+    raise typer.Exit(0 if report.is_accepted else REJECTED)
+
+
+def _inspect_or_exit(study: Path, question: Question, thumbnail: Path | None) -> IntakeReport:
     try:
         report, has_picture = inspect(study, question, thumbnail=thumbnail)
     except CtclipError as error:
         typer.echo(f"Cannot inspect: {error}", err=True)
         raise typer.Exit(FAULT) from error
-    _check_voxels(voxels, report)
     if thumbnail and not has_picture:
         typer.echo(f"{thumbnail} was not written: there is no volume to draw.", err=True)
-    _show(report, time.perf_counter() - started, as_json=as_json)
-    raise typer.Exit(0 if report.is_accepted else REJECTED)
+    return report
 
 
 def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -> tuple[IntakeReport, bool]:

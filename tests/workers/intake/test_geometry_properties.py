@@ -254,6 +254,8 @@ class TestTilt:
         measured = measure(images)
         assert measured.tilt_degrees == pytest.approx(degrees, abs=1e-6)
         assert measured.is_tilted
+        assert measured.is_axial  # the table ran along the body, however far the slices lean
+        assert find_geometry_problem(measured) is None
         straight, position = mend(hu.copy(), measured, images[0].placement)
         first = images[0].placement
         affine = Geometry(
@@ -293,7 +295,9 @@ class TestTilt:
     @pytest.mark.parametrize("degrees", [-31.0, 31.0])
     def test_beyond_thirty_degrees_is_refused_with_the_angle(self, degrees: float) -> None:
         images, _ = scan_tilted(degrees, axis=0)
-        problem = find_geometry_problem(measure(images))
+        measured = measure(images)
+        assert measured.is_axial  # else the tilt would not be told as the reason
+        problem = find_geometry_problem(measured)
         assert problem is not None
         assert problem.code == "invalid_geometry"
         assert problem.facts["tilt_degrees"] == 31.0

@@ -48,8 +48,9 @@ class StackGeometry:
     """Measured geometry.
 
     `heights_mm` are the positions along the normal, ascending. `drift` is by how many mm the image plane's corner
-    moves along (row, column) direction per mm of height: not zero when the gantry was tilted. `rounded_to_mm` is told
-    when the slices are evenly spaced but for the rounding of their positions.
+    moves along (row, column) direction per mm of height: not zero when the gantry was tilted. `table_degrees` is the
+    angle between the line through the corners, along which the table ran, and that from feet to head. `rounded_to_mm`
+    is told when the slices are evenly spaced but for the rounding of their positions.
     """
 
     heights_mm: tuple[float, ...]
@@ -59,6 +60,7 @@ class StackGeometry:
     drift: tuple[float, float]
     jitter_mm: float
     obliqueness_degrees: float
+    table_degrees: float
     rounded_to_mm: float | None = None
 
     @property
@@ -84,8 +86,9 @@ class StackGeometry:
 
     @property
     def is_axial(self) -> bool:
-        """Whether the slices lie across the body."""
-        return self.obliqueness_degrees <= AXIAL_DEGREES
+        """Whether the slices lie across the body; a tilted gantry leans, while its table runs along the body."""
+        leaning = min(self.obliqueness_degrees, self.table_degrees) if self.is_tilted else self.obliqueness_degrees
+        return leaning <= AXIAL_DEGREES
 
 
 def compute_axes(images: Sequence[Image]) -> Numbers:
@@ -120,6 +123,7 @@ def measure_stack(images: Sequence[Image]) -> StackGeometry:
         heights, positions[:, steepest], images[0].technique.thickness_mm
     )
     drift, jitter = _measure_drift(axes[:2], positions, heights)
+    table = np.asarray([*drift, 1.0]) @ axes
     return StackGeometry(
         heights_mm=tuple(float(height) for height in heights),
         spacing_mm=spacing,
@@ -127,9 +131,15 @@ def measure_stack(images: Sequence[Image]) -> StackGeometry:
         gaps=() if is_uniform else _find_gaps(heights, spacing),
         drift=drift,
         jitter_mm=jitter,
-        obliqueness_degrees=math.degrees(math.acos(min(1.0, abs(float(normal[2]))))),
+        obliqueness_degrees=_measure_lean(normal),
+        table_degrees=_measure_lean(table / np.linalg.norm(table)),
         rounded_to_mm=rounded_to,
     )
+
+
+def _measure_lean(direction: Numbers) -> float:
+    """Return the angle between a unit vector, either way along it, and the line from feet to head."""
+    return math.degrees(math.acos(min(1.0, abs(float(direction[2])))))
 
 
 def _measure_spacing(

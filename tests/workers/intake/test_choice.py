@@ -95,6 +95,23 @@ class TestRanking:
         whole = make_stack(240, series_uid="1.2", kernel=("STANDARD",))
         assert rank_stacks(half, whole)[0].stack is whole
 
+    @pytest.mark.parametrize("kernel", ["STANDARD", "SOFT"])
+    def test_the_whole_width_beats_a_lung_kernel_on_one_lung(self, kernel: str) -> None:
+        near = replace(PLACEMENT, spacing_yx_mm=(0.35, 0.35))
+        one_lung = Stack(
+            tuple(
+                make_image(index * 1.25, xy_mm=(-150.0, -90.0), placement=near, kernel=("LUNG",))
+                for index in range(240)
+            )
+        )
+        whole = make_stack(240, series_uid="1.2", kernel=(kernel,))
+        assert rank_stacks(one_lung, whole)[0].stack is whole
+
+    def test_a_wider_field_of_view_than_a_chest_is_no_better(self) -> None:
+        wide = replace(PLACEMENT, spacing_yx_mm=(0.97, 0.97))
+        images = tuple(make_image(index * 1.25, placement=wide) for index in range(240))
+        assert rank_stacks(Stack(images))[0].score == rank_stacks(make_stack())[0].score
+
     def test_a_reformat_is_never_eligible(self) -> None:
         (candidate,) = rank_stacks(make_stack(is_derived_view=True))
         assert candidate.problem is not None
@@ -127,7 +144,7 @@ class TestRanking:
         assert [candidate.stack.technique.acquisition for candidate in ranked] == list(range(6))
 
     def test_the_policy_is_named_with_its_version(self) -> None:
-        assert CHOICE_POLICY.id == "ranked-2"
+        assert CHOICE_POLICY.id == "ranked-3"
 
 
 THIN = make_stack(240, 1.25, series_uid="1.2", kernel=("STANDARD",))

@@ -23,6 +23,7 @@ class ChoicePolicy:
     kernel_scores: Mapping[KernelClass, float]
     spacing_scores: Breakpoints
     extent_scores: Breakpoints
+    width_scores: Breakpoints
     matrix_scores: Breakpoints
     fewest_slices: int
     needed_lung_mm: float
@@ -46,10 +47,11 @@ def interpolate(value: float, breakpoints: Breakpoints) -> float:
 
 CHOICE_POLICY = ChoicePolicy(
     name="ranked",
-    version=2,
+    version=3,
     weights={
         "axial_original": 3.0,
         "coverage": 3.0,
+        "field_of_view": 3.0,
         "slice_spacing": 2.0,
         "kernel": 2.0,
         "completeness": 2.0,
@@ -67,6 +69,8 @@ CHOICE_POLICY = ChoicePolicy(
     # 1 to 3 mm is best: thinner is noisier and slower to no gain, thicker hides small findings.
     spacing_scores=((0.2, 0.7), (1.0, 1.0), (3.0, 1.0), (5.0, 0.5), (10.0, 0.0)),
     extent_scores=((0.0, 0.0), (300.0, 1.0)),
+    # A reconstruction of one lung is 150 to 200 mm wide; a whole chest, without arms, fits into 280 mm.
+    width_scores=((150.0, 0.0), (280.0, 1.0)),
     matrix_scores=((0.0, 0.0), (512.0, 1.0)),
     fewest_slices=20,
     needed_lung_mm=145.0,

@@ -87,6 +87,7 @@ def compute_criteria(stack: Stack, geometry: StackGeometry) -> dict[str, float]:
     return {
         "axial_original": _score_view(stack, geometry),
         "coverage": interpolate(geometry.extent_mm, policy.extent_scores),
+        "field_of_view": interpolate(_measure_width(stack), policy.width_scores),
         "slice_spacing": interpolate(geometry.spacing_mm, policy.spacing_scores),
         "kernel": policy.kernel_scores[classify_kernel(technique.kernel, technique.filter_type)],
         "completeness": round(slices / (slices + geometry.missing), 4),
@@ -95,6 +96,12 @@ def compute_criteria(stack: Stack, geometry: StackGeometry) -> dict[str, float]:
         "inspiration": 0.0 if technique.described.is_expiration else 1.0,
         "contrast": _score_contrast(technique),
     }
+
+
+def _measure_width(stack: Stack) -> float:
+    """Return the shorter side of the images in mm."""
+    spacing = stack.images[0].placement.spacing_yx_mm
+    return min(count * step for count, step in zip(stack.shape_yx, spacing, strict=True))
 
 
 def _score_view(stack: Stack, geometry: StackGeometry) -> float:

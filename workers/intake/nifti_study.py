@@ -23,6 +23,7 @@ from workers.intake.report import (
     NoticeReport,
     ProblemReport,
 )
+from workers.intake.stacks.geometry import find_slice_notices, measure_lean
 from workers.intake.study import StudyRead, compute_statistics, draw_volume
 from workers.volume import Volume
 
@@ -45,7 +46,8 @@ def read_nifti_study(
     if problem is not None and not question.reads_refused:
         return StudyRead(_refuse(source, problem), None)
     chosen = _describe(nifti, findings, escape_name(upload_name), problem)
-    notices = (*nifti.notices, *find_lung_notices(findings))
+    slices = find_slice_notices(nifti.geometry.spacing_zyx_mm[0], measure_lean(nifti.geometry.normal))
+    notices = (*nifti.notices, *slices, *find_lung_notices(findings))
     report = IntakeReport(
         problem=None if problem is None else _report_problem(problem),
         files=(_describe_file(source, FileOutcome.USED if problem is None else FileOutcome.REJECTED),),

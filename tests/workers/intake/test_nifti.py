@@ -96,6 +96,18 @@ class TestReport:
         floats = read(write(tmp_path, make_chest().astype(np.float32) + 0.2, make_affine()), tmp_path).report
         assert floats.hu == plain.hu
 
+    def test_thick_and_oblique_slices_are_told_as_those_of_dicom_are(self, tmp_path: Path) -> None:
+        affine = make_affine()
+        lean = np.radians(12)
+        turn = np.array([[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]])
+        affine[:3, :3] = turn @ affine[:3, :3]
+        affine[:3, 2] *= 6 / np.linalg.norm(affine[:3, 2])
+        told = {
+            notice.code: notice.facts for notice in read(write(tmp_path, make_chest(), affine), tmp_path).report.notices
+        }
+        assert told["thick_slices"]["spacing_mm"] == pytest.approx(6)
+        assert told["oblique"] == {"degrees": 12.0}
+
 
 class TestRefusals:
     def test_four_dimensions(self, tmp_path: Path) -> None:

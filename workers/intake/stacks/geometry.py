@@ -131,13 +131,13 @@ def measure_stack(images: Sequence[Image]) -> StackGeometry:
         gaps=() if is_uniform else _find_gaps(heights, spacing),
         drift=drift,
         jitter_mm=jitter,
-        obliqueness_degrees=_measure_lean(normal),
-        table_degrees=_measure_lean(table / np.linalg.norm(table)),
+        obliqueness_degrees=measure_lean(normal),
+        table_degrees=measure_lean(table / np.linalg.norm(table)),
         rounded_to_mm=rounded_to,
     )
 
 
-def _measure_lean(direction: Numbers) -> float:
+def measure_lean(direction: Numbers) -> float:
     """Return the angle between a unit vector, either way along it, and the line from feet to head."""
     return math.degrees(math.acos(min(1.0, abs(float(direction[2])))))
 
@@ -234,12 +234,18 @@ def describe_gaps(geometry: StackGeometry) -> JsonObject:
 def find_geometry_notices(geometry: StackGeometry) -> tuple[Notice, ...]:
     """Return what was mended or is unusual."""
     notices = list(_find_spacing_notices(geometry))
-    if geometry.spacing_mm > _THICK_MM:
-        notices.append(Notice("thick_slices", {"spacing_mm": geometry.spacing_mm}))
     if geometry.is_tilted:
         notices.append(Notice("tilt_corrected", {"degrees": round(geometry.tilt_degrees, 2)}))
-    if geometry.obliqueness_degrees > _STRAIGHT_DEGREES:
-        notices.append(Notice("oblique", {"degrees": round(geometry.obliqueness_degrees, 2)}))
+    return (*notices, *find_slice_notices(geometry.spacing_mm, geometry.obliqueness_degrees))
+
+
+def find_slice_notices(spacing_mm: float, obliqueness_degrees: float) -> tuple[Notice, ...]:
+    """Return what is unusual about how far slices are apart and how they lean."""
+    notices = []
+    if round(spacing_mm, 3) > _THICK_MM:
+        notices.append(Notice("thick_slices", {"spacing_mm": round(spacing_mm, 6)}))
+    if obliqueness_degrees > _STRAIGHT_DEGREES:
+        notices.append(Notice("oblique", {"degrees": round(obliqueness_degrees, 2)}))
     return tuple(notices)
 
 

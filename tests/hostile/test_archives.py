@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.byte_units import MIB
+from tests.hostile.open_files import few_open_files
 from tests.hostile.packing import Files, RawEntry, deflate, get_code, honest, pack, pack_raw, read
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import LONGEST_NAME, IntakeLimits
@@ -139,6 +140,12 @@ class TestNesting:
             "first.zip",
             "second.zip",
         }
+
+    def test_more_archives_inside_than_files_may_be_open(self, tmp_path: Path, good_files: Files) -> None:
+        archive = pack({f"{number}.zip": pack({name: good_files[name]}) for number, name in enumerate(good_files)})
+        with few_open_files(8):
+            report = read(archive, tmp_path, limits=replace(IntakeLimits(), archive_depth=1)).report
+        assert report.is_accepted
 
     def test_two_levels_are_refused_even_so(self, tmp_path: Path, good_files: Files) -> None:
         archive = pack({"outer.zip": pack({"inner.zip": pack(good_files)})})

@@ -18,7 +18,7 @@ from workers.intake.dicom.encapsulation import Place, locate_frames
 from workers.intake.dicom.header import Image
 from workers.intake.dicom.pixels import SliceCounts, Stored, convert_to_hu, decode_frame
 from workers.intake.files import FileRejected
-from workers.intake.spool import Spool
+from workers.intake.spool import Spool, Spooled
 from workers.intake.stacks.repeats import UNREADABLE
 
 
@@ -29,7 +29,8 @@ class SliceReader:
         self._members = members
         self._budget = budget
         self._scratch = scratch
-        self._spools: dict[int, Spool] = {}
+        self._spool: Spool | None = None
+        self._spooled: dict[int, Spooled] = {}
         self._places: dict[int, tuple[Place, ...]] = {}
         self._lock = threading.Lock()
         self._opened = ExitStack()
@@ -73,15 +74,15 @@ class SliceReader:
         end = image.file_bytes if layout.length is None else start + layout.length
         if member.fits_memory and layout.frames == 1:
             return member.read(self._budget)[start:end], 0
-        spool = self._get_spool(member)
+        spooled = self._spool_once(member)
         if layout.syntax.is_native:
-            return spool.read_at(start + image.frame * layout.frame_bytes, layout.frame_bytes), 0
-        return spool.view()[start:end], image.frame
+            return spooled.read_at(start + image.frame * layout.frame_bytes, layout.frame_bytes), 0
+        return spooled.view()[start:end], image.frame
 
-    def _get_spool(self, member: Member) -> Spool:
+    def _spool_once(self, member: Member) -> Spooled:
         with self._lock:
-            if member.ordinal not in self._spools:
-                spool = self._opened.enter_context(Spool(self._scratch))
-                spool.fill(member.iterate(self._budget))
-                self._spools[member.ordinal] = spool
-            return self._spools[member.ordinal]
+            if member.ordinal not in self._spooled:
+                if self._spool is None:
+                    self._spool = self._opened.enter_context(Spool(self._scratch))
+                self._spooled[member.ordinal] = self._spool.take(member.iterate(self._budget))
+            return self._spooled[member.ordinal]

@@ -58,7 +58,7 @@ def read_study(
     with ExitStack() as opened:
         slices = opened.enter_context(SliceReader(study.members, ExpansionBudget(limits.archive_bytes), scratch))
         budget = ExpansionBudget(limits.archive_bytes)
-        nested = _Nested(opened, budget, limits, scratch) if limits.archive_depth else None
+        nested = _Nested(opened.enter_context(Spool(scratch)), budget, limits) if limits.archive_depth else None
         reading = Reading(slices, question, limits, report, study)
         problem = None
         try:
@@ -72,18 +72,16 @@ def read_study(
 
 @dataclass(frozen=True)
 class _Nested:
-    """Opens ZIPs inside the archive, each in a scratch file, within the budgets of the whole."""
+    """Opens ZIPs inside the archive, from a scratch file, within the budgets of the whole."""
 
-    opened: ExitStack
+    spool: Spool
     budget: ExpansionBudget
     limits: IntakeLimits
-    scratch: Path
 
     def __call__(self, member: Member, first_ordinal: int) -> tuple[Member, ...]:
-        spool = self.opened.enter_context(Spool(self.scratch))
-        spool.fill(member.iterate(self.budget))
+        inner = self.spool.take(member.iterate(self.budget))
         left = replace(self.limits, archive_entries=max(0, self.limits.archive_entries - first_ordinal))
-        return open_zip(spool, left, first_ordinal=first_ordinal, prefix=f"{member.name}/")
+        return open_zip(inner, left, first_ordinal=first_ordinal, prefix=f"{member.name}/")
 
 
 def _draw(reading: Reading) -> bytes | None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import pydicom
@@ -18,6 +14,7 @@ from phantom.corpus.chest import SMALL, Chest
 from phantom.corpus.files import decode
 from phantom.corpus.series import make_multi_frame
 from shared.problems import ProblemCode
+from tests.hostile.open_files import few_open_files
 from tests.hostile.packing import pack, read
 from workers.intake.report import HuStatistics
 
@@ -44,19 +41,6 @@ def measure(content: bytes, scratch: Path) -> HuStatistics:
     return report.hu
 
 
-@contextmanager
-def few_open_files(spare: int) -> Iterator[None]:
-    """Let this process open no more than a few files beside those that it has open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
-    free = (number for number in range(soft) if number not in used)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 class TestEncodings:
     def test_deflated(self, enhanced: pydicom.Dataset, tmp_path: Path) -> None:
         plain = measure(write(enhanced), tmp_path)
@@ -70,6 +54,25 @@ class TestEncodings:
         pydicom.dcmwrite(buffer, enhanced, implicit_vr=is_implicit, little_endian=True)
         bare = buffer.getvalue().partition(b"DICM")[2] if buffer.getvalue()[128:132] == b"DICM" else buffer.getvalue()
         assert measure(bare, tmp_path) == plain
+
+
+class TestSeveralFiles:
+    def test_a_series_in_more_files_than_may_be_open(self, enhanced: pydicom.Dataset, tmp_path: Path) -> None:
+        whole = measure(write(enhanced), tmp_path)
+        groups, pixels = list(enhanced.PerFrameFunctionalGroupsSequence), enhanced.PixelData
+        size = enhanced.Rows * enhanced.Columns * 2
+        enhanced.NumberOfFrames = 2
+        files = {}
+        for start in range(0, len(groups) - 1, 2):
+            enhanced.SOPInstanceUID = enhanced.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{start + 1}")
+            enhanced.PerFrameFunctionalGroupsSequence = groups[start : start + 2]
+            enhanced.PixelData = pixels[start * size : (start + 2) * size]
+            files[f"{start}.dcm"] = write(enhanced)
+        with few_open_files(8):
+            report = read(pack(files), tmp_path).report
+        assert len(files) > 8
+        assert report.problem is None
+        assert len(groups) % 2 or report.hu == whole
 
 
 class TestDamage:

@@ -156,7 +156,10 @@ class TestNesting:
         bomb = pack({"blank.bin": bytes(9 * MIB)}, method=zipfile.ZIP_DEFLATED)
         assert get_code(pack({"a.zip": bomb, "b.zip": bomb}), tmp_path, limits=limits) == "archive_expands_too_far"
         many = pack({f"{number}.txt": b"" for number in range(300)})
-        assert get_code(pack({"a.zip": many, "b.zip": many}), tmp_path, limits=limits) == "archive_too_many_entries"
+        problem = read(pack({"a.zip": many, "b.zip": many}), tmp_path, limits=limits).report.problem
+        assert problem is not None
+        assert problem.code == "archive_too_many_entries"
+        assert problem.facts == {"limit_entries": 500}
 
     def test_a_tar_inside(self, tmp_path: Path) -> None:
         buffer = io.BytesIO()

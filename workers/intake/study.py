@@ -80,8 +80,7 @@ class _Nested:
 
     def __call__(self, member: Member, first_ordinal: int) -> tuple[Member, ...]:
         inner = self.spool.take(member.iterate(self.budget))
-        left = replace(self.limits, archive_entries=max(0, self.limits.archive_entries - first_ordinal))
-        return open_zip(inner, left, first_ordinal=first_ordinal, prefix=f"{member.name}/")
+        return open_zip(inner, self.limits, first_ordinal=first_ordinal, prefix=f"{member.name}/")
 
 
 def _draw(reading: Reading) -> bytes | None:

@@ -44,7 +44,7 @@ _AES_METHOD = 99
 class Entry:
     """One entry as the central directory declares it.
 
-    `ordinal` counts from 0 in the order of the directory; `ends_before` is where the next entry or the directory
+    `ordinal` counts in the order of the directory; `ends_before` is where the next entry or the directory
     begins.
     """
 
@@ -85,15 +85,15 @@ class _Directory:
         )
 
 
-def read_directory(source: ByteSource, limits: IntakeLimits) -> tuple[Entry, ...]:
-    """Return the entries in the order of their bytes.
+def read_directory(source: ByteSource, limits: IntakeLimits, first_ordinal: int = 0) -> tuple[Entry, ...]:
+    """Return the entries in the order of their bytes, numbered from `first_ordinal`, which counts as so many taken.
 
     Raises InputProblem for every archive that is damaged, tricky or beyond the limits as declared.
     """
     directory = _locate_directory(source)
-    if directory.entries > limits.archive_entries:
-        raise _too_many(directory.entries, limits)
-    entries = sorted(_parse_entries(source, directory, limits), key=lambda entry: entry.offset)
+    if first_ordinal + directory.entries > limits.archive_entries:
+        raise _too_many(first_ordinal + directory.entries, limits)
+    entries = sorted(_parse_entries(source, directory, limits, first_ordinal), key=lambda entry: entry.offset)
     for entry in entries:
         _check_entry(entry)
     _check_overlaps(entries, directory.offset)
@@ -148,9 +148,11 @@ def _locate_directory64(source: ByteSource, end_offset: int) -> tuple[_Directory
     return _Directory(directory_offset, length, entries), offset
 
 
-def _parse_entries(source: ByteSource, directory: _Directory, limits: IntakeLimits) -> Iterator[Entry]:
+def _parse_entries(
+    source: ByteSource, directory: _Directory, limits: IntakeLimits, first_ordinal: int
+) -> Iterator[Entry]:
     offset, end = directory.offset, directory.offset + directory.length
-    ordinal = 0
+    ordinal = first_ordinal
     while offset < end:
         if ordinal >= limits.archive_entries:
             raise _too_many(ordinal + 1, limits)
@@ -165,7 +167,7 @@ def _parse_entries(source: ByteSource, directory: _Directory, limits: IntakeLimi
         yield _make_entry(ordinal, fields, variable[:name_length], variable[name_length:])
         offset += _CENTRAL.size + name_length + extra_length + comment_length
         ordinal += 1
-    if ordinal != directory.entries:
+    if ordinal - first_ordinal != directory.entries:
         raise _corrupt("counts its entries wrongly")
 
 

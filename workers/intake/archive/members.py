@@ -62,8 +62,12 @@ class ZipMember:
 
     source: ByteSource
     entry: Entry
-    ordinal: int
     name: str
+
+    @property
+    def ordinal(self) -> int:
+        """Number in the report."""
+        return self.entry.ordinal
 
     @property
     def size_bytes(self) -> int:
@@ -106,7 +110,7 @@ def open_zip(
 ) -> tuple[ZipMember, ...]:
     """Return the files of a ZIP in the order of their bytes. Raises InputProblem for one that must not be read."""
     return tuple(
-        ZipMember(source, entry, first_ordinal + entry.ordinal, prefix + entry.name)
-        for entry in read_directory(source, limits)
+        ZipMember(source, entry, prefix + entry.name)
+        for entry in read_directory(source, limits, first_ordinal)
         if not entry.is_folder
     )

@@ -4,7 +4,8 @@ All read the same study in six encodings. Each reading is a process of its own t
 clock starts; the contenders alternate, and medians are compared. The ZIP is in the page cache. What cannot read a ZIP
 finds it unpacked on a RAM disk, and what writes a file writes it there, both inside the clock. `ours` is `read_study`
 in one process, `stage` the same in the stage's child, which writes the volume to disk, and `preflight` reads headers
-only. Returns 1 when a target is missed or a contender's voxels differ.
+only. What ours does with the volume once it is there (lungs, statistics) is told, and left out beside the others.
+Returns 1 when a target is missed or a contender's voxels differ.
 """
 
 from __future__ import annotations

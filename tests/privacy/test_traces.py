@@ -60,7 +60,8 @@ def break_numbers(dataset: pydicom.Dataset) -> None:
         dataset.add_new(keyword, "LO", f"{MARK} 1")
 
 
-@pytest.fixture(scope="module")
+# For the session: classes of this module may run apart, and a second set of jobs would keep its names.
+@pytest.fixture(scope="session")
 def studies(phantom_zip: Path) -> dict[str, bytes]:
     """Archives, by what was done to them."""
     marked = mark_files(unpack(phantom_zip), "4711")
@@ -75,7 +76,7 @@ def studies(phantom_zip: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def told(stack: RunningStack, studies: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Told:
     jobs = {}
     for name, content in studies.items():
@@ -85,7 +86,7 @@ def told(stack: RunningStack, studies: dict[str, bytes], tmp_path_factory: pytes
     return Told(jobs, {name: stack.wait_for_end(job_id) for name, job_id in jobs.items()})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def settings(stack: RunningStack) -> Settings:
     named = {name.removeprefix("CTCLIP_").lower(): value for name, value in stack.environment.items()}
     return Settings(**named)  # type: ignore[arg-type]  # parsed by pydantic

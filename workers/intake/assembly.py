@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +17,7 @@ from workers.intake.dicom.header import Image
 from workers.intake.dicom.pixels import SliceCounts
 from workers.intake.files import FileRejected
 from workers.intake.notices import Notice
+from workers.intake.progress import Progress
 from workers.intake.resampling import count_even_slices, mend
 from workers.intake.slices import SliceReader
 from workers.intake.stacks.geometry import (
@@ -28,8 +29,6 @@ from workers.intake.stacks.geometry import (
 )
 from workers.intake.stacks.stack import Stack
 from workers.volume import Geometry
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)

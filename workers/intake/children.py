@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from shared.errors import Defect, InputProblem, TransientFault
 from shared.problems import ProblemCode
 from workers.intake.late_imports import LATE
 from workers.intake.messages import Ending, Message, Order, decode_message, encode_order
+from workers.intake.progress import Progress
 from workers.intake.report import IntakeReport
 
 _ATTEMPTS = 2
@@ -30,8 +31,6 @@ _ROOT = Path(workers.__file__).parents[1]
 
 # A kill takes milliseconds, the imports of a nursery that has just been started some seconds on a busy machine.
 _PATIENCE_S = 30.0
-
-Progress = Callable[[float], None]
 
 
 class ChildDied(Exception):

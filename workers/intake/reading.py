@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,13 +20,12 @@ from workers.intake.choice.ranking import rank
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.lungs import find_lung_notices, find_lung_problem, find_sparse_veto, measure_lungs, pick_sparse
+from workers.intake.progress import Progress
 from workers.intake.question import Question
 from workers.intake.refusals import check_one_study, explain_no_stack, make_refusal, prefer_file_problem
 from workers.intake.slices import SliceReader
 from workers.intake.stacks.grouping import group_into_stacks
 from workers.intake.study_files import Looker, StudyFiles
-
-Progress = Callable[[float], None]
 
 _MOST_TRIES = 3
 _MOST_LOOKS = 20

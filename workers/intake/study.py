@@ -25,8 +25,9 @@ from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.notices import Notice
 from workers.intake.preview import pick_preview_slices, render_planes, render_preview
+from workers.intake.progress import Progress
 from workers.intake.question import Question
-from workers.intake.reading import Progress, Reading
+from workers.intake.reading import Reading
 from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, NoticeReport, ProblemReport, VoxelHu
 from workers.intake.slices import SliceReader
 from workers.intake.spool import Spool

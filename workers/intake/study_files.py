@@ -34,8 +34,8 @@ from workers.intake.dicom.scanner import ElementBudget, NeedsMore
 from workers.intake.dicom.tags import Tag
 from workers.intake.dicomdir import FileId, read_referenced_files
 from workers.intake.files import FileCode, FileIgnored, FileOutcome, FileRejected, FileReport
+from workers.intake.progress import Progress
 
-Progress = Callable[[float], None]
 Nested = Callable[[Member, int], Iterable[Member]]
 """Opens a ZIP inside the archive; its files are numbered from the given ordinal."""
 

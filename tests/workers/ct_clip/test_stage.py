@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from shared.settings import Settings
 from shared.stages import StageName
 from tests.workers.ct_clip.converting import DOCUMENT, convert
 from tests.workers.ct_clip.tiny import make_state
+from tests.workers.folder_context import FolderContext
 from tests.workers.supervised.tiny import make_classifier_state
 from workers.runtime.stage import Stage, StageContext
 from workers.supervised.configuration import HeadKind
@@ -41,23 +41,6 @@ def make_settings(weights: Path) -> Settings:
             "weights_dir": weights,
         }
     )
-
-
-@dataclass
-class FolderContext:
-    """A stage context on a folder: artefacts are files in it, progress is kept."""
-
-    scratch: Path
-    is_wanted: bool = True
-    progress: list[float] = field(default_factory=list)
-
-    def fetch_artefact(self, kind: ArtefactKind) -> Path:
-        return self.scratch / kind
-
-    def report(self, progress: float) -> None:
-        self.progress.append(progress)
-        if not self.is_wanted:
-            raise StaleLease("no longer wanted")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +16,7 @@ from shared.errors import StaleLease
 from shared.settings import Settings
 from shared.stages import StageName
 from tests.hostile.packing import read
+from tests.workers.folder_context import FolderContext
 from workers.mednext.stage import make_stage
 from workers.runtime.stage import Stage, StageContext, StageOutput
 from workers.volume import Geometry, Volume, write_volume
@@ -33,23 +33,6 @@ def make_settings(**changes: object) -> Settings:
         "threads": 1,
     }
     return Settings.model_validate({**needed, **changes})
-
-
-@dataclass
-class FolderContext:
-    """A stage context on a folder: artefacts are files in it, progress is kept."""
-
-    scratch: Path
-    is_wanted: bool = True
-    progress: list[float] = field(default_factory=list)
-
-    def fetch_artefact(self, kind: ArtefactKind) -> Path:
-        return self.scratch / kind
-
-    def report(self, progress: float) -> None:
-        self.progress.append(progress)
-        if not self.is_wanted:
-            raise StaleLease("no longer wanted")
 
 
 @pytest.fixture(scope="module")

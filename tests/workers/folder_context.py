@@ -1,0 +1,26 @@
+"""A stage context without a platform, for stages that read artefacts and report progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.artefacts import ArtefactKind
+from shared.errors import StaleLease
+
+
+@dataclass
+class FolderContext:
+    """A stage context on a folder: artefacts are files in it, progress is kept."""
+
+    scratch: Path
+    is_wanted: bool = True
+    progress: list[float] = field(default_factory=list)
+
+    def fetch_artefact(self, kind: ArtefactKind) -> Path:
+        return self.scratch / kind
+
+    def report(self, progress: float) -> None:
+        self.progress.append(progress)
+        if not self.is_wanted:
+            raise StaleLease("no longer wanted")

@@ -76,8 +76,6 @@ class _Exchange:
     def _should_linger(self) -> bool:
         if self._has_ended or not self._was_asked_for or self._status < HTTPStatus.BAD_REQUEST:
             return False
-        if self._status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return False  # what is over the limit is not read on
         length = self._headers.get("content-length", "0")  # the server has checked that it is a number
         return int(length) - self._received_bytes <= LINGER_BYTES
 

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.lingering import LINGER_BYTES, LINGER_IDLE_S
 from shared.byte_units import MIB
-from tests.gateway.conftest import ZIP, RunningGateway
+from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP, RunningGateway
 
 FORM = {"Content-Type": "multipart/form-data; boundary=cut"}
 BODY_BYTES = 20 * MIB
@@ -52,6 +52,7 @@ class TestAClientThatSendsBeforeItReads:
             ("/v1/jobs?x=1", WRONG_NAME, FORM, (422, "validation_failed")),
             ("/v1/jobs", bytes(BODY_BYTES), {}, (415, "not_an_archive")),
             ("/v1/jobs", bytes(BODY_BYTES), {"Idempotency-Key": "é"}, (400, "idempotency_key_invalid")),
+            ("/v1/jobs", ZIP.ljust(UPLOAD_LIMIT_BYTES + 1, b"\0"), {}, (413, "upload_too_large")),
             ("/nothing/here", bytes(BODY_BYTES), {}, (404, "not_found")),
             ("/v1/limits", bytes(BODY_BYTES), {}, (405, "method_not_allowed")),
         ],

@@ -6,8 +6,9 @@ The configuration is JSON:
      "labels": ["Pulmonary nodule", ...], "thresholds": {"Pulmonary nodule": 0.55}}
 
 `labels` are the findings to ask for; without them it is the product's 55. `architecture` and `preprocessing` may be
-given; the published ones are the default. Tensors that only training uses are left behind (0.6 GB), and the text side
-goes to a file of its own, because a worker needs it only when labels change.
+given; the published ones are the default. `vocabulary` names a file of WordPiece tokens, one a line, beside the JSON
+file, for a model that was trained with another than CXR-BERT's. Tensors that only training uses are left behind
+(0.6 GB), and the text side goes to a file of its own, because a worker needs it only when labels change.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
 from model_weights.verifying import compute_sha256
+from shared.errors import Defect
 from shared.features import CT_CLIP_LABELS
 from shared.settings import WeightsProfile
 from shared.stages import StageName
@@ -53,18 +55,21 @@ class Configuration:
     architecture: Architecture
     preprocessing: Preprocessing
     thresholds: Mapping[str, float]
+    vocabulary: Path = VOCABULARY_FILE
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
         document = read_configuration(path, _REQUIRED)
         labels = document.get("labels")
+        vocabulary = document.get("vocabulary")
         return cls(
             **{field: str(document[field]) for field in _REQUIRED},
             labels=None if labels is None else tuple(str(label) for label in labels),
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
             thresholds=document.get("thresholds", {}),
+            vocabulary=VOCABULARY_FILE if vocabulary is None else path.parent / str(vocabulary),
         )
 
 
@@ -91,7 +96,7 @@ def publish_model(
             preprocessing=configuration.preprocessing.to_table(),
             labels=labels,
             thresholds=configuration.thresholds,
-            sources=_write_files(model, labels, Path(folder)),
+            sources=_write_files(model, labels, configuration.vocabulary, Path(folder)),
             origin=configuration.origin,
             licence=configuration.licence,
             card=card,
@@ -104,7 +109,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, path)
 
 
-def _write_files(model: CTCLIP, labels: tuple[str, ...], folder: Path) -> dict[str, Path]:
+def _write_files(model: CTCLIP, labels: tuple[str, ...], vocabulary: Path, folder: Path) -> dict[str, Path]:
     state = model.state_dict()
     text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
     paths = {
@@ -113,7 +118,14 @@ def _write_files(model: CTCLIP, labels: tuple[str, ...], folder: Path) -> dict[s
     save_tensors({name: tensor for name, tensor in state.items() if name not in text}, paths["weights"])
     save_tensors(text, paths["text_weights"])
     save_file(make_known_answer(model.image), paths["known_answer"])
-    latents = compute_text_latents(model.text, VOCABULARY_FILE.read_text(encoding="utf-8"), labels)
-    digests = [compute_sha256(path) for path in (paths["text_weights"], VOCABULARY_FILE)]
+    latents = compute_text_latents(model.text, _read_vocabulary(vocabulary), labels)
+    digests = [compute_sha256(path) for path in (paths["text_weights"], vocabulary)]
     save_file(make_stored_latents(latents, digests[0], digests[1], labels), paths["text_latents"])
-    return {**paths, "vocabulary": VOCABULARY_FILE}
+    return {**paths, "vocabulary": vocabulary}
+
+
+def _read_vocabulary(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Defect(f"the vocabulary {path.name} cannot be read as text: {type(error).__name__}") from error

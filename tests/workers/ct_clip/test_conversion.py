@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from tests.workers.ct_clip.converting import DOCUMENT, convert, convert_file, ge
 from tests.workers.ct_clip.tiny import TINY, make_state
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
+from workers.ct_clip.text_latents import load_text_latents
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 from workers.ct_clip.weights import make_model, read_ct_clip
 
@@ -57,6 +60,40 @@ class TestConversion:
         file.path.write_bytes(content)
         with pytest.raises(Defect, match="not the one that the catalogue pins"):
             load_tensors(file)
+
+
+class TestAnotherVocabulary:
+    TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pneumonia", "rib", "fracture", "is", "not", "present", ".")
+    SMALL = replace(TINY, text=replace(TINY.text, vocab_size=len(TOKENS)))
+    ASKED: Mapping[str, Any] = {
+        **DOCUMENT,
+        "architecture": SMALL.to_table(),
+        "labels": ["Pneumonia", "Rib fracture"],
+        "vocabulary": "small.txt",
+    }
+
+    def test_it_goes_with_the_weights_and_the_labels_are_encoded_with_it(self, tmp_path: Path) -> None:
+        (tmp_path / "small.txt").write_text("\n".join(self.TOKENS))
+        assert convert(tmp_path, make_state(self.SMALL), self.ASKED).exit_code == 0
+        entry = get_entry(tmp_path)
+        assert entry.get_file("vocabulary").path.read_text().split() == list(self.TOKENS)
+        tower = make_model(self.SMALL, read_ct_clip(self.SMALL, make_state(self.SMALL))).text
+        ids = torch.tensor([[2, 5, 8, 10, 11, 3]])
+        assert torch.allclose(load_text_latents(entry)[:1], tower(ids, torch.ones_like(ids)), atol=1e-6)
+
+    def test_one_of_another_size_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "small.txt").write_text("\n".join(self.TOKENS[:-1]))
+        result = convert(tmp_path, make_state(self.SMALL), self.ASKED)
+        assert result.exit_code == 2
+        assert "the vocabulary has 11 tokens, the text side of CT-CLIP 12" in result.stderr
+
+    @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+    def test_one_that_cannot_be_read_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / "small.txt").write_bytes(content)
+        result = convert(tmp_path, make_state(self.SMALL), self.ASKED)
+        assert result.exit_code == 2
+        assert "the vocabulary small.txt cannot be read as text" in result.stderr
 
 
 class TestRefusal:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -16,8 +18,8 @@ from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import choose_device
-from workers.runtime.stage import StageContext, StageOutput
-from workers.volume import Volume, VolumeFile
+from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
+from workers.volume import Geometry, Volume, VolumeFile
 
 NameFeatures = Callable[[Sequence[str], Sequence[float]], Mapping[str, float]]
 
@@ -25,22 +27,48 @@ _PREPARED = 0.4
 """Share of the work that is done once the volume is prepared."""
 
 
-class Predictor(Protocol):
-    """A loaded model, ready to predict."""
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked beside the prepared volume.
+
+    `geometry` and `shape_zyx` are the volume artefact's, `policy` is the job's; artefacts are written into `scratch`.
+    """
+
+    geometry: Geometry
+    shape_zyx: tuple[int, int, int]
+    policy: JsonObject
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one study.
+
+    `probabilities` are one for each label of its entry, in the entry's order; `facts` join those of the run.
+    """
+
+    probabilities: Sequence[float]
+    artefacts: Sequence[ProducedArtefact] = ()
+    facts: JsonObject = field(default_factory=dict)
+    warnings: Sequence[StageWarning] = ()
+
+
+class Model(Protocol):
+    """A loaded model, ready to answer. Safe to use from several threads."""
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
 
-    def predict(self, prepared: Tensor) -> Tensor:
-        """Return probabilities (b, labels) of prepared volumes, on the CPU in float32."""
+    def answer(self, prepared: Tensor, question: Question) -> Answer:
+        """Return what the model says of one prepared volume."""
 
 
 class ModelStage:
     """Runs one installed model on the volume of a job."""
 
-    def __init__(self, entry: ModelEntry, predictor: Predictor, name_features: NameFeatures) -> None:
+    def __init__(self, entry: ModelEntry, model: Model, name_features: NameFeatures) -> None:
         self._entry = entry
-        self._predictor = predictor
+        self._model = model
         self._name_features = name_features
 
     @property
@@ -51,22 +79,25 @@ class ModelStage:
     def run(self, context: StageContext) -> StageOutput:
         """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
         started = time.monotonic()
-        volume = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME)).read()
-        prepared = self._predictor.prepare(volume)
+        file = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
+        prepared = self._model.prepare(file.read())
         prepared_at = time.monotonic()
         context.report(_PREPARED)
-        probabilities = self._predictor.predict(prepared)[0].tolist()
+        question = Question(file.geometry, file.shape, context.policy, context.scratch)
+        answer = self._model.answer(prepared, question)
         timings = {"prepare_s": prepared_at - started, "predict_s": time.monotonic() - prepared_at}
         return StageOutput(
-            features=self._name_features(self._entry.labels, probabilities),
-            facts=describe_run(self._entry, timings),
+            features=self._name_features(self._entry.labels, answer.probabilities),
+            artefacts=answer.artefacts,
+            warnings=answer.warnings,
+            facts={**answer.facts, **describe_run(self._entry, timings)},
         )
 
 
 def make_model_stage(
     settings: Settings,
     name: StageName,
-    load: Callable[[ModelEntry, torch.device], Predictor],
+    load: Callable[[ModelEntry, torch.device], Model],
     name_features: NameFeatures,
 ) -> ModelStage | None:
     """Return the stage, its model loaded, warm and checked; None when no such model is installed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.artefacts import ArtefactKind
 from shared.errors import StaleLease
+from shared.json_values import JsonObject
 
 
 @dataclass
@@ -16,6 +17,7 @@ class FolderContext:
     scratch: Path
     is_wanted: bool = True
     progress: list[float] = field(default_factory=list)
+    policy: JsonObject = field(default_factory=dict)
 
     def fetch_artefact(self, kind: ArtefactKind) -> Path:
         return self.scratch / kind

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.ct_clip.configuration import ImageShape
 from workers.ct_clip.ctvit import CTViT
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the image tower makes of volumes: `codes` (b, t, h, w) int64, `latents` (b, dim_latent) of length one."""
+
+    codes: Tensor
+    latents: Tensor
 
 
 class ImageTower(nn.Module):
@@ -25,6 +34,14 @@ class ImageTower(nn.Module):
         for _, activation in self.iterate_activations(volume):
             latents = activation
         return latents
+
+    def encode(self, volume: Tensor) -> Encoding:
+        """Return codes and latents of prepared volumes (b, c, z, x, y)."""
+        codes = latents = volume
+        for name, activation in self.iterate_activations(volume):
+            codes = activation if name == "vq_indices" else codes
+            latents = activation
+        return Encoding(codes, latents)
 
     def iterate_activations(self, volume: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the output of each step, `image_latents` last."""

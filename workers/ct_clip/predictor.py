@@ -9,10 +9,12 @@ from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import make_image_tower
 from workers.ct_clip.preprocess import prepare
 from workers.ct_clip.text_latents import load_text_latents
+from workers.model_stage import Answer, Question
 from workers.volume import Volume
 
 _TEMPERATURE = "temperature"
@@ -37,11 +39,24 @@ class Predictor:
         """Return the network's input of one volume, on the CPU."""
         return prepare(volume, self.preprocessing)
 
-    @torch.inference_mode()
-    def predict(self, volume: Tensor) -> Tensor:
+    def answer(self, prepared: Tensor, _question: Question) -> Answer:
+        """Return how probable each label is in one prepared volume (1, c, z, x, y), which is encoded once."""
+        encoding = self.encode(prepared)
+        return Answer(self.score(encoding)[0].tolist())
+
+    def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""
-        latents: Tensor = self._tower(volume.to(self._device))
-        return (latents @ self._axes.t()).float().sigmoid().cpu()
+        return self.score(self.encode(prepared))
+
+    @torch.inference_mode()
+    def encode(self, prepared: Tensor) -> Encoding:
+        """Return codes and latents of prepared volumes (b, c, z, x, y), where the network is."""
+        return self._tower.encode(prepared.to(self._device))
+
+    @torch.inference_mode()
+    def score(self, encoding: Encoding) -> Tensor:
+        """Return how probable each label of the entry is (b, labels), on the CPU in float32."""
+        return (encoding.latents @ self._axes.t()).float().sigmoid().cpu()
 
 
 def _make_axes(text_latents: Tensor, temperature: Tensor) -> Tensor:

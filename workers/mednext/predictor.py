@@ -13,6 +13,7 @@ from workers.mednext.model import MedNeXt
 from workers.mednext.preprocess import prepare
 from workers.mednext.streaming import predict_logits
 from workers.mednext.weights import make_model
+from workers.model_stage import Answer, Question
 from workers.volume import Volume
 
 CPU_TOLERANCE = 1e-4
@@ -34,6 +35,10 @@ class Predictor:
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
         return prepare(volume, self.preprocessing)
+
+    def answer(self, prepared: Tensor, _question: Question) -> Answer:
+        """Return how probable each class is in one prepared volume (1, 1, x, y, z)."""
+        return Answer(self.predict(prepared)[0].tolist())
 
     def predict(self, volume: Tensor) -> Tensor:
         """Return probabilities (b, classes) of prepared volumes (b, 1, x, y, z), on the CPU in float32."""

@@ -9,8 +9,10 @@ from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from shared.errors import Defect
 from workers.ct_clip.configuration import Preprocessing
+from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.preprocess import prepare
+from workers.model_stage import Answer, Question
 from workers.supervised.configuration import Architecture
 from workers.supervised.loading import make_classifier
 from workers.supervised.model import compute_probabilities
@@ -36,7 +38,20 @@ class Predictor:
         """Return the network's input of one volume, on the CPU."""
         return prepare(volume, self.preprocessing)
 
-    @torch.inference_mode()
-    def predict(self, volume: Tensor) -> Tensor:
+    def answer(self, prepared: Tensor, _question: Question) -> Answer:
+        """Return how probable each label is in one prepared volume (1, c, z, x, y)."""
+        return Answer(self.predict(prepared)[0].tolist())
+
+    def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""
-        return compute_probabilities(self._classifier(volume.to(self._device))).cpu()
+        return self.score(self.encode(prepared))
+
+    @torch.inference_mode()
+    def encode(self, prepared: Tensor) -> Encoding:
+        """Return codes and latents of prepared volumes (b, c, z, x, y), where the network is."""
+        return self._classifier.image.encode(prepared.to(self._device))
+
+    @torch.inference_mode()
+    def score(self, encoding: Encoding) -> Tensor:
+        """Return how probable each label is (b, labels), on the CPU in float32."""
+        return compute_probabilities(self._classifier.classify(encoding.latents)).cpu()

@@ -17,12 +17,10 @@ import typer
 
 from shared.artefacts import UploadKind
 from shared.errors import CtclipError, InputProblem
-from shared.problems import ProblemCode
-from shared.upload_kinds import HEAD_BYTES, ForeignKind, explain_foreign, judge_foreign_kind, judge_kind
 from workers.command.inspect_document import make_document
 from workers.command.inspection import render
 from workers.intake.children import ChildPool
-from workers.intake.limits import IntakeLimits
+from workers.intake.local_study import make_local_order
 from workers.intake.messages import Order
 from workers.intake.question import Question, VoxelIndex
 from workers.intake.report import IntakeReport, ProblemReport
@@ -33,7 +31,6 @@ FAULT = 1
 REJECTED = 3
 """Exit status when the platform would refuse the study."""
 
-_NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _VOXEL = re.compile(r"(\d+),(\d+),(\d+)", re.ASCII)
 
 
@@ -99,20 +96,12 @@ def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -
 
     Where a volume could be made, its picture is written to `thumbnail`. Raises TransientFault and Defect.
     """
-    try:
-        kind = UploadKind.ZIP if study.is_dir() else _judge_kind(study)
-    except InputProblem as refusal:
-        return _refuse(refusal), False
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
-        order = Order(
-            address=str(study.resolve()),
-            kind=kind,
-            volume_path=Path(scratch) / "volume.b2nd",
-            limits=IntakeLimits(),
-            upload_name=_NIFTI_ENDING.sub("", study.name) if kind is UploadKind.NIFTI else study.stem,
-            question=replace(question, has_preview=thumbnail is not None),
-            keeps_volume=False,
-        )
+        asked = replace(question, has_preview=thumbnail is not None)
+        try:
+            order = make_local_order(study, Path(scratch) / "volume.b2nd", asked, keeps_volume=False)
+        except InputProblem as refusal:
+            return _refuse(refusal), False
         report = _read(order)
         has_picture = order.preview_path.exists()
         if thumbnail and has_picture:
@@ -128,22 +117,6 @@ def _read(order: Order) -> IntakeReport:
         return _refuse(refusal)
     finally:
         pool.close()
-
-
-def _judge_kind(study: Path) -> UploadKind:
-    """Judge the first bytes as the gateway does. Raises InputProblem when they begin nothing that it takes."""
-    with study.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    if not head:
-        raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The file has no bytes.")
-    kind = judge_kind(head)
-    if kind is not None:
-        return kind
-    foreign = judge_foreign_kind(head)
-    detail = explain_foreign(head, foreign)
-    if foreign is ForeignKind.DICOM:
-        detail = "This is a single DICOM file. Name the folder that holds all files of its study, or a ZIP of them."
-    raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, detail, found="unknown" if foreign is None else str(foreign))
 
 
 def _refuse(refusal: InputProblem) -> IntakeReport:

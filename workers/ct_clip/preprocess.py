@@ -21,7 +21,7 @@ from torch.nn import functional
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from workers.ct_clip.configuration import Preprocessing, Variant
-from workers.volume import Volume
+from workers.volume import Geometry, Volume
 
 FEWEST_SLICES = 20
 """Resampled slices below which the predecessor's service refuses a volume."""
@@ -51,33 +51,42 @@ def prepare(volume: Volume, preprocessing: Preprocessing, rescale: Rescale | Non
     predecessor's variant has fewer than 20 slices after resampling.
     """
     stored, spacing_mm = orient(volume)
-    if preprocessing.variant is Variant.PUBLIC:
-        spacing_mm = (spacing_mm[0], spacing_mm[1], spacing_mm[1])
     lengths = plan_lengths(stored.shape, spacing_mm, preprocessing)
     if preprocessing.variant is Variant.PREDECESSOR:
         _require_slices(lengths[0])
         rescale = None
-    crops = [_plan_crop(length, size) for length, size in zip(lengths, preprocessing.shape, strict=True)]
+    crops = plan_crops(lengths, preprocessing)
     prepared = torch.full((1, 1, *preprocessing.shape), _PADDING)
     precision = _PRECISIONS[preprocessing.variant]
     _resample_into(prepared[0, 0], _Source(stored, rescale or Rescale(), precision), lengths, crops)
     return prepared
 
 
-def orient(volume: Volume) -> tuple[npt.NDArray[np.int16], tuple[float, float, float]]:
-    """Return a view (slice, x, y) that grows to head, left and back as nearly as turning axes can, and its spacing."""
-    geometry = volume.geometry
+@dataclass(frozen=True)
+class Orientation:
+    """How a volume's own axes (z, y, x) become the network's (slice, x, y): which they are, and which are turned."""
+
+    own_axes: tuple[int, int, int]
+    is_turned: tuple[bool, bool, bool]
+
+
+def find_orientation(geometry: Geometry) -> Orientation:
+    """Return what brings a volume as near to head, left and back as turning axes can."""
     # Own axes (z, y, x) by the patient's (L, P, S).
     directions = np.stack([geometry.normal, geometry.column_direction, geometry.row_direction])
     own_axes, patient_axes = linear_sum_assignment(-np.abs(directions))
     by_patient = dict(zip(patient_axes.tolist(), own_axes.tolist(), strict=True))
-    order = [by_patient[axis] for axis in _HEAD_LEFT_BACK]
-    steps = tuple(
-        slice(None, None, 1 if directions[own, patient] > 0 else -1)
-        for own, patient in zip(order, _HEAD_LEFT_BACK, strict=True)
-    )
-    z, x, y = (geometry.spacing_zyx_mm[own] for own in order)
-    return volume.hu.transpose(order)[steps], (z, x, y)
+    z, x, y = (by_patient[axis] for axis in _HEAD_LEFT_BACK)
+    is_turned = [bool(directions[own, patient] <= 0) for own, patient in zip((z, x, y), _HEAD_LEFT_BACK, strict=True)]
+    return Orientation((z, x, y), (is_turned[0], is_turned[1], is_turned[2]))
+
+
+def orient(volume: Volume) -> tuple[npt.NDArray[np.int16], tuple[float, float, float]]:
+    """Return a view (slice, x, y) that grows to head, left and back as nearly as turning axes can, and its spacing."""
+    orientation = find_orientation(volume.geometry)
+    steps = tuple(slice(None, None, -1 if is_turned else 1) for is_turned in orientation.is_turned)
+    z, x, y = (volume.geometry.spacing_zyx_mm[own] for own in orientation.own_axes)
+    return volume.hu.transpose(orientation.own_axes)[steps], (z, x, y)
 
 
 def plan_lengths(
@@ -86,9 +95,12 @@ def plan_lengths(
     """Return the length of each axis once resampled, cut to a whole number in the variant's own precision.
 
     They differ by a voxel where shape * spacing / target is whole but for rounding: 100 slices of 0.9 mm become 60 of
-    1.5 mm for the public script and 59 for the predecessor, whose spacing came from a NIfTI header in float32.
+    1.5 mm for the public script and 59 for the predecessor, whose spacing came from a NIfTI header in float32. The
+    public script takes the spacing along x for y too.
     """
     kind = np.float64 if preprocessing.variant is Variant.PUBLIC else np.float32
+    if preprocessing.variant is Variant.PUBLIC:
+        spacing_mm = (spacing_mm[0], spacing_mm[1], spacing_mm[1])
     z, x, y = (
         max(1, int(kind(length) * (kind(found) / kind(wanted))))
         for length, found, wanted in zip(shape, spacing_mm, preprocessing.spacing_mm, strict=True)
@@ -97,7 +109,7 @@ def plan_lengths(
 
 
 @dataclass(frozen=True)
-class _Crop:
+class Crop:
     """What is kept of one resampled axis, and where it goes."""
 
     start: int
@@ -106,15 +118,22 @@ class _Crop:
 
     @property
     def kept(self) -> slice:
+        """Voxels of the resampled axis that the input holds."""
         return slice(self.start, self.start + self.size)
 
     @property
     def placed(self) -> slice:
+        """Where they are in the input; the rest is padding."""
         return slice(self.target, self.target + self.size)
 
 
-def _plan_crop(length: int, size: int) -> _Crop:
-    return _Crop(max(0, (length - size) // 2), min(length, size), max(0, (size - length) // 2))
+def plan_crops(lengths: tuple[int, int, int], preprocessing: Preprocessing) -> tuple[Crop, Crop, Crop]:
+    """Return what is kept of each resampled axis (slice, x, y): the middle of it."""
+    z, x, y = (
+        Crop(max(0, (length - size) // 2), min(length, size), max(0, (size - length) // 2))
+        for length, size in zip(lengths, preprocessing.shape, strict=True)
+    )
+    return (z, x, y)
 
 
 def _require_slices(found: int) -> None:
@@ -140,7 +159,9 @@ class _Source:
         return values.mul_(self.rescale.slope).add_(self.rescale.intercept).clamp_(-_WINDOW_HU, _WINDOW_HU)
 
 
-def _resample_into(target: torch.Tensor, source: _Source, lengths: tuple[int, int, int], crops: list[_Crop]) -> None:
+def _resample_into(
+    target: torch.Tensor, source: _Source, lengths: tuple[int, int, int], crops: tuple[Crop, Crop, Crop]
+) -> None:
     along_z, along_x, along_y = crops
     low, high, weight = _plan_slices(len(source.stored), lengths[0], source.precision)
     for start in range(0, along_z.size, _SLAB_SLICES):

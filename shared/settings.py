@@ -30,6 +30,13 @@ class WeightsProfile(StrEnum):
     NONE = "none"
 
 
+class Precision(StrEnum):
+    """Arithmetic of the networks."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class Settings(BaseSettings):
     """Typed settings; each field is read from `CTCLIP_<NAME>`."""
 
@@ -121,6 +128,14 @@ class Settings(BaseSettings):
     )
     cache_limit_bytes: Bytes = Field(default=10 * GIB, description="Size that the local artefact cache is kept under.")
     threads: int | None = Field(default=None, description="Threads of a model; default: all cores.")
+    precision: Precision = Field(
+        default=Precision.FP32,
+        description="Arithmetic of the networks. `bf16` only where `ctclip models precision` has measured, for these "
+        "weights and this kind of device, that every probability stays within 0.01; a worker does not start otherwise.",
+    )
+    compile_networks: bool = Field(
+        default=False, description="Let torch compile the networks at start; needs a C++ compiler."
+    )
     shutdown_grace: timedelta = Field(
         default=timedelta(seconds=8),
         description="How long a stopping worker lets its stages finish before it hands them back.",

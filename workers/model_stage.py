@@ -17,7 +17,7 @@ from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
-from workers.device import choose_device
+from workers.device import ComputeMode, choose_device
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
 
@@ -97,7 +97,7 @@ class ModelStage:
 def make_model_stage(
     settings: Settings,
     name: StageName,
-    load: Callable[[ModelEntry, torch.device], Model],
+    load: Callable[[ModelEntry, torch.device, ComputeMode], Model],
     name_features: NameFeatures,
 ) -> ModelStage | None:
     """Return the stage, its model loaded, warm and checked; None when no such model is installed."""
@@ -105,7 +105,8 @@ def make_model_stage(
     if entry is None:
         return None
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    return ModelStage(entry, load(entry, choose_device()), name_features)
+    mode = ComputeMode(settings.precision, settings.compile_networks)
+    return ModelStage(entry, load(entry, choose_device(), mode), name_features)
 
 
 def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:

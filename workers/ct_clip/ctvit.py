@@ -94,7 +94,8 @@ class CTViT(nn.Module):
 
     def iterate_activations(self, volume: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the output of each step, `quantized_tokens` last."""
-        x = self.patch_embedding(volume)  # (b, t, h, w, d)
+        # In bfloat16 the sums of the residuals, and with them the last norm, stay in float32.
+        x = self.patch_embedding(volume).float()  # (b, t, h, w, d)
         yield "patch_embedding", x
         b, t, h, w, _ = x.shape
         bias = self.position_bias(h)

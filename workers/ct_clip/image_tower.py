@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -58,6 +59,7 @@ class ImageTower(nn.Module):
     def _iterate_projection(self, tokens: Tensor) -> Iterator[tuple[str, Tensor]]:
         pooled = tokens.mean(dim=1).flatten(1)  # (b, h * w * d)
         yield "pooled_image", pooled
-        raw = self.projection(pooled)
+        with torch.autocast(pooled.device.type, enabled=False):  # it reads its weights once: half of them saves nothing
+            raw = self.projection(pooled)
         yield "image_latents_raw", raw
         yield "image_latents", functional.normalize(raw, dim=-1)

@@ -22,6 +22,13 @@ def make_image_tower(architecture: Architecture, tensors: Mapping[str, Tensor]) 
     return fill(tower, take_side(tensors, "image."), "CT-CLIP's image tower")
 
 
+def compile_layers(tower: ImageTower) -> None:
+    """Have the layers compiled at their first use. They share one program for each shape, unlike the whole tower."""
+    for transformer in (tower.encoder.spatial, tower.encoder.temporal):
+        for layer in transformer.layers:
+            layer.compile()
+
+
 def take_side(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors of one side, without its prefix."""
     return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}

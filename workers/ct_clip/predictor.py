@@ -11,28 +11,34 @@ from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
-from workers.ct_clip.loading import make_image_tower
+from workers.ct_clip.loading import compile_layers, make_image_tower
 from workers.ct_clip.preprocess import prepare
 from workers.ct_clip.text_latents import load_text_latents
+from workers.device import ComputeMode
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
 
 _TEMPERATURE = "temperature"
+_AS_STORED = ComputeMode()
 
 
 class Predictor:
     """CT-CLIP of one catalogue entry, ready to predict. Safe to use from several threads."""
 
-    def __init__(self, entry: ModelEntry, device: torch.device) -> None:
+    def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         architecture = Architecture.from_table(entry.architecture)
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self.preprocessing.require_fit(architecture.image)
-        self._device = device
+        self._device, self._mode = device, mode
         tensors = load_tensors(entry.get_file("weights"), device)
         if _TEMPERATURE not in tensors:
             raise Defect(f"the weights do not fit the architecture of CT-CLIP; 1 missing: {_TEMPERATURE}")
         self._tower = make_image_tower(architecture, tensors)
+        if mode.is_compiled:
+            compile_layers(self._tower)
         require_known_answer(entry, self._tower)
+        if mode.needs_real_shape(device):
+            self.encode(torch.zeros(1, architecture.image.channels, *self.preprocessing.shape))
         self._axes = _make_axes(load_text_latents(entry).to(device), tensors[_TEMPERATURE])
 
     def prepare(self, volume: Volume) -> Tensor:
@@ -51,7 +57,8 @@ class Predictor:
     @torch.inference_mode()
     def encode(self, prepared: Tensor) -> Encoding:
         """Return codes and latents of prepared volumes (b, c, z, x, y), where the network is."""
-        return self._tower.encode(prepared.to(self._device))
+        with self._mode.autocast(self._device):
+            return self._tower.encode(prepared.to(self._device))
 
     @torch.inference_mode()
     def score(self, encoding: Encoding) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from shared.errors import Defect
+from shared.settings import Precision
+from workers.device import ComputeMode
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.model import MedNeXt
 from workers.mednext.preprocess import prepare
@@ -19,18 +21,24 @@ from workers.volume import Volume
 CPU_TOLERANCE = 1e-4
 """Largest difference of a probability from its known answer in float32; other processors round differently."""
 
-CUDA_TOLERANCE = 1e-2
-"""The same for float16 on a GPU."""
+HALF_TOLERANCE = 1e-2
+"""The same for float16, in which a GPU runs, and for bfloat16."""
+
+_AS_STORED = ComputeMode()
 
 
 class Predictor:
     """MedNeXt of one catalogue entry, ready to predict. Safe to use from several threads."""
 
-    def __init__(self, entry: ModelEntry, device: torch.device) -> None:
+    def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
-        self._device = device
+        self._device, self._mode = device, mode
         self._model = _load_model(entry, device)
+        if mode.is_compiled:
+            self._model.compile()
         self._check_known_answer(entry)
+        if mode.needs_real_shape(device):
+            self.predict(torch.zeros(1, 1, *self.preprocessing.roi_xyz))
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
@@ -45,18 +53,24 @@ class Predictor:
         return self._model.activate(self._compute_logits(volume.to(self._device))).cpu()
 
     def _compute_logits(self, volume: Tensor) -> Tensor:
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" and self._mode == _AS_STORED:
             return predict_logits(self._model, volume)
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16):
+        with torch.inference_mode(), self._autocast():
             logits: Tensor = self._model(volume.contiguous(memory_format=torch.channels_last_3d))
-        return logits
+        return logits.float()
+
+    def _autocast(self) -> torch.autocast:
+        if self._device.type == "cpu" or self._mode.precision is Precision.BF16:
+            return self._mode.autocast(self._device)
+        return torch.autocast(self._device.type, torch.float16)  # as the reference runs
 
     def _check_known_answer(self, entry: ModelEntry) -> None:
         """Warm the model up with the stored question. Raises Defect when it gives another answer."""
         known = load_tensors(entry.get_file("known_answer"))
         found = self.predict(known["input"].float())
         error = float((found - known["probabilities"]).abs().max())
-        tolerance = CPU_TOLERANCE if self._device.type == "cpu" else CUDA_TOLERANCE
+        is_exact = self._device.type == "cpu" and self._mode.precision is Precision.FP32
+        tolerance = CPU_TOLERANCE if is_exact else HALF_TOLERANCE
         if not error <= tolerance:
             raise Defect(
                 f"model {entry.name} gives another answer than its known one: a probability is off by {error:.2g},"

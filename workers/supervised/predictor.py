@@ -11,18 +11,22 @@ from shared.errors import Defect
 from workers.ct_clip.configuration import Preprocessing
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
+from workers.ct_clip.loading import compile_layers
 from workers.ct_clip.preprocess import prepare
+from workers.device import ComputeMode
 from workers.model_stage import Answer, Question
 from workers.supervised.configuration import Architecture
 from workers.supervised.loading import make_classifier
 from workers.supervised.model import compute_probabilities
 from workers.volume import Volume
 
+_AS_STORED = ComputeMode()
+
 
 class Predictor:
     """The classifier of one catalogue entry, ready to predict. Safe to use from several threads."""
 
-    def __init__(self, entry: ModelEntry, device: torch.device) -> None:
+    def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         architecture = Architecture.from_table(entry.architecture)
         if architecture.num_classes != len(entry.labels):
             raise Defect(
@@ -30,9 +34,13 @@ class Predictor:
             )
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self.preprocessing.require_fit(architecture.ct_clip.image)
-        self._device = device
+        self._device, self._mode = device, mode
         self._classifier = make_classifier(architecture, load_tensors(entry.get_file("weights"), device))
+        if mode.is_compiled:
+            compile_layers(self._classifier.image)
         require_known_answer(entry, self._classifier.image)
+        if mode.needs_real_shape(device):
+            self.encode(torch.zeros(1, architecture.ct_clip.image.channels, *self.preprocessing.shape))
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
@@ -49,7 +57,8 @@ class Predictor:
     @torch.inference_mode()
     def encode(self, prepared: Tensor) -> Encoding:
         """Return codes and latents of prepared volumes (b, c, z, x, y), where the network is."""
-        return self._classifier.image.encode(prepared.to(self._device))
+        with self._mode.autocast(self._device):
+            return self._classifier.image.encode(prepared.to(self._device))
 
     @torch.inference_mode()
     def score(self, encoding: Encoding) -> Tensor:

@@ -5,14 +5,16 @@ The configuration is JSON:
     {"name": "ct-clip-v2", "version": "2", "origin": "https://...", "licence": "CC-BY-NC-SA-4.0",
      "labels": ["Pulmonary nodule", ...], "thresholds": {"Pulmonary nodule": 0.55}}
 
-`labels` are the findings to ask for; without them it is the product's 55. `architecture` and `preprocessing` may be
-given; the published ones are the default. `vocabulary` names a file of WordPiece tokens, one a line, beside the JSON
-file, for a model that was trained with another than CXR-BERT's. Tensors that only training uses are left behind
-(0.6 GB), and the text side goes to a file of its own, because a worker needs it only when labels change.
+`labels` are the findings to ask for, and `label_texts` names the file of their statements (`workers.ct_clip.prompts`)
+beside the JSON file; without them it is the product's 55 in the words that CT-CLIP was trained on. `architecture` and
+`preprocessing` may be given; the published ones are the default. `vocabulary` names a file of WordPiece tokens, one a
+line, beside the JSON file, for a model that was trained with another than CXR-BERT's. Tensors that only training uses
+are left behind (0.6 GB), and the text side goes to a file of its own, because a worker needs it only for other texts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,6 @@ from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
 from model_weights.verifying import compute_sha256
 from shared.errors import Defect
-from shared.features import CT_CLIP_LABELS
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
@@ -34,6 +35,7 @@ from workers.conversion import read_configuration
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.model import CTCLIP
+from workers.ct_clip.prompts import LABEL_TEXTS_FILE, LabelTexts, list_prompts, read_label_texts
 from workers.ct_clip.text_encoding import compute_text_latents
 from workers.ct_clip.text_latents import make_stored_latents
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
@@ -56,20 +58,21 @@ class Configuration:
     preprocessing: Preprocessing
     thresholds: Mapping[str, float]
     vocabulary: Path = VOCABULARY_FILE
+    label_texts: Path = LABEL_TEXTS_FILE
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
         document = read_configuration(path, _REQUIRED)
         labels = document.get("labels")
-        vocabulary = document.get("vocabulary")
         return cls(
             **{field: str(document[field]) for field in _REQUIRED},
             labels=None if labels is None else tuple(str(label) for label in labels),
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
             thresholds=document.get("thresholds", {}),
-            vocabulary=VOCABULARY_FILE if vocabulary is None else path.parent / str(vocabulary),
+            vocabulary=_locate(path, document.get("vocabulary"), VOCABULARY_FILE),
+            label_texts=_locate(path, document.get("label_texts"), LABEL_TEXTS_FILE),
         )
 
 
@@ -84,7 +87,8 @@ def publish_model(
     model: CTCLIP, configuration: Configuration, profile: WeightsProfile, catalogue: Path, card: Path | None = None
 ) -> ModelEntry:
     """Write a model in memory, its vocabulary, known answer and card beside the catalogue, and the entry into it."""
-    labels = configuration.labels or CT_CLIP_LABELS
+    texts = read_label_texts(configuration.label_texts)
+    labels = configuration.labels or tuple(texts.own)
     configuration.preprocessing.require_fit(configuration.architecture.image)
     with TemporaryDirectory(prefix="ctclip-") as folder:
         return publish_entry(
@@ -96,7 +100,7 @@ def publish_model(
             preprocessing=configuration.preprocessing.to_table(),
             labels=labels,
             thresholds=configuration.thresholds,
-            sources=_write_files(model, labels, configuration.vocabulary, Path(folder)),
+            sources=_write_files(model, texts.choose(labels), configuration.vocabulary, Path(folder)),
             origin=configuration.origin,
             licence=configuration.licence,
             card=card,
@@ -109,7 +113,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, path)
 
 
-def _write_files(model: CTCLIP, labels: tuple[str, ...], vocabulary: Path, folder: Path) -> dict[str, Path]:
+def _write_files(model: CTCLIP, texts: LabelTexts, vocabulary: Path, folder: Path) -> dict[str, Path]:
     state = model.state_dict()
     text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
     paths = {
@@ -118,10 +122,17 @@ def _write_files(model: CTCLIP, labels: tuple[str, ...], vocabulary: Path, folde
     save_tensors({name: tensor for name, tensor in state.items() if name not in text}, paths["weights"])
     save_tensors(text, paths["text_weights"])
     save_file(make_known_answer(model.image), paths["known_answer"])
-    latents = compute_text_latents(model.text, _read_vocabulary(vocabulary), labels)
+    prompts = list_prompts([*texts.own.values()])
+    latents = compute_text_latents(model.text, _read_vocabulary(vocabulary), prompts)
     digests = [compute_sha256(path) for path in (paths["text_weights"], vocabulary)]
-    save_file(make_stored_latents(latents, digests[0], digests[1], labels), paths["text_latents"])
-    return {**paths, "vocabulary": vocabulary}
+    save_file(make_stored_latents(latents, digests[0], digests[1], prompts), paths["text_latents"])
+    asked = folder / "label_texts.json"
+    asked.write_text(json.dumps(texts.to_document(), indent=2, ensure_ascii=False), encoding="utf-8")
+    return {**paths, "vocabulary": vocabulary, "label_texts": asked}
+
+
+def _locate(configuration: Path, named: object, shipped: Path) -> Path:
+    return shipped if named is None else configuration.parent / str(named)
 
 
 def _read_vocabulary(path: Path) -> str:

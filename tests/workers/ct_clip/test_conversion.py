@@ -19,9 +19,13 @@ from tests.workers.ct_clip.converting import DOCUMENT, convert, convert_file, ge
 from tests.workers.ct_clip.tiny import TINY, make_state
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
+from workers.ct_clip.prompts import Statements, load_label_texts, make_prompts
 from workers.ct_clip.text_latents import load_text_latents
+from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 from workers.ct_clip.weights import make_model, read_ct_clip
+
+STATEMENTS = {"present": "A mass of the thymus.", "absent": "The thymus is normal."}
 
 
 class TestConversion:
@@ -50,7 +54,23 @@ class TestConversion:
 
     def test_labels_may_be_told(self, tmp_path: Path) -> None:
         convert(tmp_path, make_state(), {**DOCUMENT, "labels": ["Pneumonia", "Rib fracture"]})
-        assert get_entry(tmp_path).labels == ("Pneumonia", "Rib fracture")
+        entry = get_entry(tmp_path)
+        assert entry.labels == ("Pneumonia", "Rib fracture")
+        assert make_prompts(entry.labels) == make_prompts(entry.labels, load_label_texts(entry))
+
+    def test_label_texts_may_be_told(self, tmp_path: Path) -> None:
+        texts = {"template": {"present": "{label}.", "absent": "No {label}."}, "labels": {"Thymoma": {**STATEMENTS}}}
+        (tmp_path / "texts.json").write_text(json.dumps(texts))
+        assert (
+            convert(tmp_path, make_state(), {**DOCUMENT, "thresholds": {}, "label_texts": "texts.json"}).exit_code == 0
+        )
+        entry = get_entry(tmp_path)
+        assert entry.labels == ("Thymoma",)
+        assert load_label_texts(entry).state("Thymoma") == Statements(**STATEMENTS)
+        tokenizer = make_tokenizer(VOCABULARY_FILE.read_text(), 16)
+        tower = make_model(TINY, read_ct_clip(TINY, make_state())).text
+        expected = tower(*encode_prompts(tokenizer, list(STATEMENTS.values())))
+        assert torch.allclose(load_text_latents(entry), expected, atol=1e-6)
 
     def test_a_changed_byte_is_noticed_before_anything_is_loaded(self, tmp_path: Path) -> None:
         convert(tmp_path, make_state())

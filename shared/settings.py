@@ -80,6 +80,10 @@ class Settings(BaseSettings):
         description="A job that has not ended after this is failed, queueing included.",
     )
     policy: str = Field(default="default", description="Name of the policy under which jobs are accepted.")
+    policies_dir: Path | None = Field(
+        default=None,
+        description="Folder with policies of your own (`*.toml`), beside those that come with the platform.",
+    )
 
     # Privacy
     pseudonym_key: SecretStr | None = Field(

@@ -1,5 +1,6 @@
 """Decision policies: what makes a probability a class, and how many models must have answered."""
 
-from model_weights.policies.policy import Policy, load_policies, parse_policy
+from model_weights.policies.finding_texts import FindingText, read_finding_texts
+from model_weights.policies.policy import Policy, load_policies, parse_policy, read_policy
 
-__all__ = ["Policy", "load_policies", "parse_policy"]
+__all__ = ["FindingText", "Policy", "load_policies", "parse_policy", "read_finding_texts", "read_policy"]

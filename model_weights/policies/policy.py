@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from model_weights.policies.finding_texts import FindingText, parse_finding_texts, require_distinct
 from shared.errors import Defect
 from shared.json_values import JsonObject, JsonValue
 
@@ -26,6 +28,7 @@ class Policy:
 
     `threshold`: class 1 at or above this probability. `minimum_models`: fewer answers give no result.
     `calibration`: none yet; the probability is the booster's own.
+    `finding_texts`: findings of the site's own that a zero-shot model is asked for; they are shown and never fused.
     """
 
     name: str
@@ -33,10 +36,11 @@ class Policy:
     threshold: float
     minimum_models: int
     calibration: None = None
+    finding_texts: tuple[FindingText, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
-        if not _NAME.fullmatch(self.name) or not self.version:
+        if not _NAME.fullmatch(self.name) or not isinstance(self.version, str) or not self.version:
             raise Defect(f"policy {self.name!r} version {self.version!r}: a lower-case name and a version are needed")
         if not 0 < self.threshold < 1:
             raise Defect(f"policy {self.name}: threshold {self.threshold} is not between 0 and 1")
@@ -44,11 +48,12 @@ class Policy:
             raise Defect(f"policy {self.name}: minimum_models {self.minimum_models} is negative")
         if self.calibration is not None:
             raise Defect(f"policy {self.name}: this version knows no calibration")
+        require_distinct(self.finding_texts)
 
     @property
     def digest(self) -> str:
         """SHA-256 over everything that the policy says."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._list_words(), sort_keys=True).encode()).hexdigest()
 
     @property
     def id(self) -> str:
@@ -57,7 +62,14 @@ class Policy:
 
     def to_document(self) -> dict[str, JsonValue]:
         """Return the JSON form, as it stands in the table `policies`."""
-        return {"id": self.id, "digest": self.digest, **asdict(self)}
+        return {"id": self.id, "digest": self.digest, **self._list_words()}
+
+    def _list_words(self) -> dict[str, JsonValue]:
+        """Return all that the policy says; without finding texts just what it said before there were any."""
+        words = asdict(self)
+        del words["finding_texts"]
+        texts = [text.to_document() for text in self.finding_texts]
+        return {**words, "finding_texts": texts} if texts else words
 
 
 def parse_policy(document: JsonObject) -> Policy:
@@ -69,24 +81,45 @@ def parse_policy(document: JsonObject) -> Policy:
     return policy
 
 
-def load_policies(folder: Path = POLICIES_FOLDER) -> tuple[Policy, ...]:
-    """Read every policy of a folder, by name. Raises Defect when one cannot be read or two share a name."""
-    policies = [_make_policy(_read(path), path.name) for path in sorted(folder.glob("*.toml"))]
-    names = [policy.name for policy in policies]
-    if len(set(names)) != len(names):
-        raise Defect(f"two policies share a name: {sorted(names)}")
-    return tuple(policies)
+def load_policies(site: Path | None = None) -> tuple[Policy, ...]:
+    """Read every policy that comes with the platform, and those of a site's folder.
+
+    Raises Defect when one cannot be read or two share a name.
+    """
+    if site is not None and not site.is_dir():
+        raise Defect("CTCLIP_POLICIES_DIR names no folder; make it or leave the setting out")
+    folders = [POLICIES_FOLDER, *([] if site is None else [site])]
+    policies = tuple(read_policy(path) for folder in folders for path in sorted(folder.glob("*.toml")))
+    twice = sorted(name for name, count in Counter(policy.name for policy in policies).items() if count > 1)
+    if twice:
+        raise Defect(f"two policies share a name: {twice}; give each its own, CTCLIP_POLICY says which one is used")
+    return policies
+
+
+def read_policy(path: Path) -> Policy:
+    """Read one policy file. Raises Defect that names the file and says what is wrong with it."""
+    try:
+        return _make_policy(_read(path), "the policy")
+    except Defect as defect:
+        raise Defect(f"{path.name}: {defect}") from defect
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Defect(f"policy {path.name} cannot be read: {type(error).__name__}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Defect(f"the policy cannot be read: {type(error).__name__}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Defect(f"the policy is not TOML: {error}") from error
 
 
-def _make_policy(fields: Mapping[str, Any], origin: str) -> Policy:
+def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:
+    texts = parse_finding_texts(said.get("finding_texts", ()))
     try:
-        return Policy(**fields)
+        return Policy(**{**said, "finding_texts": texts})
     except TypeError as error:  # a field that is missing, unknown or of another type
-        raise Defect(f"{origin} has wrong fields: {sorted(fields)}") from error
+        raise Defect(f"{origin} has wrong fields: {sorted(said)}; needed are {_list_needed()}") from error
+
+
+def _list_needed() -> list[str]:
+    return [field.name for field in fields(Policy) if field.default is MISSING]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_weights.policies import Policy, load_policies, parse_policy
+from model_weights.policies import FindingText, Policy, load_policies, parse_policy, read_finding_texts, read_policy
 from shared.errors import Defect
 
 POLICY = Policy(name="default", version="1", threshold=0.59, minimum_models=1)
@@ -21,6 +21,16 @@ class TestIdentity:
 
     def test_the_json_form_reads_back_as_the_same_policy(self) -> None:
         assert parse_policy(POLICY.to_document()) == POLICY
+
+    def test_the_shipped_policies_keep_their_ids(self) -> None:
+        assert [policy.id for policy in load_policies()] == ["default-1-be132872", "skeleton-1-5f10570d"]
+
+    def test_finding_texts_make_another_policy_and_read_back(self) -> None:
+        asked = replace(POLICY, finding_texts=(FindingText("Stent", "A stent is seen."), FindingText("Pacemaker")))
+        assert asked.id != POLICY.id
+        assert parse_policy(asked.to_document()) == asked
+        assert read_finding_texts(asked.to_document()) == asked.finding_texts
+        assert read_finding_texts(POLICY.to_document()) == ()
 
     def test_a_stored_policy_whose_words_changed_is_refused(self) -> None:
         with pytest.raises(Defect, match="names itself"):
@@ -41,12 +51,26 @@ class TestReading:
             TEXT + 'calibration = "platt"\n',
             TEXT + "extra = 1\n",
             TEXT.replace("threshold = 0.5\n", ""),
+            TEXT.replace('version = "1"', "version = 1"),
             "threshold =",
         ],
     )
     def test_a_wrong_file_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "a.toml").write_text(text)
-        with pytest.raises(Defect):
+        with pytest.raises(Defect, match=r"^a\.toml: "):
+            load_policies(tmp_path)
+
+    def test_a_site_adds_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "own.toml").write_text(TEXT)
+        assert [policy.name for policy in load_policies(tmp_path)] == ["default", "skeleton", "a"]
+
+    def test_a_folder_of_a_site_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(Defect, match="CTCLIP_POLICIES_DIR names no folder"):
+            load_policies(tmp_path / "absent")
+
+    def test_a_policy_of_a_site_cannot_take_the_name_of_a_shipped_one(self, tmp_path: Path) -> None:
+        (tmp_path / "own.toml").write_text(TEXT.replace('"a"', '"default"'))
+        with pytest.raises(Defect, match=r"share a name: \['default'\]"):
             load_policies(tmp_path)
 
     def test_two_policies_of_one_name_are_refused(self, tmp_path: Path) -> None:
@@ -58,3 +82,55 @@ class TestReading:
     def test_a_job_without_a_policy_is_a_defect(self) -> None:
         with pytest.raises(Defect, match="wrong fields"):
             parse_policy({})
+
+
+class TestFindingTexts:
+    def read(self, folder: Path, *entries: str) -> Policy:
+        path = folder / "own.toml"
+        path.write_text(TEXT + "".join(f"[[finding_texts]]\n{entry}\n" for entry in entries))
+        return read_policy(path)
+
+    def test_statements_may_be_left_to_the_template(self, tmp_path: Path) -> None:
+        policy = self.read(tmp_path, 'name = "Stent"', 'name = "Clip"\npresent = "A clip."\nabsent = "No clip."')
+        assert policy.finding_texts == (FindingText("Stent"), FindingText("Clip", "A clip.", "No clip."))
+
+    @pytest.mark.parametrize(
+        ("entry", "told"),
+        [
+            ("", "every entry needs a `name`"),
+            ("name = 3", "`name` is no text"),
+            ('name = ""', "not empty"),
+            ('name = " Stent"', "without spaces around it"),
+            ('name = "Stent  seen"', "several in a row"),
+            ('name = "Stent\\nseen"', "one line"),
+            (f'name = "{"a" * 81}"', "has 81 characters; at most 80"),
+            ('name = "a"\npresent = ""', "`present` must be one line"),
+            ('name = "a"\nabsent = 1', "`absent` is no text"),
+            (f'name = "a"\npresent = "{"a" * 241}"', "`present` has 241 characters; at most 240"),
+            ('name = "a"\npresent = "A."\nabsent = "A."', "say the same"),
+            ('name = "a"\nthreshold = 0.5', r"unknown \['threshold'\]; known are"),
+        ],
+    )
+    def test_what_cannot_be_asked_is_refused_with_a_word_of_advice(self, tmp_path: Path, entry: str, told: str) -> None:
+        with pytest.raises(Defect, match=rf"^own\.toml: .*{told}"):
+            self.read(tmp_path, entry)
+
+    def test_no_list_of_them_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "own.toml").write_text(TEXT + 'finding_texts = "Stent"\n')
+        with pytest.raises(Defect, match="expected a list"):
+            read_policy(tmp_path / "own.toml")
+
+    def test_two_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(Defect, match="two are named alike"):
+            self.read(tmp_path, 'name = "Stent"', 'name = "stent"')
+
+    def test_two_that_say_the_same_are_refused(self, tmp_path: Path) -> None:
+        said = 'present = "A."\nabsent = "B."'
+        with pytest.raises(Defect, match="two are stated alike"):
+            self.read(tmp_path, f'name = "a"\n{said}', f'name = "b"\n{said}')
+
+    def test_as_many_as_fit_are_taken_and_one_more_is_refused(self, tmp_path: Path) -> None:
+        names = [f'name = "finding {number}"' for number in range(65)]
+        assert len(self.read(tmp_path, *names[:64]).finding_texts) == 64
+        with pytest.raises(Defect, match="65 are too many; at most 64"):
+            self.read(tmp_path, *names)

@@ -27,7 +27,7 @@ def register_installation(engine: Engine, settings: Settings) -> None:
 
     Raises Defect when the catalogue or a policy cannot be read, TransientFault when the database is away.
     """
-    policies = load_policies()
+    policies = load_policies(settings.policies_dir)
     models = list_installed(settings)
     with transaction(engine) as session:
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))

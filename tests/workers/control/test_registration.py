@@ -78,6 +78,16 @@ class TestPolicies:
         register_installation(engine, installed)
         assert fetch_active_policies(engine) == {policy.name: policy.id for policy in load_policies()}
 
+    def test_those_of_the_site_are_active_too(self, engine: Engine, installed: Settings, tmp_path: Path) -> None:
+        words = 'name = "own"\nversion = "1"\nthreshold = 0.4\nminimum_models = 1\n[[finding_texts]]\nname = "Stent"\n'
+        folder = tmp_path / "policies"
+        folder.mkdir()
+        (folder / "own.toml").write_text(words)
+        register_installation(engine, installed.model_copy(update={"policies_dir": folder}))
+        with transaction(engine) as session:
+            row = session.get_one(Policy, fetch_active_policies(engine)["own"])
+        assert row.document["finding_texts"] == [{"name": "Stent"}]
+
     def test_the_document_names_the_policy_and_its_threshold(self, engine: Engine, installed: Settings) -> None:
         register_installation(engine, installed)
         with transaction(engine) as session:

@@ -40,7 +40,7 @@ def convert_checkpoint(checkpoint: Path, configuration: Configuration, catalogue
     labels = find_labels(opened, configuration.labels, head)
     architecture = Architecture(len(labels), head, configuration.architecture)
     classifier = make_classifier(architecture, read_classifier(architecture, state))
-    return publish_classifier(classifier, labels, configuration, WeightsProfile.FULL, catalogue)
+    return publish_classifier(classifier, labels, configuration, profile=WeightsProfile.FULL, catalogue=catalogue)
 
 
 def find_labels(checkpoint: object, told: tuple[str, ...] | None, head: HeadKind) -> tuple[str, ...]:
@@ -58,10 +58,12 @@ def publish_classifier(
     classifier: LatentClassifier,
     labels: tuple[str, ...],
     configuration: Configuration,
+    *,
     profile: WeightsProfile,
     catalogue: Path,
+    card: Path | None = None,
 ) -> ModelEntry:
-    """Write a classifier in memory and its known answer beside the catalogue, and the entry into it."""
+    """Write a classifier in memory, its known answer and card beside the catalogue, and the entry into it."""
     configuration.preprocessing.require_fit(configuration.architecture.image)
     with TemporaryDirectory(prefix="ctclip-") as folder:
         paths = {role: Path(folder, f"{role}.safetensors") for role in ("weights", "known_answer")}
@@ -79,5 +81,6 @@ def publish_classifier(
             sources=paths,
             origin=configuration.origin,
             licence=configuration.licence,
+            card=card,
             catalogue=catalogue,
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,8 @@ from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import ComputeMode, choose_device
+from workers.model_host.host import ModelHost, get_host
+from workers.model_host.memory import MemoryAmount
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
 
@@ -54,44 +58,80 @@ class Answer:
 
 
 class Model(Protocol):
-    """A loaded model, ready to answer. Safe to use from several threads."""
+    """A loaded model, ready to answer. Safe to use from several threads, but only one at a time answers."""
+
+    @property
+    def preprocessing(self) -> Hashable:
+        """What `prepare` does; two models for which it is equal are given the same prepared volume."""
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
 
     def answer(self, prepared: Tensor, question: Question) -> Answer:
-        """Return what the model says of one prepared volume."""
+        """Return what the model says of one prepared volume, which others may read as well."""
 
 
 class ModelStage:
     """Runs one installed model on the volume of a job."""
 
-    def __init__(self, entry: ModelEntry, model: Model, name_features: NameFeatures) -> None:
+    def __init__(self, entry: ModelEntry, model: Model, name_features: NameFeatures, host: ModelHost) -> None:
         self._entry = entry
         self._model = model
         self._name_features = name_features
+        self._host = host
+        host.preparations.expect(model.preprocessing)
 
     @property
     def name(self) -> StageName:
         """Which stage the model runs."""
         return self._entry.stage
 
+    def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
+        """Set aside what a volume of this shape will take; False inside where memory is too short for it now."""
+        return self._host.memory.hold(self._model.predict_memory(shape_zyx))
+
     def run(self, context: StageContext) -> StageOutput:
         """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
-        started = time.monotonic()
+        clock = _Clock()
         file = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
-        prepared = self._model.prepare(file.read())
-        prepared_at = time.monotonic()
-        context.report(_PREPARED)
-        question = Question(file.geometry, file.shape, context.policy, context.scratch)
-        answer = self._model.answer(prepared, question)
-        timings = {"prepare_s": prepared_at - started, "predict_s": time.monotonic() - prepared_at}
+        prepare = partial(self._prepare, file)
+        with self._host.preparations.share(self._model.preprocessing, file.content_digest, prepare) as prepared:
+            clock.stop("prepare_s")
+            with self._host.device_turn:
+                clock.stop("wait_s")
+                context.report(_PREPARED)
+                question = Question(file.geometry, file.shape, context.policy, context.scratch)
+                answer = self._model.answer(prepared, question)
+                clock.stop("predict_s")
+        return self._make_output(answer, clock.seconds)
+
+    def _prepare(self, file: VolumeFile) -> Tensor:
+        return self._model.prepare(file.read())
+
+    def _make_output(self, answer: Answer, seconds: Mapping[str, float]) -> StageOutput:
         return StageOutput(
             features=self._name_features(self._entry.labels, answer.probabilities),
             artefacts=answer.artefacts,
             warnings=answer.warnings,
-            facts={**answer.facts, **describe_run(self._entry, timings)},
+            facts={**answer.facts, **describe_run(self._entry, dict(seconds))},
         )
+
+
+class _Clock:
+    """Seconds of one step after another."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def stop(self, step: str) -> None:
+        """End a step; the next begins."""
+        now = time.monotonic()
+        self.seconds[step] = now - self._last
+        self._last = now
 
 
 def make_model_stage(
@@ -106,7 +146,7 @@ def make_model_stage(
         return None
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     mode = ComputeMode(settings.precision, settings.compile_networks)
-    return ModelStage(entry, load(entry, choose_device(), mode), name_features)
+    return ModelStage(entry, load(entry, choose_device(), mode), name_features, get_host())
 
 
 def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:

@@ -12,9 +12,11 @@ from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import compile_layers, make_image_tower
+from workers.ct_clip.memory import predict_memory
 from workers.ct_clip.preprocess import prepare
 from workers.ct_clip.text_latents import load_text_latents
 from workers.device import ComputeMode
+from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
 
@@ -40,6 +42,10 @@ class Predictor:
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.image.channels, *self.preprocessing.shape))
         self._axes = _make_axes(load_text_latents(entry).to(device), tensors[_TEMPERATURE])
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
+        return predict_memory(self._tower.encoder.shape, self.preprocessing, self._device, shape_zyx)
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""

@@ -11,10 +11,12 @@ from shared.errors import Defect
 from shared.settings import Precision
 from workers.device import ComputeMode
 from workers.mednext.configuration import Architecture, Preprocessing
+from workers.mednext.memory import predict_memory
 from workers.mednext.model import MedNeXt
 from workers.mednext.preprocess import prepare
 from workers.mednext.streaming import predict_logits
 from workers.mednext.weights import make_model
+from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
 
@@ -33,12 +35,19 @@ class Predictor:
     def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self._device, self._mode = device, mode
+        self._is_streamed = device.type == "cpu" and mode == _AS_STORED
         self._model = _load_model(entry, device)
         if mode.is_compiled:
             self._model.compile()
         self._check_known_answer(entry)
         if mode.needs_real_shape(device):
             self.predict(torch.zeros(1, 1, *self.preprocessing.roi_xyz))
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
+        return predict_memory(
+            self._model.architecture, self.preprocessing, shape_zyx, self._device, is_streamed=self._is_streamed
+        )
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""
@@ -53,7 +62,7 @@ class Predictor:
         return self._model.activate(self._compute_logits(volume.to(self._device))).cpu()
 
     def _compute_logits(self, volume: Tensor) -> Tensor:
-        if self._device.type == "cpu" and self._mode == _AS_STORED:
+        if self._is_streamed:
             return predict_logits(self._model, volume)
         with torch.inference_mode(), self._autocast():
             logits: Tensor = self._model(volume.contiguous(memory_format=torch.channels_last_3d))

@@ -52,6 +52,17 @@ def fetch_job_plan(session: Session, job_id: uuid.UUID) -> JobPlan:
     )
 
 
+def fetch_volume_shape(session: Session, job_id: uuid.UUID) -> tuple[int, int, int] | None:
+    """Return the voxels of a job's volume along (z, y, x); None where it has no volume."""
+    facts = session.scalar(
+        select(Artefact.facts).where(Artefact.job_id == job_id, Artefact.kind == ArtefactKind.VOLUME)
+    )
+    if not facts or "chosen" not in facts:
+        return None
+    z, y, x = facts["chosen"]["shape_zyx"]
+    return (int(z), int(y), int(x))
+
+
 class RunContext:
     """Implements `workers.runtime.stage.StageContext` on the database, the object store and the cache."""
 

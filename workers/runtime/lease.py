@@ -66,6 +66,17 @@ def claim(session: Session, job_id: uuid.UUID, stage: StageName, *, worker: str,
     return Lease(job_id, stage, token, attempt, worker)
 
 
+def postpone(session: Session, job_id: uuid.UUID, stage: StageName, delay: timedelta) -> bool:
+    """Leave a ready stage that nobody has claimed for later; the reaper publishes it when it is due."""
+    postponed = session.execute(
+        update(StageRun)
+        .where(StageRun.job_id == job_id, StageRun.stage == stage, StageRun.state == StageState.READY)
+        .where(StageRun.next_attempt_at <= func.now())
+        .values(next_attempt_at=func.now() + delay, published_at=None)
+    )
+    return _changed_a_row(postponed)
+
+
 def renew(session: Session, lease: Lease, duration: timedelta) -> bool:
     """Extend the lease; False when it is no longer ours or the stage's time is up."""
     renewed = session.execute(

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,12 +21,12 @@ from shared.storage import ObjectStore
 from shared.telemetry import STAGE_SECONDS, STAGES_ENDED, get_logger
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.completion import StoredArtefact, complete_stage
-from workers.runtime.context import RunContext, fetch_job_plan
+from workers.runtime.context import RunContext, fetch_job_plan, fetch_volume_shape
 from workers.runtime.heartbeat import Heartbeat
-from workers.runtime.lease import Lease, claim
+from workers.runtime.lease import Lease, claim, postpone
 from workers.runtime.outcomes import end_after_error, end_rejected
 from workers.runtime.scratch import take_scratch
-from workers.runtime.stage import ProducedArtefact, Stage, StageOutput
+from workers.runtime.stage import AdmittingStage, ProducedArtefact, Stage, StageOutput
 
 _log = get_logger()
 
@@ -53,7 +54,25 @@ class StageRunner:
         self._worker = worker
 
     def run(self, job_id: uuid.UUID, name: StageName) -> None:
-        """Run a stage if it is ready and nobody has it. Safe to call any number of times, from anywhere."""
+        """Run a stage if it is ready, nobody has it and memory is not too short. Safe to call any number of times."""
+        with self._admit(job_id, name) as is_admitted:
+            if is_admitted:
+                self._claim_and_run(job_id, name)
+                return
+        with transaction(self._engine) as session:
+            is_postponed = postpone(session, job_id, name, self._settings.transient_retry_delay)
+        if is_postponed:
+            _log.warning("stage postponed: memory is short", job_id=str(job_id), stage=name)
+
+    def _admit(self, job_id: uuid.UUID, name: StageName) -> AbstractContextManager[bool]:
+        stage = self._stages[name]
+        if not isinstance(stage, AdmittingStage):
+            return nullcontext(enter_result=True)
+        with transaction(self._engine) as session:
+            shape_zyx = fetch_volume_shape(session, job_id)
+        return nullcontext(enter_result=True) if shape_zyx is None else stage.admit(shape_zyx)
+
+    def _claim_and_run(self, job_id: uuid.UUID, name: StageName) -> None:
         with transaction(self._engine) as session:
             lease = claim(session, job_id, name, worker=self._worker, duration=self._settings.lease_duration)
         if lease is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.json_values import JsonObject
@@ -132,3 +133,11 @@ class Stage(Protocol):
 
     def run(self, context: StageContext) -> StageOutput:
         """Do the work. Raises InputProblem, TransientFault or Defect."""
+
+
+@runtime_checkable
+class AdmittingStage(Stage, Protocol):
+    """A stage whose work on large volumes may have to wait for memory."""
+
+    def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
+        """Set aside what a volume of this shape will take; False inside where memory is too short for it now."""

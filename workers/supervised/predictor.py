@@ -12,8 +12,10 @@ from workers.ct_clip.configuration import Preprocessing
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import compile_layers
+from workers.ct_clip.memory import predict_memory
 from workers.ct_clip.preprocess import prepare
 from workers.device import ComputeMode
+from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.supervised.configuration import Architecture
 from workers.supervised.loading import make_classifier
@@ -41,6 +43,10 @@ class Predictor:
         require_known_answer(entry, self._classifier.image)
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.ct_clip.image.channels, *self.preprocessing.shape))
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
+        return predict_memory(self._classifier.image.encoder.shape, self.preprocessing, self._device, shape_zyx)
 
     def prepare(self, volume: Volume) -> Tensor:
         """Return the network's input of one volume, on the CPU."""

@@ -1,0 +1,121 @@
+"""Memory of a stage, predicted before the stage is claimed: what does not fit now waits, so that nothing is killed.
+
+What a running stage was predicted to take counts in full against what was free when none ran, since it may still grow.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+_CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"), "inactive_file"),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        "total_inactive_file",
+    ),
+)
+"""Limit, usage and the name of reclaimable cache in `memory.stat`, of both versions of control groups."""
+
+LONGEST_WAIT_S = 60.0
+"""How long a stage waits for others of its process before it is left to a later attempt."""
+
+
+@dataclass(frozen=True)
+class MemoryAmount:
+    """Bytes of main memory and of the GPU's own."""
+
+    host_bytes: int = 0
+    device_bytes: int = 0
+
+    def __add__(self, other: MemoryAmount) -> MemoryAmount:
+        return MemoryAmount(self.host_bytes + other.host_bytes, self.device_bytes + other.device_bytes)
+
+    def __sub__(self, other: MemoryAmount) -> MemoryAmount:
+        return MemoryAmount(self.host_bytes - other.host_bytes, self.device_bytes - other.device_bytes)
+
+    def fits(self, free: MemoryAmount) -> bool:
+        """Whether there is as much of both."""
+        return self.host_bytes <= free.host_bytes and self.device_bytes <= free.device_bytes
+
+
+def read_free_memory() -> MemoryAmount:
+    """Return what this process may still take: of the machine, of its container, of the first GPU."""
+    host_bytes = min([psutil.virtual_memory().available, *_iterate_container_limits()])
+    return MemoryAmount(int(host_bytes), _read_device_bytes())
+
+
+def _iterate_container_limits() -> Iterator[int]:
+    for limit, usage, cache in _CGROUPS:
+        try:
+            allowed, used = limit.read_text().strip(), int(usage.read_text())
+            rows = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue  # no control groups of this version
+        if allowed != "max":
+            yield int(allowed) - used + int(rows.get(cache, 0))
+
+
+def _read_device_bytes() -> int:
+    if not torch.cuda.is_available():
+        return 0
+    free_bytes, _ = torch.cuda.mem_get_info()
+    return int(free_bytes) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
+class MemoryBudget:
+    """Admits stages of one process by their predicted memory."""
+
+    def __init__(
+        self, read_free: Callable[[], MemoryAmount] = read_free_memory, release: Callable[[], None] = lambda: None
+    ) -> None:
+        """`release` lets go of what is only kept in case; it is called before anything is made to wait."""
+        self._read_free = read_free
+        self._release = release
+        self._held = MemoryAmount()
+        self._holders = 0
+        self._free_at_rest = MemoryAmount()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, need: MemoryAmount) -> Iterator[bool]:
+        """Yield True while `need` is set aside, False where there is no room for it.
+
+        Waits for other stages of this process, whose end makes room.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holders or self._fits(need), LONGEST_WAIT_S)
+            is_held = self._fits(need)
+            if is_held:
+                self._take(need)
+        try:
+            yield is_held
+        finally:
+            if is_held:
+                self._give_back(need)
+
+    def _fits(self, need: MemoryAmount) -> bool:
+        free = self._read_free()
+        if not need.fits(free):
+            self._release()
+            free = self._read_free()
+        return need.fits(free) and (not self._holders or need.fits(self._free_at_rest - self._held))
+
+    def _take(self, need: MemoryAmount) -> None:
+        if not self._holders:
+            self._free_at_rest = self._read_free()
+        self._holders += 1
+        self._held += need
+
+    def _give_back(self, need: MemoryAmount) -> None:
+        with self._changed:
+            self._holders -= 1
+            self._held -= need
+            self._changed.notify_all()

@@ -31,7 +31,9 @@ class FindingText:
         _require_text("name", self.name, LONGEST_NAME, f"a finding text named {str(self.name)[:LONGEST_NAME]!r}")
         for field in ("present", "absent"):
             if getattr(self, field) is not None:
-                _require_text(field, getattr(self, field), LONGEST_TEXT, f"finding text {self.name!r}")
+                _require_statement(field, getattr(self, field), f"finding text {self.name!r}")
+        if None in (self.present, self.absent) and not self.name.isascii():
+            raise Defect(f"finding text {self.name!r}: the model reads English; give `present` and `absent` in English")
         if self.present is not None and self.present == self.absent:
             raise Defect(f"finding text {self.name!r}: `present` and `absent` say the same; let one deny the other")
 
@@ -77,6 +79,13 @@ def _refuse_twice(how: str, values: Sequence[Any]) -> None:
     twice = sorted(str(value) for value, count in Counter(values).items() if count > 1)
     if twice:
         raise Defect(f"finding_texts: two are {how} alike: {twice}; keep one")
+
+
+def _require_statement(field: str, text: object, whose: str) -> None:
+    _require_text(field, text, LONGEST_TEXT, whose)
+    # Letters of other scripts are tokens too, one by one, and the answer would be noise.
+    if not str(text).isascii():
+        raise Defect(f"{whose}: the model reads English; write `{field}` in English, without special characters")
 
 
 def _require_text(field: str, text: object, longest: int, whose: str) -> None:

@@ -94,6 +94,10 @@ class TestFindingTexts:
         policy = self.read(tmp_path, 'name = "Stent"', 'name = "Clip"\npresent = "A clip."\nabsent = "No clip."')
         assert policy.finding_texts == (FindingText("Stent"), FindingText("Clip", "A clip.", "No clip."))
 
+    def test_a_name_may_be_in_any_language_where_the_statements_are_given(self, tmp_path: Path) -> None:
+        policy = self.read(tmp_path, 'name = "Стент"\npresent = "A stent."\nabsent = "No stent."')
+        assert policy.finding_texts[0].name == "Стент"
+
     @pytest.mark.parametrize(
         ("entry", "told"),
         [
@@ -108,6 +112,8 @@ class TestFindingTexts:
             ('name = "a"\nabsent = 1', "`absent` is no text"),
             (f'name = "a"\npresent = "{"a" * 241}"', "`present` has 241 characters; at most 240"),
             ('name = "a"\npresent = "A."\nabsent = "A."', "say the same"),
+            ('name = "Стент"', "give `present` and `absent` in English"),
+            ('name = "a"\npresent = "Стент."', "write `present` in English"),
             ('name = "a"\nthreshold = 0.5', r"unknown \['threshold'\]; known are"),
         ],
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
+from model_weights.policies import read_finding_texts
 from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.image_tower import Encoding
@@ -14,6 +17,7 @@ from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import compile_layers, make_image_tower
 from workers.ct_clip.memory import predict_memory
 from workers.ct_clip.preprocess import prepare
+from workers.ct_clip.site_findings import FACT, Questionnaire, SiteFindings
 from workers.ct_clip.text_latents import load_text_latents
 from workers.device import ComputeMode
 from workers.model_host.memory import MemoryAmount
@@ -25,9 +29,18 @@ _AS_STORED = ComputeMode()
 
 
 class Predictor:
-    """CT-CLIP of one catalogue entry, ready to predict. Safe to use from several threads."""
+    """CT-CLIP of one catalogue entry, ready to predict. Safe to use from several threads.
 
-    def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
+    `latents_folder` keeps the latents of a site's own texts, for this process and the next.
+    """
+
+    def __init__(
+        self,
+        entry: ModelEntry,
+        device: torch.device,
+        mode: ComputeMode = _AS_STORED,
+        latents_folder: Path | None = None,
+    ) -> None:
         architecture = Architecture.from_table(entry.architecture)
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self.preprocessing.require_fit(architecture.image)
@@ -41,7 +54,9 @@ class Predictor:
         require_known_answer(entry, self._tower)
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.image.channels, *self.preprocessing.shape))
-        self._axes = _make_axes(load_text_latents(entry).to(device), tensors[_TEMPERATURE])
+        self._temperature = tensors[_TEMPERATURE]
+        self._axes = self._make_axes(load_text_latents(entry))
+        self._site_findings = SiteFindings(entry, latents_folder)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
@@ -51,10 +66,19 @@ class Predictor:
         """Return the network's input of one volume, on the CPU."""
         return prepare(volume, self.preprocessing)
 
-    def answer(self, prepared: Tensor, _question: Question) -> Answer:
-        """Return how probable each label is in one prepared volume (1, c, z, x, y), which is encoded once."""
+    def answer(self, prepared: Tensor, question: Question) -> Answer:
+        """Return how probable each label is in one prepared volume (1, c, z, x, y), which is encoded once.
+
+        The site's own findings, where the policy has some, stand in the facts.
+        """
         encoding = self.encode(prepared)
-        return Answer(self.score(encoding)[0].tolist())
+        probabilities = self.score(encoding)[0].tolist()
+        texts = read_finding_texts(question.policy)
+        if not texts:
+            return Answer(probabilities)
+        questionnaire = self._site_findings.read(texts)
+        found = questionnaire.describe(probabilities, self._score_others(encoding, questionnaire))
+        return Answer(probabilities, facts={FACT: found}, warnings=questionnaire.warnings)
 
     def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""
@@ -69,9 +93,21 @@ class Predictor:
     @torch.inference_mode()
     def score(self, encoding: Encoding) -> Tensor:
         """Return how probable each label of the entry is (b, labels), on the CPU in float32."""
-        return (encoding.latents @ self._axes.t()).float().sigmoid().cpu()
+        return _score_along(encoding.latents, self._axes)
+
+    @torch.inference_mode()
+    def _score_others(self, encoding: Encoding, questionnaire: Questionnaire) -> list[float]:
+        if questionnaire.latents is None:
+            return []
+        found: list[float] = _score_along(encoding.latents, self._make_axes(questionnaire.latents))[0].tolist()
+        return found
+
+    def _make_axes(self, text_latents: Tensor) -> Tensor:
+        """Return one direction for each finding (findings, d): the softmax over two prompts is the sigmoid along it."""
+        text_latents = text_latents.to(self._device)
+        return self._temperature.exp() * (text_latents[0::2] - text_latents[1::2])
 
 
-def _make_axes(text_latents: Tensor, temperature: Tensor) -> Tensor:
-    """Return one direction for each label (labels, d): the softmax over its two prompts is the sigmoid along it."""
-    return temperature.exp() * (text_latents[0::2] - text_latents[1::2])
+def _score_along(latents: Tensor, axes: Tensor) -> Tensor:
+    """Return probabilities (b, findings) on the CPU in float32."""
+    return (latents @ axes.t()).float().sigmoid().cpu()

@@ -45,6 +45,14 @@ def make_tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
+def explain_unreadable(tokenizer: Tokenizer, text: str) -> str | None:
+    """Return why a text cannot be read as it stands: `too_long`, `unknown_words`; None when it can."""
+    encoding = tokenizer.encode(text)
+    if encoding.overflowing:
+        return "too_long"
+    return "unknown_words" if _UNKNOWN in encoding.tokens else None
+
+
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return token ids and attention mask, both int64 (prompts, tokens)."""
     encodings = tokenizer.encode_batch(list(prompts))

@@ -33,7 +33,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Finding:
-    """One canonical finding, with the label by which each model speaks of it."""
+    """One canonical finding, with the label by which each model speaks of it.
+
+    `labels` are features of the fusion. `unfused` are the labels of other published weights of the same models.
+    """
 
     id: str
     name: str
@@ -42,7 +45,12 @@ class Finding:
     kind: FindingKind
     group: FeatureGroup | None
     labels: Mapping[StageName, str]
+    unfused: Mapping[StageName, str]
     codes: tuple[Code, ...]
+
+    def list_labels(self, model: StageName) -> tuple[str, ...]:
+        """Return the labels by which a model may speak of the finding, what the fusion weighs first."""
+        return tuple(labels[model] for labels in (self.labels, self.unfused) if model in labels)
 
 
 def _parse_finding(row: Mapping[str, Any]) -> Finding:
@@ -53,9 +61,14 @@ def _parse_finding(row: Mapping[str, Any]) -> Finding:
         organ=row["organ"],
         kind=FindingKind(row.get("kind", FindingKind.FINDING)),
         group=FeatureGroup(row["group"]) if "group" in row else None,
-        labels=MappingProxyType({StageName(model): label for model, label in row["labels"].items()}),
+        labels=_parse_labels(row["labels"]),
+        unfused=_parse_labels(row.get("unfused", {})),
         codes=tuple(Code(**code) for code in row.get("codes", ())),
     )
+
+
+def _parse_labels(table: Mapping[str, str]) -> Mapping[StageName, str]:
+    return MappingProxyType({StageName(model): label for model, label in table.items()})
 
 
 def _load_findings() -> tuple[Finding, ...]:
@@ -64,10 +77,15 @@ def _load_findings() -> tuple[Finding, ...]:
 
 
 def _index_labels(findings: Iterable[Finding]) -> dict[tuple[StageName, str], Finding]:
-    return {(model, label): finding for finding in findings for model, label in finding.labels.items()}
+    return {
+        (model, label): finding
+        for finding in findings
+        for labels in (finding.labels, finding.unfused)
+        for model, label in labels.items()
+    }
 
 
 FINDINGS: tuple[Finding, ...] = _load_findings()
 
 FINDING_OF_LABEL: Mapping[tuple[StageName, str], Finding] = MappingProxyType(_index_labels(FINDINGS))
-"""The finding that a label of a model speaks of."""
+"""The finding that a label of a model speaks of, whether the fusion weighs it or not."""

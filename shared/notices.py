@@ -40,6 +40,12 @@ class NoticeCode(StrEnum):
     CONTRAST_MEDIUM = "contrast_medium"
     EXPIRATION = "expiration"
 
+    # Models
+    LABELS_MISSING = "labels_missing"
+    SITE_FINDINGS_UNANSWERED = "site_findings_unanswered"
+    RECONSTRUCTION_SHORTENED = "reconstruction_shortened"
+    NOT_RECONSTRUCTED = "not_reconstructed"
+
     # Fusion
     NO_MODEL_ANSWERED = "no_model_answered"
     NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
@@ -154,6 +160,29 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
     NoticeCode.EXPIRATION: NoticeKind(
         "The description names a scan in expiration: lungs look denser than the models have learnt.",
         "Send the series in inspiration where there is one.",
+    ),
+    NoticeCode.LABELS_MISSING: NoticeKind(
+        "The installed weights of the stage do not speak of the labels in `missing`: to the fusion they are unknown, "
+        "not absent. Those in `not_fused` are shown with their findings and were not weighed; those in `unknown` have "
+        "no finding to be shown with.",
+        "Nothing for this study; install weights with these labels where they matter.",
+    ),
+    NoticeCode.SITE_FINDINGS_UNANSWERED: NoticeKind(
+        "Findings of the site's own, named in `findings`, could not be asked for, for `reason`: `too_long`, "
+        "`unknown_words` and `same_statements` are about their texts, `encoding_failed` is about the worker. All else "
+        "is as usual.",
+        "Change the statements in the policy (`ctclip policies check`), or read the worker's log.",
+    ),
+    NoticeCode.RECONSTRUCTION_SHORTENED: NoticeKind(
+        "The budget of the policy allowed fewer steps or slices than it asked the anomaly diffusion for; the facts of "
+        "the stage say how many were done.",
+        "Raise `budget_tflop` in the policy where the hardware allows it.",
+    ),
+    NoticeCode.NOT_RECONSTRUCTED: NoticeKind(
+        "The policy asked for a map of anomalies and there is none, for `reason`: `no_weights` (no noise predictor is "
+        "installed), `over_budget` (not even one slice was affordable) or `not_finite` (the networks gave values that "
+        "are no numbers). The scores of the slices are not affected.",
+        "Install the weights of the noise predictor, or raise `budget_tflop` in the policy.",
     ),
     NoticeCode.NO_MODEL_ANSWERED: NoticeKind(
         "No model answered and the policy allowed it: the probability is only the base rate of the training.",

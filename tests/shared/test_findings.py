@@ -12,6 +12,7 @@ from pydicom.sr._concepts_dict import concepts
 from shared.features import CT_CLIP_GROUPS, LABELS
 from shared.findings import FINDING_OF_LABEL, FINDINGS, Finding, FindingKind
 from shared.stages import StageName
+from workers.supervised.labels import CT_RATE_LABELS
 
 EVERY_LABEL = [(model, label) for model, labels in LABELS.items() for label in labels]
 
@@ -34,6 +35,21 @@ class TestMapping:
         named = Counter(entry for finding in FINDINGS for entry in finding.labels.items())
         assert set(named) == set(EVERY_LABEL)
         assert set(named.values()) == {1}
+
+    @pytest.mark.parametrize("label", CT_RATE_LABELS)
+    def test_every_label_of_the_public_classifier_has_its_finding(self, label: str) -> None:
+        finding = FINDING_OF_LABEL[StageName.SUPERVISED, label]
+        assert finding.unfused == {StageName.SUPERVISED: label}
+        assert finding.list_labels(StageName.SUPERVISED)[-1] == label
+
+    def test_a_label_that_is_not_weighed_is_no_feature(self) -> None:
+        unfused = [(model, label) for finding in FINDINGS for model, label in finding.unfused.items()]
+        assert len(unfused) == len(set(unfused)) == len(CT_RATE_LABELS)
+        assert not set(unfused) & set(EVERY_LABEL)
+
+    def test_public_labels_of_two_models_are_one_finding(self) -> None:
+        for label in set(CT_RATE_LABELS) & set(LABELS[StageName.FVLM]):
+            assert FINDING_OF_LABEL[StageName.SUPERVISED, label] is FINDING_OF_LABEL[StageName.FVLM, label]
 
     def test_pneumothorax_of_four_models_is_one_finding(self) -> None:
         found = {FINDING_OF_LABEL[model, label].id for model, label in EVERY_LABEL if label.lower() == "pneumothorax"}

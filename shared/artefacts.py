@@ -14,6 +14,20 @@ class ArtefactKind(StrEnum):
     ANOMALY_MAP = "anomaly_map"
     PREVIEW = "preview"
     RUN_MANIFEST = "run_manifest"
+    CT_CLIP_RELEVANCE = "ct_clip_relevance"
+    SUPERVISED_RELEVANCE = "supervised_relevance"
+
+    @property
+    def file_name(self) -> str:
+        """What a downloaded copy is called; its ending tells programs what it is."""
+        return f"{self}{_ENDINGS.get(self, '')}"
+
+
+_ENDINGS = {
+    ArtefactKind.PREVIEW: ".png",
+    ArtefactKind.CT_CLIP_RELEVANCE: ".nii.gz",
+    ArtefactKind.SUPERVISED_RELEVANCE: ".nii.gz",
+}
 
 
 class UploadKind(StrEnum):

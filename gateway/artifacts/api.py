@@ -62,7 +62,7 @@ async def download_artifact(
     body = await open_download(resources, StoredObject(artefact.key, artefact.size_bytes, artefact.sha256))
     headers |= {
         "Content-Length": str(artefact.size_bytes),
-        "Content-Disposition": f'attachment; filename="{artefact.kind}"',
+        "Content-Disposition": f'attachment; filename="{artefact.kind.file_name}"',
         "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(body, media_type=artefact.media_type, headers=headers)

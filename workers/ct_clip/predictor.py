@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from model_weights.policies import read_finding_texts
+from shared.artefacts import ArtefactKind
 from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.evidence import RELEVANCE, Explainer, make_claims
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import compile_layers, make_image_tower
@@ -57,6 +60,7 @@ class Predictor:
         self._temperature = tensors[_TEMPERATURE]
         self._axes = self._make_axes(load_text_latents(entry))
         self._site_findings = SiteFindings(entry, latents_folder)
+        self._entry, self._explainer = entry, Explainer(entry, self._tower, ArtefactKind.CT_CLIP_RELEVANCE)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
@@ -67,18 +71,21 @@ class Predictor:
         return prepare(volume, self.preprocessing)
 
     def answer(self, prepared: Tensor, question: Question) -> Answer:
-        """Return how probable each label is in one prepared volume (1, c, z, x, y), which is encoded once.
+        """Return how probable each label is in one prepared volume (1, c, z, x, y), which is encoded once, and why.
 
         The site's own findings, where the policy has some, stand in the facts.
         """
         encoding = self.encode(prepared)
         probabilities = self.score(encoding)[0].tolist()
+        claims = make_claims(self._entry, probabilities)
+        evidence = self._explainer.explain(encoding.codes[0], claims, self._direct, question)
+        facts = {RELEVANCE: evidence.facts}
         texts = read_finding_texts(question.policy)
         if not texts:
-            return Answer(probabilities)
+            return Answer(probabilities, [evidence.artefact], facts)
         questionnaire = self._site_findings.read(texts)
         found = questionnaire.describe(probabilities, self._score_others(encoding, questionnaire))
-        return Answer(probabilities, facts={FACT: found}, warnings=questionnaire.warnings)
+        return Answer(probabilities, [evidence.artefact], {**facts, FACT: found}, questionnaire.warnings)
 
     def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""
@@ -101,6 +108,10 @@ class Predictor:
             return []
         found: list[float] = _score_along(encoding.latents, self._make_axes(questionnaire.latents))[0].tolist()
         return found
+
+    def _direct(self, raw: Tensor, labels: Sequence[int]) -> Tensor:
+        """Return directions (labels, d): each times `raw` (d,), the latent before its norm, is the label's log-odds."""
+        return self._axes[list(labels)] / raw.norm()
 
     def _make_axes(self, text_latents: Tensor) -> Tensor:
         """Return one direction for each finding (findings, d): the softmax over two prompts is the sigmoid along it."""

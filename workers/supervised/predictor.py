@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
+from shared.artefacts import ArtefactKind
 from shared.errors import Defect
 from workers.ct_clip.configuration import Preprocessing
+from workers.ct_clip.evidence import RELEVANCE, Explainer, make_claims
 from workers.ct_clip.image_tower import Encoding
 from workers.ct_clip.known_answer import require_known_answer
 from workers.ct_clip.loading import compile_layers
 from workers.ct_clip.memory import predict_memory
 from workers.ct_clip.preprocess import prepare
 from workers.device import ComputeMode
+from workers.label_roles import sort_labels
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.supervised.configuration import Architecture
 from workers.supervised.loading import make_classifier
 from workers.supervised.model import compute_probabilities
+from workers.supervised.relevance import compute_directions
 from workers.volume import Volume
 
 _AS_STORED = ComputeMode()
@@ -43,6 +49,9 @@ class Predictor:
         require_known_answer(entry, self._classifier.image)
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.ct_clip.image.channels, *self.preprocessing.shape))
+        self._entry = entry
+        self._roles = sort_labels(entry.stage, entry.labels)
+        self._explainer = Explainer(entry, self._classifier.image, ArtefactKind.SUPERVISED_RELEVANCE)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
@@ -52,9 +61,16 @@ class Predictor:
         """Return the network's input of one volume, on the CPU."""
         return prepare(volume, self.preprocessing)
 
-    def answer(self, prepared: Tensor, _question: Question) -> Answer:
-        """Return how probable each label is in one prepared volume (1, c, z, x, y)."""
-        return Answer(self.predict(prepared)[0].tolist())
+    def answer(self, prepared: Tensor, question: Question) -> Answer:
+        """Return how probable each label is in one prepared volume (1, c, z, x, y), and why."""
+        encoding = self.encode(prepared)
+        probabilities = self.score(encoding)[0].tolist()
+        claims = make_claims(self._entry, probabilities)
+        direct = partial(compute_directions, self._classifier)
+        evidence = self._explainer.explain(encoding.codes[0], claims, direct, question)
+        unfused = self._roles.describe_unfused(dict(zip(self._entry.labels, probabilities, strict=True)))
+        facts = {RELEVANCE: evidence.facts, **unfused}
+        return Answer(probabilities, [evidence.artefact], facts, self._roles.list_warnings())
 
     def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""

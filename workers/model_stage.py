@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry, find_installed
+from model_weights.loading import verified_by_the_end
 from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
-from workers.device import ComputeMode, choose_device
+from workers.device import ComputeMode, choose_device, describe_kind
+from workers.model_host.compilation import told_compilation
 from workers.model_host.host import ModelHost, get_host
 from workers.model_host.memory import MemoryAmount
+from workers.model_host.precision import require_measured
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
 
@@ -145,8 +148,11 @@ def make_model_stage(
     if entry is None:
         return None
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    mode = ComputeMode(settings.precision, settings.compile_networks)
-    return ModelStage(entry, load(entry, choose_device(), mode), name_features, get_host())
+    device, mode = choose_device(), ComputeMode(settings.precision, settings.compile_networks)
+    require_measured(entry, describe_kind(device), mode.precision)
+    with verified_by_the_end(), told_compilation(mode):
+        model = load(entry, device, mode)
+    return ModelStage(entry, model, name_features, get_host())
 
 
 def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:

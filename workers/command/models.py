@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ Profile = Annotated[
 Folder = Annotated[
     Path | None, typer.Option("--weights-dir", envvar="CTCLIP_WEIGHTS_DIR", help="Folder of imported weights.")
 ]
-_DEFAULT_PROFILE: WeightsProfile = Settings.model_fields["weights_profile"].default
+DEFAULT_PROFILE: WeightsProfile = Settings.model_fields["weights_profile"].default
 _NAME_WIDTH = 34
 
 
@@ -42,9 +43,9 @@ class WeightsPlace:
 
 
 @app.command(name="list")
-def list_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
+def list_models(profile: Profile = DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
     """List the installed models."""
-    with _told_defects():
+    with told_defects():
         entries = list_installed(WeightsPlace(profile, weights_dir))
     if as_json:
         typer.echo(json.dumps({"models": [describe(entry) for entry in entries]}))
@@ -57,9 +58,9 @@ def list_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = None,
 
 
 @app.command(name="verify")
-def verify_models(profile: Profile = _DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
+def verify_models(profile: Profile = DEFAULT_PROFILE, weights_dir: Folder = None, as_json: AsJson = False) -> None:
     """Read every weight file and compare it with the digest that the catalogue pins. Exit 1 when one differs."""
-    with _told_defects():
+    with told_defects():
         entries = list_installed(WeightsPlace(profile, weights_dir))
     faults = {f"{entry.name}/{role}": fault for entry in entries for role, fault in _find_faults(entry)}
     checked = [f"{entry.name}/{role}" for entry in entries for role in entry.files]
@@ -84,7 +85,7 @@ def convert(
         known = ", ".join(CONVERSION_MODULES)
         raise typer.BadParameter(f"{model!r} cannot be converted; known are {known}", param_hint="MODEL")
     weights_dir.mkdir(parents=True, exist_ok=True)
-    with _told_defects():
+    with told_defects():
         entry = convert_checkpoint(model, checkpoint, config, make_catalogue_path(weights_dir))
     typer.echo(json.dumps(describe(entry)) if as_json else f"{entry.name} {entry.version}: {entry.digest}")
 
@@ -98,7 +99,7 @@ def parity(
     """Run the real code on reference vectors; print the largest error of each stage. Exit 1 above tolerance."""
     if name not in PARITY_MODULES:
         raise typer.BadParameter(f"{name!r} is unknown; known are {', '.join(PARITY_MODULES)}", param_hint="NAME")
-    with _told_defects():
+    with told_defects():
         checks = _check(name, golden)
     passed = bool(checks) and all(check.passes for check in checks)
     if as_json:
@@ -106,6 +107,38 @@ def parity(
     else:
         typer.echo("\n".join(render_checks(checks)))
     raise typer.Exit(0 if passed else 1)
+
+
+@app.command()
+def precision(
+    name: Annotated[str, typer.Argument(help="Which installed model: ct_clip, supervised, mednext.")],
+    study: Annotated[
+        list[Path] | None, typer.Argument(exists=True, help="Studies (ZIP, folder, NIfTI); without any: phantoms.")
+    ] = None,
+    *,
+    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms, where no studies are named.")] = 8,
+    compiles: Annotated[bool, typer.Option("--compile", help="Time the compiled network as well.")] = False,
+    profile: Profile = DEFAULT_PROFILE,
+    weights_dir: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what bf16 changes on this machine and record it beside the weights. Exit 1 where it is not allowed.
+
+    A worker with CTCLIP_PRECISION=bf16 starts only where the record says that every probability stays within 0.01.
+    """
+    with told_defects():
+        entry = _find(WeightsPlace(profile, weights_dir), name)
+        # Torch comes in here: listing and verifying do without.
+        measuring = import_module("workers.command.precision")
+        found = measuring.measure(entry, study or (), phantoms=phantoms, compiles=compiles, as_json=as_json)
+    raise typer.Exit(0 if found.is_allowed else 1)
+
+
+def _find(place: WeightsPlace, name: str) -> ModelEntry:
+    entry = next((entry for entry in list_installed(place) if entry.stage == name), None)
+    if entry is None:
+        raise Defect(f"no model for the stage {name!r} is installed for the profile {place.weights_profile}")
+    return entry
 
 
 def describe(entry: ModelEntry) -> dict[str, Any]:
@@ -161,7 +194,7 @@ def _find_faults(entry: ModelEntry) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _told_defects() -> Iterator[None]:
+def told_defects() -> Iterator[None]:
     """Tell a defect of weights or vectors in one line and exit 2."""
     try:
         yield

@@ -15,8 +15,8 @@ _FLOAT_BYTES, _VOXEL_BYTES = 4, 2
 _PREPARED_COPIES = 5
 """Copies of the region of interest while it is resampled and normalised: 4.5 measured at full size."""
 
-_SLAB_PLANES = 16
-"""Planes of float64 that resampling has in hand."""
+_SLAB_PLANES = 24
+"""Planes of float64 that resampling has in hand: three times eight slices."""
 
 _STREAMED_COPIES = 2.2
 """Copies of the first stage's activation when the expansion is streamed: 2.0 measured at full size."""

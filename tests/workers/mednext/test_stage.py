@@ -68,7 +68,7 @@ class TestStage:
         assert entry is not None
         assert (facts["name"], facts["digest"], facts["weights_profile"]) == (entry.name, entry.digest, "demo")
         assert facts["thresholds"] == entry.thresholds
-        assert set(facts["timings"]) == {"prepare_s", "predict_s"}  # type: ignore[arg-type]  # a JSON value
+        assert set(facts["timings"]) == {"prepare_s", "wait_s", "predict_s"}  # type: ignore[arg-type]  # a JSON value
 
     def test_the_same_study_gives_the_same_numbers(self, stage: Stage, tmp_path: Path) -> None:
         context = make_context(tmp_path, 11, "mass")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
@@ -81,6 +82,63 @@ class TestStoredArtefacts:
         job_id = make_job()
         run_intake(WritingIntake(engine, is_overtaken=True), engine, settings, store, job_id)
         assert stored_keys(store, job_id) == set()
+
+
+class CautiousIntake(WritingIntake):
+    """Is asked whether there is memory before it is claimed."""
+
+    def __init__(self, engine: Engine, *, has_memory: bool) -> None:
+        super().__init__(engine)
+        self._has_memory = has_memory
+        self.asked: list[tuple[int, int, int]] = []
+
+    def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
+        self.asked.append(shape_zyx)
+        return nullcontext(self._has_memory)
+
+
+def add_volume(engine: Engine, job_id: uuid.UUID) -> None:
+    with transaction(engine) as session:
+        session.add(
+            Artefact(
+                id=uuid.uuid4(),
+                job_id=job_id,
+                kind=ArtefactKind.VOLUME,
+                stage=StageName.INTAKE,
+                key=f"volumes/{job_id}",
+                media_type="application/octet-stream",
+                size_bytes=1,
+                sha256="0" * 64,
+                facts={"chosen": {"shape_zyx": [30, 20, 10]}},
+            )
+        )
+
+
+class TestMemory:
+    def test_a_stage_that_does_not_fit_is_left_for_later_unclaimed(
+        self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
+    ) -> None:
+        job_id, stage = make_job(), CautiousIntake(engine, has_memory=False)
+        add_volume(engine, job_id)
+        run_intake(stage, engine, settings, store, job_id)
+        with transaction(engine) as session:
+            run = session.get_one(StageRun, (job_id, StageName.INTAKE))
+            is_later = session.scalar(
+                select(StageRun.next_attempt_at > func.now()).where(
+                    StageRun.job_id == job_id, StageRun.stage == StageName.INTAKE
+                )
+            )
+            assert (run.state, run.attempt, run.published_at, is_later) == (StageState.READY, 0, None, True)
+        assert stage.asked == [(30, 20, 10)]
+
+    def test_without_a_volume_nothing_is_asked(
+        self, engine: Engine, settings: Settings, store: ObjectStore, make_job: JobMaker
+    ) -> None:
+        job_id, stage = make_job(), CautiousIntake(engine, has_memory=False)
+        run_intake(stage, engine, settings, store, job_id)
+        assert stage.asked == []
+        with transaction(engine) as session:
+            assert session.get_one(StageRun, (job_id, StageName.INTAKE)).state is StageState.SUCCEEDED
 
 
 class TestScratch:

@@ -147,6 +147,7 @@ def make_model_stage(
     entry = find_installed(settings, name)
     if entry is None:
         return None
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     device, mode = choose_device(), ComputeMode(settings.precision, settings.compile_networks)
     require_measured(entry, describe_kind(device), mode.precision)

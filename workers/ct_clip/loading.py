@@ -26,7 +26,7 @@ def compile_layers(tower: ImageTower) -> None:
     """Have the layers compiled at their first use. They share one program for each shape, unlike the whole tower."""
     for transformer in (tower.encoder.spatial, tower.encoder.temporal):
         for layer in transformer.layers:
-            layer.compile()
+            layer.compile(dynamic=False)
 
 
 def take_side(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -35,12 +35,13 @@ class Predictor:
     def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self._device, self._mode = device, mode
-        self._is_streamed = device.type == "cpu" and mode == _AS_STORED
+        # Streaming beats what a compiler makes of the network as written, so on a CPU nothing is compiled.
+        self._is_streamed = device.type == "cpu" and mode.precision is Precision.FP32
         self._model = _load_model(entry, device)
-        if mode.is_compiled:
-            self._model.compile()
+        if mode.is_compiled and not self._is_streamed:
+            self._model.compile(dynamic=False)
         self._check_known_answer(entry)
-        if mode.needs_real_shape(device):
+        if mode.needs_real_shape(device) and not self._is_streamed:
             self.predict(torch.zeros(1, 1, *self.preprocessing.roi_xyz))
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:

@@ -22,6 +22,6 @@ def told_compilation(mode: ComputeMode) -> Iterator[None]:
             raise
         reason = str(error).strip().splitlines()[0]
         raise Defect(
-            f"torch cannot compile networks on this machine ({reason[:120]}). Install a C++ compiler (g++), or set"
-            " CTCLIP_COMPILE_NETWORKS=false"
+            f"torch cannot compile networks on this machine ({reason[:120]}). It needs a C++ compiler (g++); without"
+            " one, set CTCLIP_COMPILE_NETWORKS=false"
         ) from error

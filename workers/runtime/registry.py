@@ -13,6 +13,8 @@ from workers.runtime.stage import Stage
 
 STAGE_MODULES: Mapping[StageName, str] = {
     StageName.INTAKE: "workers.intake.stage",
+    StageName.CT_CLIP: "workers.ct_clip.stage",
+    StageName.SUPERVISED: "workers.supervised.stage",
     StageName.MEDNEXT: "workers.mednext.stage",
     StageName.FUSION: "workers.fusion.stage",
 }

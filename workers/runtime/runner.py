@@ -65,7 +65,7 @@ class StageRunner:
             _log.warning("stage postponed: memory is short", job_id=str(job_id), stage=name)
 
     def _admit(self, job_id: uuid.UUID, name: StageName) -> AbstractContextManager[bool]:
-        stage = self._stages[name]
+        stage = self._stages.get(name)
         if not isinstance(stage, AdmittingStage):
             return nullcontext(enter_result=True)
         with transaction(self._engine) as session:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from model_weights.catalogue import ModelEntry
-from training.fusion_evaluation import Case, Report
+from shared.stages import StageName
+from training.fusion_booster import FittedBooster
+from training.fusion_evaluation import Case, Comparison, Report
 from training.fusion_plan import FusionPlan, find_policy
 from workers.fusion.aggregates import compute_vector
-from workers.fusion.booster import FusionBooster, make_known_answer
+from workers.fusion.booster import make_known_answer
 
 _FORMAT = 1
 _ANSWERS = 3
@@ -34,23 +37,34 @@ Intervals are by bootstrap over studies. The last column counts studies with a f
 the leading finding was really put in, was not, or none was named for want of evidence. Without any answer the booster
 gives one constant probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and
 class 0 at the threshold says only that nothing is known.
+"""
 
+_LIMITS = """\
 ## Limits
 - The phantoms are simpler than patients; the figures above measure the software, not medicine.
 - "shifted" is the same generator with other kernels, more noise, thicker slices and contrast; it is still a phantom.
 """
 
 
-def describe(
-    plan: FusionPlan,
-    mednext: ModelEntry,
-    booster: FusionBooster,
-    reports: Sequence[Report],
-    held_out: Sequence[Case],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """A fitted booster, the models whose answers it was fitted on, and what was measured of it.
+
+    `reports`: one for each subset of the models. `comparisons`: of all models with the smaller subsets.
+    """
+
+    plan: FusionPlan
+    models: Sequence[ModelEntry]
+    fitted: FittedBooster
+    reports: Sequence[Report]
+    comparisons: Sequence[Comparison]
+    held_out: Sequence[Case]
+
+
+def describe(trained: Trained) -> dict[str, Any]:
     """Return the JSON beside the LightGBM text: features, known answers, and how it came to be."""
-    policy = find_policy()
-    questions = [{}, *(case.features for case in held_out[:_ANSWERS])]
+    policy, plan, booster = find_policy(), trained.plan, trained.fitted.booster
+    questions = [{}, *(case.features for case in trained.held_out[:_ANSWERS])]
     return {
         "format": _FORMAT,
         "features": list(booster.features),
@@ -66,11 +80,12 @@ def describe(
                 "shifted": _tell_range(plan.shifted_seeds),
             },
             "dropout": plan.dropout,
-            "mednext_digest": mednext.digest,
+            "models": {str(entry.stage): entry.digest for entry in trained.models},
             "target": "any finding present in the phantom",
         },
         "used_features": list(booster.used_features),
-        "measured": [_tell_report(report) for report in reports],
+        "measured": [_tell_report(report) for report in trained.reports],
+        "compared": [_tell_comparison(comparison) for comparison in trained.comparisons],
     }
 
 
@@ -82,15 +97,10 @@ def make_command(plan: FusionPlan) -> str:
     )
 
 
-def write_card(
-    plan: FusionPlan,
-    mednext: ModelEntry,
-    booster: FusionBooster,
-    reports: Sequence[Report],
-    held_out: Sequence[Case],
-) -> str:
+def write_card(trained: Trained) -> str:
     """Return the model card in Markdown."""
-    findings = sorted({name for case in held_out for name in case.truth})
+    plan = trained.plan
+    findings = sorted({name for case in trained.held_out for name in case.truth})
     return f"""# Model card: fusion of the demo profile
 
 **Not for clinical use.** Trained and measured on computed phantoms only; nothing is claimed for patients.
@@ -103,19 +113,28 @@ def write_card(
 | Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |
-| Answers | `{mednext.name}` version {mednext.version}, digest `{mednext.digest[:12]}`, by the code that serves |
+| Answers, by the code that serves | {"; ".join(_name_model(entry) for entry in trained.models)} |
 | May move the score | labels that recognise their own finding (AUC >= {plan.least_own_auc} in training), maxima |
-| Moves the score | {", ".join(f"`{name}`" for name in booster.used_features)} |
-| Missing models | all but MedNeXt; MedNeXt itself dropped from {plan.dropout:.0%} of the training vectors |
+| Moves the score | {", ".join(f"`{name}`" for name in trained.fitted.booster.used_features)} |
+| Missing models | all others; each of these is left out of {plan.dropout:.0%} of the training vectors, independently |
 | Threshold | {find_policy().threshold:.2f} (policy `default`) |
 | Seed | {plan.booster.seed} |
 | Command | `{make_command(plan)}` |
 
 ## Measured on the held-out phantoms
 {_HEADING}
-{chr(10).join(_format_report(report) for report in reports)}
+{chr(10).join(_format_report(report) for report in trained.reports)}
 
-{_EXPLANATION}"""
+{_EXPLANATION}
+{_format_comparisons(trained.comparisons)}{_LIMITS}"""
+
+
+def _name_model(entry: ModelEntry) -> str:
+    return f"`{entry.name}` version {entry.version}, digest `{entry.digest[:12]}`"
+
+
+def _name_subset(models: Iterable[StageName]) -> str:
+    return ", ".join(models) or "none"
 
 
 def _tell_range(seeds: range) -> str:
@@ -139,10 +158,36 @@ def _tell_report(report: Report) -> dict[str, Any]:
     }
 
 
+def _tell_comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "models": [str(model) for model in comparison.models],
+        "others": [str(model) for model in comparison.others],
+        "auc_difference": comparison.difference,
+        "auc_difference_interval": list(comparison.interval),
+    }
+
+
+def _format_comparisons(comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return ""
+    rows = (
+        f"| {_name_subset(each.others)} | {each.difference:+.3f} ({each.interval[0]:+.3f} to {each.interval[1]:+.3f}) |"
+        for each in comparisons
+    )
+    return f"""## All models beside fewer
+How much higher the AUC is with all models, paired over the same studies.
+
+| Than with | Difference (95 % interval) |
+|---|---|
+{chr(10).join(rows)}
+
+"""
+
+
 def _format_report(report: Report) -> str:
     low, high = report.auc_interval
     cells = (
-        ", ".join(report.models) or "none",
+        _name_subset(report.models),
         report.scanner,
         f"{report.studies} ({report.pathological})",
         f"{report.auc:.3f} ({low:.3f} to {high:.3f})",

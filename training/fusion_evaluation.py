@@ -6,23 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model_weights.policies import Policy
 from shared.features import LABELS, get_model
 from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
 from shared.states import StageState
+from training.fusion_measures import (
+    compute_auc,
+    compute_auc_interval,
+    compute_calibration_error,
+    compute_difference_interval,
+)
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.answers import Answers, collect_answers
 from workers.fusion.attribution import compute_attribution
 from workers.fusion.booster import FusionBooster
 from workers.fusion.decision import NO_SPECIFIC_PATHOLOGY, Decision, decide
 from workers.runtime.stage import StageRecord
-
-_BINS = 10
-_RESAMPLES = 2000
-_INTERVAL = (2.5, 97.5)
 
 Thresholds = Mapping[StageName, Mapping[str, float]]
 
@@ -52,11 +53,14 @@ class LeadingCounts:
 
 @dataclass(frozen=True)
 class Report:
-    """Measured on `studies` cases with the answers of `models` only. Intervals are 95 %, by bootstrap over cases."""
+    """Measured on some cases with the answers of `models` only; `probabilities` are in the order of the cases.
+
+    Intervals are 95 %, by bootstrap over cases.
+    """
 
     models: tuple[StageName, ...]
     scanner: str
-    studies: int
+    probabilities: tuple[float, ...]
     pathological: int
     auc: float
     auc_interval: tuple[float, float]
@@ -64,6 +68,21 @@ class Report:
     sensitivity: float
     specificity: float
     leading: LeadingCounts
+
+    @property
+    def studies(self) -> int:
+        """How many cases were measured."""
+        return len(self.probabilities)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much the AUC with the answers of `models` exceeds that with `others`, on the same studies, paired."""
+
+    models: tuple[StageName, ...]
+    others: tuple[StageName, ...]
+    difference: float
+    interval: tuple[float, float]
 
 
 def evaluate(
@@ -84,7 +103,7 @@ def evaluate(
     return Report(
         models=tuple(models),
         scanner=scanner,
-        studies=len(cases),
+        probabilities=tuple(probabilities.tolist()),
         pathological=int(labels.sum()),
         auc=compute_auc(labels, probabilities),
         auc_interval=compute_auc_interval(labels, probabilities, seed),
@@ -95,40 +114,12 @@ def evaluate(
     )
 
 
-def compute_auc(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
-    """Return the share of pairs of one pathological and one normal study that stand in the right order."""
-    return float(_compare_pairs(labels, probabilities).mean())
-
-
-def compute_auc_interval(
-    labels: NDArray[np.bool_], probabilities: NDArray[np.float64], seed: int
-) -> tuple[float, float]:
-    """Return the 95 % interval of the AUC over resampled studies; resamples of one class only do not count."""
-    pairs = _compare_pairs(labels, probabilities)
-    generator = np.random.default_rng(seed)
-    # How often each study was drawn, (resamples, studies): an AUC is then a mean over weighted pairs.
-    drawn = generator.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), _RESAMPLES)
-    pathological, normal = drawn[:, labels], drawn[:, ~labels]
-    weights = pathological.sum(axis=1) * normal.sum(axis=1)
-    areas = ((pathological @ pairs) * normal).sum(axis=1)[weights > 0] / weights[weights > 0]
-    low, high = np.percentile(areas, _INTERVAL)
-    return float(low), float(high)
-
-
-def _compare_pairs(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (pathological, normal): 1 where the pathological study has the higher probability, 0.5 for a tie."""
-    above = probabilities[labels][:, None] - probabilities[~labels][None, :]
-    return (np.sign(above) + 1) / 2
-
-
-def compute_calibration_error(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
-    """Return the expected calibration error over ten equal bins (Guo et al. 2017)."""
-    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    gaps = [
-        abs(labels[bins == each].mean() - probabilities[bins == each].mean()) * (bins == each).mean()
-        for each in np.unique(bins)
-    ]
-    return float(sum(gaps))
+def compare(cases: Sequence[Case], report: Report, other: Report, *, seed: int) -> Comparison:
+    """Compare two reports of the same cases."""
+    labels = np.array([case.is_pathological for case in cases])
+    probabilities, others = np.array(report.probabilities), np.array(other.probabilities)
+    interval = compute_difference_interval(labels, probabilities, others, seed)
+    return Comparison(report.models, other.models, report.auc - other.auc, interval)
 
 
 def _count_leading(cases: Sequence[Case], decisions: Sequence[Decision]) -> LeadingCounts:

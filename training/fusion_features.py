@@ -15,7 +15,8 @@ import numpy as np
 from shared.features import DIFFUSION_FEATURES, FEATURE_NAMES, LABELS, make_feature_name
 from shared.findings import FINDING_OF_LABEL, Finding, FindingKind
 from shared.stages import StageName
-from training.fusion_evaluation import Case, compute_auc
+from training.fusion_evaluation import Case
+from training.fusion_measures import compute_auc
 from workers.fusion.aggregates import AGGREGATES
 
 _MAXIMA = ("max", "max_probability")

@@ -1,6 +1,7 @@
 """`python -m training.mednext`: train the demo MedNeXt on phantoms, measure it on others and publish it.
 
 Seeded and resumable: examples and checkpoints stay in the state folder, and the same command goes on from there.
+`--thresholds-only` keeps the published weights, chooses their thresholds again and measures with those.
 """
 
 from __future__ import annotations
@@ -11,21 +12,34 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
+from model_weights.loading import load_tensors
 from shared.settings import WeightsProfile
+from shared.stages import StageName
 from training.examples import Example, Task, iterate_examples
 from training.mednext_batches import make_targets, make_volumes
-from training.mednext_card import ClassReport, choose_thresholds, compute_macro_auc, report_classes, write_card
+from training.mednext_card import (
+    ClassReport,
+    choose_thresholds,
+    compute_macro_auc,
+    read_duration,
+    report_classes,
+    tell_duration,
+    write_card,
+)
 from training.mednext_fitting import Fitting
 from training.mednext_plan import CLASSES, MedNeXtPlan
+from workers.mednext.configuration import Architecture
 from workers.mednext.conversion import Configuration, publish_model
 from workers.mednext.model import MedNeXt
 from workers.mednext.streaming import predict_logits
+from workers.mednext.weights import make_model
 
 VERSION = "1"
 _ANSWERED_TOGETHER = 8
@@ -37,6 +51,14 @@ class Answers:
 
     targets: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Thresholds, and what the model does with them on the held-out studies."""
+
+    thresholds: Mapping[str, float]
+    reports: Sequence[ClassReport]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole_steps=options.whole_steps,
         cycles=options.cycles,
     )
-    entry = train(plan, options.state, options.catalogue, processes=options.processes)
+    make = choose_thresholds_again if options.thresholds_only else train
+    entry = make(plan, options.state, options.catalogue, processes=options.processes)
     _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
@@ -60,17 +83,19 @@ def train(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) ->
     """Fit, choose thresholds, measure and publish; each part on seeds of its own."""
     started = time.monotonic()
     state.mkdir(parents=True, exist_ok=True)
-    examples = _iterate_all(plan, state, processes)
+    examples = _iterate(_list_training(plan) + _list_measuring(plan), plan, state, processes)
     model = Fitting(plan, state, _say).run(examples)
-    validation = answer(model, _take(examples, plan.validation_seeds))
-    thresholds = choose_thresholds(validation.targets, validation.probabilities)
-    held_out = answer(model, _take(examples, plan.held_out_seeds))
-    reports = report_classes(held_out.targets, held_out.probabilities, thresholds)
-    seconds = time.monotonic() - started
-    _say(f"held-out macro AUC {compute_macro_auc(reports):.3f} after {seconds:.0f} s")
-    card = state / "card.md"
-    card.write_text(_write_card(model, plan, reports, seconds), encoding="utf-8")
-    return publish_model(model, _configure(plan, thresholds), WeightsProfile.DEMO, catalogue, card)
+    measured = _measure(model, plan, examples)
+    return _publish(model, plan, measured, catalogue, tell_duration(time.monotonic() - started))
+
+
+def choose_thresholds_again(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
+    """Choose and measure the thresholds of the published weights, and publish those. The plan must be theirs."""
+    entry = _find_published(catalogue)
+    took = read_duration(Path(catalogue.parent, str(entry.card)).read_text(encoding="utf-8"))
+    model = make_model(Architecture.from_table(entry.architecture), load_tensors(entry.get_file("weights")))
+    measured = _measure(model, plan, _iterate(_list_measuring(plan), plan, state, processes))
+    return _publish(model, plan, measured, catalogue, took)
 
 
 def answer(model: MedNeXt, examples: Iterator[Example]) -> Answers:
@@ -82,15 +107,41 @@ def answer(model: MedNeXt, examples: Iterator[Example]) -> Answers:
     return Answers(np.concatenate(targets), np.concatenate(probabilities))
 
 
-def _iterate_all(plan: MedNeXtPlan, state: Path, processes: int) -> Iterator[Example]:
-    """Yield training, validation and held-out examples in this order, made ahead while the model learns."""
-    sets = (
-        (plan.training_seeds, plan.training_prevalence, True),
-        (plan.validation_seeds, plan.held_out_prevalence, False),
-        (plan.held_out_seeds, plan.held_out_prevalence, False),
-    )
-    tasks = [Task(seed, prevalence, located) for seeds, prevalence, located in sets for seed in seeds]
+def _find_published(catalogue: Path) -> ModelEntry:
+    for entry in load_catalogue(catalogue):
+        if entry.stage is StageName.MEDNEXT and entry.weights_profile is WeightsProfile.DEMO:
+            return entry
+    raise LookupError("the catalogue has no demo MedNeXt: train one first")
+
+
+def _list_training(plan: MedNeXtPlan) -> list[Task]:
+    return [Task(seed, plan.training_prevalence, is_located=True) for seed in plan.training_seeds]
+
+
+def _list_measuring(plan: MedNeXtPlan) -> list[Task]:
+    return [Task(seed, plan.held_out_prevalence) for seed in (*plan.validation_seeds, *plan.held_out_seeds)]
+
+
+def _iterate(tasks: Sequence[Task], plan: MedNeXtPlan, state: Path, processes: int) -> Iterator[Example]:
+    """Yield examples in the order of the tasks, made ahead."""
     return iterate_examples(tasks, plan.preprocessing, state / "examples", processes)
+
+
+def _measure(model: MedNeXt, plan: MedNeXtPlan, examples: Iterator[Example]) -> Measured:
+    """Choose thresholds on the validation studies, which come first, and measure on the held-out ones."""
+    validation = answer(model, _take(examples, plan.validation_seeds))
+    thresholds = choose_thresholds(validation.targets, validation.probabilities, plan.least_specificity)
+    held_out = answer(model, _take(examples, plan.held_out_seeds))
+    reports = report_classes(held_out.targets, held_out.probabilities, thresholds)
+    _say(f"held-out macro AUC {compute_macro_auc(reports):.3f}")
+    return Measured(thresholds, reports)
+
+
+def _publish(model: MedNeXt, plan: MedNeXtPlan, measured: Measured, catalogue: Path, took: str) -> ModelEntry:
+    with TemporaryDirectory(prefix="ctclip-") as folder:
+        card = Path(folder, "card.md")
+        card.write_text(_write_card(model, plan, measured.reports, took), encoding="utf-8")
+        return publish_model(model, _configure(plan, measured.thresholds), WeightsProfile.DEMO, catalogue, card)
 
 
 def _take(examples: Iterator[Example], seeds: range) -> Iterator[Example]:
@@ -100,11 +151,11 @@ def _take(examples: Iterator[Example], seeds: range) -> Iterator[Example]:
         yield example
 
 
-def _write_card(model: MedNeXt, plan: MedNeXtPlan, reports: Sequence[ClassReport], seconds: float) -> str:
+def _write_card(model: MedNeXt, plan: MedNeXtPlan, reports: Sequence[ClassReport], took: str) -> str:
     command = f"python -m training.mednext --seed {plan.seed} --training-studies {plan.training_studies}"
     command += f" --cycles {plan.cycles}"
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return write_card(plan, reports, command=command, seconds=seconds, parameters=parameters)
+    return write_card(plan, reports, command=command, took=took, parameters=parameters)
 
 
 def _configure(plan: MedNeXtPlan, thresholds: Mapping[str, float]) -> Configuration:
@@ -130,6 +181,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crop-steps", type=int, default=plan.crop_steps, help="updates on crops, which come first")
     parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates on whole studies")
     parser.add_argument("--cycles", type=int, default=plan.cycles, help="how often both are done")
+    parser.add_argument("--thresholds-only", action="store_true", help="keep the published weights")
     parser.add_argument("--state", type=Path, default=Path(".ctclip/training/mednext"), help="examples, checkpoints")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
     parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from training.phantoms import Prevalence
+from training.thresholds import choose_threshold
 
 _Array = npt.NDArray[np.float32]
+
+_TOOK = "Training took"
 
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One class on held-out phantoms; `auc` is None where there was nothing to compare."""
+    """One class on held-out phantoms; `auc` is None where there was nothing to compare.
+
+    Without a `threshold` no probability of the class is evidence.
+    """
 
     name: str
     positives: int
@@ -27,14 +33,13 @@ class ClassReport:
     specificity: float | None
 
 
-def choose_thresholds(targets: _Array, probabilities: _Array) -> Mapping[str, float]:
-    """Return, for each class seen with and without, the probability that parts them best (Youden's index)."""
-    thresholds = {}
-    for column, name in enumerate(CLASSES):
-        if 0 < targets[:, column].sum() < len(targets):
-            false_rate, true_rate, cuts = roc_curve(targets[:, column], probabilities[:, column])
-            thresholds[name] = round(float(np.clip(cuts[np.argmax(true_rate - false_rate)], 0.01, 0.99)), 4)
-    return thresholds
+def choose_thresholds(targets: _Array, probabilities: _Array, least_specificity: float) -> Mapping[str, float]:
+    """Return the threshold of each class that has one."""
+    chosen = {
+        name: choose_threshold(targets[:, column] > 0, probabilities[:, column], least_specificity)
+        for column, name in enumerate(CLASSES)
+    }
+    return {name: threshold for name, threshold in chosen.items() if threshold is not None}
 
 
 def report_classes(targets: _Array, probabilities: _Array, thresholds: Mapping[str, float]) -> Sequence[ClassReport]:
@@ -50,11 +55,9 @@ def compute_macro_auc(reports: Sequence[ClassReport]) -> float:
     return float(np.mean([report.auc for report in reports if report.auc is not None]))
 
 
-def write_card(
-    plan: MedNeXtPlan, reports: Sequence[ClassReport], *, command: str, seconds: float, parameters: int
-) -> str:
-    """Return the model card as Markdown."""
-    facts = _list_facts(plan, reports, command=command, seconds=seconds)
+def write_card(plan: MedNeXtPlan, reports: Sequence[ClassReport], *, command: str, took: str, parameters: int) -> str:
+    """Return the model card as Markdown; `took` says how long the training did."""
+    facts = _list_facts(plan, reports, command=command, took=took)
     measured = [report for report in reports if report.auc is not None]
     return f"""# mednext-demo
 
@@ -68,7 +71,8 @@ as a whole without a download. It has seen nothing but procedural phantoms; noth
 ## Held-out phantoms
 
 Macro AUC **{compute_macro_auc(reports):.3f}** over {len(measured)} classes.
-Sensitivity and specificity are at the threshold.
+Sensitivity and specificity are at the threshold, which was at least {plan.least_specificity:.0%} specific where it was
+chosen. A class without one gives no evidence of its own and speaks through the fusion alone.
 
 | Class | With | AUC | Threshold | Sensitivity | Specificity |
 |---|---|---|---|---|---|
@@ -82,22 +86,36 @@ Sensitivity and specificity are at the threshold.
 """
 
 
+def tell_duration(seconds: float) -> str:
+    """Return how a card says how long a training took."""
+    return f"{seconds / 60:.0f} minutes on two shared cores"
+
+
+def read_duration(card: str) -> str:
+    """Return what an earlier card says of that. Raises ValueError when it says nothing."""
+    heading = f"| {_TOOK} | "
+    for line in card.splitlines():
+        if line.startswith(heading):
+            return line.removeprefix(heading).removesuffix(" |")
+    raise ValueError("the card does not say how long the training took")
+
+
 def _list_facts(
-    plan: MedNeXtPlan, reports: Sequence[ClassReport], *, command: str, seconds: float
+    plan: MedNeXtPlan, reports: Sequence[ClassReport], *, command: str, took: str
 ) -> Mapping[str, str | int]:
     untrained = ", ".join(report.name for report in reports if report.auc is None)
     return {
         "Command": f"`{command}`",
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates": f"{plan.cycles} cycles of {plan.crop_steps} updates on crops, {plan.whole_steps} on studies",
+        "Updates": f"{plan.crop_steps} on crops, then {plan.whole_steps} on studies; done {plan.cycles} x",
         "Batch": f"{plan.crop_batch} crops or {plan.batch} studies",
         "Thresholds from": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
         "Findings in training": _describe_prevalence(plan.training_prevalence),
         "Findings otherwise": _describe_prevalence(plan.held_out_prevalence),
         "Grid": f"{plan.preprocessing.spacing_xyz_mm} mm, {plan.preprocessing.roi_xyz} voxels (x, y, z)",
-        "Training took": f"{seconds / 60:.0f} minutes on two shared cores",
+        _TOOK: took,
         "Classes without training": untrained or "none",
         "Licence": "Apache-2.0",
     }
@@ -113,22 +131,21 @@ def _write_lines(rows: Iterable[str]) -> str:
 
 def _report_class(name: str, is_present: npt.NDArray[np.bool_], values: _Array, threshold: float | None) -> ClassReport:
     positives = int(is_present.sum())
-    if threshold is None or not 0 < positives < len(is_present):
-        return ClassReport(name, positives, None, None, None, None)
+    if not 0 < positives < len(is_present):
+        return ClassReport(name, positives, None, threshold, None, None)
+    auc = float(roc_auc_score(is_present, values))
+    if threshold is None:
+        return ClassReport(name, positives, auc, None, None, None)
     is_called = values >= threshold
-    return ClassReport(
-        name,
-        positives,
-        float(roc_auc_score(is_present, values)),
-        threshold,
-        float(is_called[is_present].mean()),
-        float(1 - is_called[~is_present].mean()),
-    )
+    sensitivity, specificity = is_called[is_present].mean(), 1 - is_called[~is_present].mean()
+    return ClassReport(name, positives, auc, threshold, float(sensitivity), float(specificity))
 
 
 def _write_row(report: ClassReport) -> str:
     if report.auc is None:
         return f"| {report.name} | {report.positives} | untrained | | | |"
+    if report.threshold is None:
+        return f"| {report.name} | {report.positives} | {report.auc:.3f} | none | | |"
     return (
         f"| {report.name} | {report.positives} | {report.auc:.3f} | {report.threshold:.3f} |"
         f" {report.sensitivity:.2f} | {report.specificity:.2f} |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,61 +12,93 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_weights.catalogue import ModelEntry
-from shared.features import FEATURE_NAMES, MEDNEXT_LABELS
+from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from phantom.study import FINDINGS, PhantomSettings
+from shared.features import CT_CLIP_LABELS, FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model, make_feature_name
+from shared.findings import FINDING_OF_LABEL
 from shared.settings import WeightsProfile
 from shared.stages import StageName
-from training.fusion import Studies, Trained, publish, train
+from training.fusion import Studies, list_subsets, publish, train
+from training.fusion_answers import Origin, ask_models, compute_recipe_digest, find_models
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
-from training.fusion_evaluation import Case, compute_auc, compute_auc_interval, compute_calibration_error
+from training.fusion_card import Trained
+from training.fusion_evaluation import Case
 from training.fusion_features import choose_features
+from training.fusion_measures import (
+    compute_auc,
+    compute_auc_interval,
+    compute_calibration_error,
+    compute_difference_interval,
+)
 from training.fusion_plan import FusionPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import load_booster
 
 PLAN = FusionPlan(training_studies=300, held_out_studies=100, shifted_studies=60, booster=BoosterSettings(trees=40))
-MEDNEXT = ModelEntry(
-    name="mednext-tests",
-    stage=StageName.MEDNEXT,
-    version="1",
-    weights_profile=WeightsProfile.DEMO,
-    architecture={},
-    preprocessing={},
-    labels=MEDNEXT_LABELS,
-    thresholds=dict.fromkeys(MEDNEXT_LABELS, 0.5),
-    files={},
-    origin="made by a test",
-    licence="Apache-2.0",
-    card=None,
-)
+
+
+def make_entry(stage: StageName) -> ModelEntry:
+    return ModelEntry(
+        name=f"{stage}-tests",
+        stage=stage,
+        version="1",
+        weights_profile=WeightsProfile.DEMO,
+        architecture={},
+        preprocessing={},
+        labels=LABELS[stage],
+        thresholds=dict.fromkeys(LABELS[stage], 0.5),
+        files={},
+        origin="made by a test",
+        licence="Apache-2.0",
+        card=None,
+    )
+
+
+MODELS = (make_entry(StageName.CT_CLIP), make_entry(StageName.MEDNEXT))
+
+
+def make_studies() -> Studies:
+    return Studies(make_cases(PLAN.training_seeds), make_cases(PLAN.held_out_seeds), make_cases(PLAN.shifted_seeds))
 
 
 def make_cases(seeds: range) -> list[Case]:
-    """Return studies as a good but not perfect MedNeXt would answer them."""
+    """Return studies as two models would answer them that are good but not perfect, the second one better."""
     return [make_case(seed) for seed in seeds]
 
 
 def make_case(seed: int) -> Case:
     generator = np.random.default_rng(seed)
     truth = tuple(generator.choice(MEDNEXT_LABELS[1:], size=seed % 2, replace=False).tolist())
+    return Case(seed, {**answer_as_ct_clip(truth, generator), **answer_as_mednext(truth, generator)}, truth)
+
+
+def answer_as_ct_clip(truth: tuple[str, ...], generator: np.random.Generator) -> dict[str, float]:
+    findings = [FINDING_OF_LABEL[StageName.MEDNEXT, name] for name in truth]
+    present = {finding.labels.get(StageName.CT_CLIP) for finding in findings}
+    return {
+        make_feature_name(StageName.CT_CLIP, label): float(generator.beta(*((5, 3) if label in present else (2, 8))))
+        for label in CT_CLIP_LABELS
+    }
+
+
+def answer_as_mednext(truth: tuple[str, ...], generator: np.random.Generator) -> dict[str, float]:
     answers = {
         f"kolyan_{label}": float(generator.beta(*((8, 2) if label in truth else (1, 12)))) for label in MEDNEXT_LABELS
     }
     answers["kolyan_normal"] = float(generator.beta(*((2, 6) if truth else (6, 2))))
-    return Case(seed, answers, truth)
+    return answers
 
 
-def blind(case: Case, label: str) -> Case:
-    """Return the study with an answer for `label` that has nothing to do with it."""
+def blind(case: Case, feature: str) -> Case:
+    """Return the study with an answer that has nothing to do with it."""
     guess = float(np.random.default_rng(case.seed + 1).random())
-    return replace(case, features={**case.features, f"kolyan_{label}": guess})
+    return replace(case, features={**case.features, feature: guess})
 
 
 @pytest.fixture(scope="module")
 def trained() -> Trained:
-    studies = Studies(make_cases(PLAN.training_seeds), make_cases(PLAN.held_out_seeds), make_cases(PLAN.shifted_seeds))
-    return train(PLAN, MEDNEXT, studies)
+    return train(PLAN, MODELS, make_studies())
 
 
 class TestPlan:
@@ -77,10 +110,7 @@ class TestPlan:
 
 class TestTraining:
     def test_the_same_plan_gives_the_same_weights(self, trained: Trained) -> None:
-        studies = Studies(
-            make_cases(PLAN.training_seeds), make_cases(PLAN.held_out_seeds), make_cases(PLAN.shifted_seeds)
-        )
-        assert train(PLAN, MEDNEXT, studies).fitted.text == trained.fitted.text
+        assert train(PLAN, MODELS, make_studies()).fitted.text == trained.fitted.text
 
     def test_learns_what_separates_the_studies(self, trained: Trained) -> None:
         assert trained.reports[0].auc > 0.9
@@ -89,10 +119,11 @@ class TestTraining:
         leading = trained.reports[0].leading
         assert leading.right > 4 * (leading.wrong + leading.none)
 
+    def test_every_model_moves_the_score(self, trained: Trained) -> None:
+        assert {get_model(name) for name in trained.fitted.booster.used_features} == {each.stage for each in MODELS}
+
     def test_without_any_answer_the_probability_is_the_share_of_pathological_studies(self, trained: Trained) -> None:
         assert trained.fitted.booster.explain(compute_vector({})).probability == pytest.approx(0.5, abs=0.1)
-        assert trained.reports[-1].models == ()
-        assert trained.reports[-1].auc == 0.5
 
     @given(seed=st.integers(0, 500), label=st.sampled_from(MEDNEXT_LABELS), share=st.floats(0, 1))
     def test_a_more_probable_finding_never_lowers_the_score(
@@ -105,12 +136,39 @@ class TestTraining:
         assert (low - high if label != "normal" else high - low) <= 1e-9
 
 
+class TestReports:
+    def test_there_is_one_for_each_subset_that_a_job_may_end_with(self) -> None:
+        one, two, three = StageName.CT_CLIP, StageName.SUPERVISED, StageName.MEDNEXT
+        pairs = [(two, three), (one, three), (one, two)]
+        assert list_subsets((one, two, three)) == [(one, two, three), (one,), (two,), (three,), *pairs, ()]
+        assert list_subsets((one, two)) == [(one, two), (one,), (two,), ()]
+        assert list_subsets((one,)) == [(one,), ()]
+
+    def test_nothing_is_told_apart_without_any_answer(self, trained: Trained) -> None:
+        assert trained.reports[-1].models == ()
+        assert trained.reports[-1].auc == 0.5
+
+    def test_all_models_are_compared_with_the_best_single_one(self, trained: Trained) -> None:
+        alone: dict[tuple[StageName, ...], float] = {
+            report.models: report.auc for report in trained.reports if len(report.models) == 1
+        }
+        best = trained.comparisons[0]
+        assert alone[best.others] == max(alone.values())
+        assert best.difference == trained.reports[0].auc - alone[best.others]
+        assert best.interval[0] <= best.difference <= best.interval[1]
+
+
 class TestChoiceOfFeatures:
-    def test_a_label_that_does_not_know_its_own_finding_may_not_move_the_score(self) -> None:
-        cases = [blind(case, "mass") for case in make_cases(range(400))]
+    @pytest.mark.parametrize("feature", ["kolyan_mass", "ctclip_Pleural effusion"])
+    def test_a_label_that_does_not_know_its_own_finding_may_not_move_the_score(self, feature: str) -> None:
+        cases = [blind(case, feature) for case in make_cases(range(600))]
         chosen = choose_features(cases, least_own_auc=0.8)
-        assert "kolyan_mass" not in chosen
-        assert {"kolyan_nodule", "kolyan_max", "diffusion_reconstruction_max"} <= set(chosen)
+        assert feature not in chosen
+        others = {"kolyan_nodule", "ctclip_Pneumothorax", "kolyan_max", "diffusion_reconstruction_max"}
+        assert others <= set(chosen)
+
+    def test_a_label_that_phantoms_never_show_may_not_move_the_score(self) -> None:
+        assert "ctclip_Sarcoidosis" not in choose_features(make_cases(range(400)), least_own_auc=0.8)
 
     def test_statistics_that_speak_for_all_labels_at_once_are_left_out(self) -> None:
         chosen = choose_features(make_cases(range(400)), least_own_auc=0.8)
@@ -127,23 +185,62 @@ class TestChoiceOfFeatures:
 
 class TestPublishing:
     def test_the_entry_loads_and_gives_the_trained_answers(self, trained: Trained, tmp_path: Path) -> None:
-        entry = publish(PLAN, MEDNEXT, trained, catalogue=tmp_path / "catalogue.toml")
+        entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
         vector = compute_vector(trained.held_out[0].features)
         assert load_booster(entry).explain(vector) == trained.fitted.booster.explain(vector)
 
     def test_the_description_says_how_it_was_made(self, trained: Trained, tmp_path: Path) -> None:
-        entry = publish(PLAN, MEDNEXT, trained, catalogue=tmp_path / "catalogue.toml")
+        entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
         description = json.loads(entry.get_file("description").path.read_text())
         assert description["features"] == list(FEATURE_NAMES)
         assert description["training"]["command"].startswith("python -m training.fusion")
+        assert description["training"]["models"] == {entry.stage: entry.digest for entry in MODELS}
         assert description["measured"][0]["studies"] == PLAN.held_out_studies
 
     def test_the_card_carries_the_measured_figures(self, trained: Trained, tmp_path: Path) -> None:
-        entry = publish(PLAN, MEDNEXT, trained, catalogue=tmp_path / "catalogue.toml")
+        entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
         assert entry.card is not None
         card = (tmp_path / entry.card).read_text()
         assert f"{trained.reports[0].auc:.3f}" in card
+        assert f"{trained.comparisons[0].difference:+.3f}" in card
+        assert all(entry.digest[:12] in card for entry in MODELS)
         assert "Not for clinical use" in card
+
+
+def make_here(make: Callable[[int], None], seeds: Sequence[int], _processes: int) -> Iterator[None]:
+    """Do in this process what training leaves to others, which take seconds to start."""
+    return map(make, seeds)
+
+
+class TestAsking:
+    ORIGIN = Origin(Prevalence(normal=0.0))
+
+    @pytest.fixture(autouse=True)
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("training.fusion_answers.make_ahead", make_here)
+
+    def ask(self, folder: Path) -> list[Case]:
+        return ask_models((3, 4), self.ORIGIN, CATALOGUE_FILE, folder, processes=1)
+
+    def test_every_demo_model_answers_every_study(self, tmp_path: Path) -> None:
+        cases = self.ask(tmp_path)
+        assert [case.seed for case in cases] == [3, 4]
+        for case in cases:
+            assert {get_model(name) for name in case.features} == {entry.stage for entry in find_models(CATALOGUE_FILE)}
+            assert case.truth
+            assert set(case.truth) <= set(FINDINGS)
+
+    def test_only_a_model_without_an_answer_is_asked(self, tmp_path: Path) -> None:
+        cases = self.ask(tmp_path)
+        missing, *others = sorted(tmp_path.glob("*/*/*.json"))
+        kept = [path.stat().st_mtime_ns for path in others]
+        missing.unlink()
+        assert self.ask(tmp_path) == cases
+        assert [path.stat().st_mtime_ns for path in others] == kept
+
+    def test_another_scanner_is_another_study(self) -> None:
+        shifted = replace(self.ORIGIN, scanner=PhantomSettings.shifted())
+        assert compute_recipe_digest(self.ORIGIN) != compute_recipe_digest(shifted)
 
 
 class TestDirections:
@@ -192,6 +289,15 @@ class TestMeasures:
             assert 0.5 < low < high <= 1
             widths.append(high - low)
         assert widths[1] < widths[0]
+
+    def test_a_paired_difference_is_told_apart_sooner_than_two_intervals_are(self) -> None:
+        generator = np.random.default_rng(4)
+        labels = np.arange(200) % 2 == 0
+        weak = labels * 0.3 + generator.random(200)
+        strong = weak + labels * 0.15
+        low, high = compute_difference_interval(labels, strong, weak, seed=1)
+        assert 0 < low < high
+        assert compute_auc_interval(labels, strong, 1)[0] < compute_auc_interval(labels, weak, 1)[1]
 
 
 class TestFindings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,17 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from model_weights.catalogue import load_catalogue
+from model_weights.catalogue import CATALOGUE_NAME, load_catalogue
 from phantom.study import FINDINGS, PhantomSettings, make_study
 from training.depthwise import speed_up_depthwise
 from training.examples import Example, Task, iterate_examples, locate_findings, make_example
 from training.fast_block import speed_up_training
-from training.mednext import train
+from training.mednext import choose_thresholds_again, train
 from training.mednext_batches import count_cells, make_crop_batch, make_targets, make_whole_batch
 from training.mednext_card import choose_thresholds, report_classes
 from training.mednext_fitting import Fitting
 from training.mednext_plan import CLASSES, MedNeXtPlan
 from training.phantoms import Prevalence
+from training.thresholds import choose_threshold
 from workers.mednext.configuration import Preprocessing
 from workers.mednext.model import MedNeXt
 
@@ -187,8 +189,8 @@ class TestReport:
         targets = np.zeros((4, len(CLASSES)), np.float32)
         targets[2:, 1] = 1
         probabilities = np.tile(np.asarray([[0.1], [0.2], [0.6], [0.8]], np.float32), (1, len(CLASSES)))
-        thresholds = choose_thresholds(targets, probabilities)
-        assert thresholds == {CLASSES[1]: pytest.approx(0.6)}
+        thresholds = choose_thresholds(targets, probabilities, least_specificity=0.9)
+        assert thresholds == {CLASSES[1]: pytest.approx(0.4)}
         report = report_classes(targets, probabilities, thresholds)[1]
         assert (report.auc, report.sensitivity, report.specificity) == (1.0, 1.0, 1.0)
 
@@ -197,14 +199,45 @@ class TestReport:
         report = report_classes(targets, targets, {})[0]
         assert (report.auc, report.threshold) == (None, None)
 
+    def test_a_class_without_a_threshold_keeps_its_area(self) -> None:
+        targets = np.zeros((4, len(CLASSES)), np.float32)
+        targets[2:] = 1
+        report = report_classes(targets, np.zeros_like(targets), {})[0]
+        assert (report.auc, report.threshold, report.specificity) == (0.5, None, None)
+
+
+class TestThresholds:
+    def test_lie_in_the_middle_of_the_gap(self) -> None:
+        assert choose_threshold(np.array([False, True]), np.array([0.1, 0.9], np.float32), 0.9) == 0.5
+
+    def test_give_up_sensitivity_for_the_specificity_that_is_asked_for(self) -> None:
+        is_present = np.arange(20) >= 10
+        probabilities = np.linspace(0.05, 0.95, 20).astype(np.float32)
+        probabilities[[9, 10]] = 0.9, 0.3
+        chosen = {floor: choose_threshold(is_present, probabilities, floor) for floor in (0.8, 1.0)}
+        assert chosen[0.8] is not None
+        assert chosen[1.0] is not None
+        assert chosen[0.8] < 0.6 < chosen[1.0]
+
+    def test_are_none_where_nothing_beats_a_guess(self) -> None:
+        assert choose_threshold(np.array([True, False]), np.array([0.1, 0.9], np.float32), 0.9) is None
+        assert choose_threshold(np.array([True, True]), np.array([0.1, 0.9], np.float32), 0.0) is None
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny run's state and what it published."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(TINY, folder / "state", folder / CATALOGUE_NAME, processes=1)
+    return folder
+
 
 class TestTraining:
-    def test_a_tiny_run_publishes_a_model_with_its_card(self, tmp_path: Path) -> None:
-        entry = train(TINY, tmp_path / "state", tmp_path / "catalogue.toml", processes=1)
-        assert (entry,) == load_catalogue(tmp_path / "catalogue.toml")
+    def test_a_tiny_run_publishes_a_model_with_its_card(self, trained: Path) -> None:
+        (entry,) = load_catalogue(trained / CATALOGUE_NAME)
         assert entry.labels == CLASSES
         assert entry.card is not None
-        card = (tmp_path / entry.card).read_text()
+        card = (trained / entry.card).read_text()
         assert "not for clinical use" in card
         assert "python -m training.mednext --seed 1 --training-studies 8" in card
 
@@ -215,3 +248,13 @@ class TestTraining:
         first = train(TINY, tmp_path / "state", tmp_path / "catalogue.toml", processes=1)
         again = train(TINY, tmp_path / "state", tmp_path / "catalogue.toml", processes=1)
         assert again.digest == first.digest
+
+    def test_thresholds_can_be_chosen_again_for_the_same_weights(self, trained: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "copy"
+        shutil.copytree(trained, folder)
+        (first,) = load_catalogue(folder / CATALOGUE_NAME)
+        plan = replace(TINY, least_specificity=0.0)
+        again = choose_thresholds_again(plan, folder / "state", folder / CATALOGUE_NAME, processes=1)
+        assert again.get_file("weights").sha256 == first.get_file("weights").sha256
+        assert again.card is not None
+        assert "minutes on two shared cores" in (folder / again.card).read_text()

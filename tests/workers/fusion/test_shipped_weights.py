@@ -1,4 +1,4 @@
-"""The demo fusion as it is shipped: it loads, belongs to the MedNeXt beside it, and says what it is."""
+"""The demo fusion as it is shipped: it loads, belongs to the models beside it, and says what it is."""
 
 from __future__ import annotations
 
@@ -8,44 +8,49 @@ import pytest
 
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
 from model_weights.verifying import read_description
-from shared.features import FEATURE_NAMES
+from shared.features import FEATURE_NAMES, get_model
 from shared.settings import WeightsProfile
-from shared.stages import StageName
+from shared.stages import MODELS, StageName
 from tests.workers.fusion.conftest import make_features
-from workers.fusion.aggregates import compute_vector
+from workers.fusion.aggregates import AGGREGATES, compute_vector
 from workers.fusion.booster import load_booster
 
 
-def find_shipped(stage: StageName) -> ModelEntry:
-    entries = load_catalogue()
-    return next(entry for entry in entries if (entry.stage, entry.weights_profile) == (stage, WeightsProfile.DEMO))
+def list_shipped() -> dict[StageName, ModelEntry]:
+    return {entry.stage: entry for entry in load_catalogue() if entry.weights_profile is WeightsProfile.DEMO}
 
 
 @pytest.fixture(scope="module")
 def entry() -> ModelEntry:
-    return find_shipped(StageName.FUSION)
+    return list_shipped()[StageName.FUSION]
 
 
 class TestShippedFusion:
     def test_loads_and_gives_its_known_answers(self, entry: ModelEntry) -> None:
         assert load_booster(entry).features == FEATURE_NAMES
 
-    def test_was_trained_on_the_mednext_that_is_shipped_beside_it(self, entry: ModelEntry) -> None:
+    def test_was_trained_on_the_models_that_are_shipped_beside_it(self, entry: ModelEntry) -> None:
         training = read_description(entry.get_file("description"))["training"]
         assert isinstance(training, dict)
-        assert training["mednext_digest"] == find_shipped(StageName.MEDNEXT).digest, "run python -m training.fusion"
+        shipped = {stage: model.digest for stage, model in list_shipped().items() if stage in MODELS}
+        assert training["models"] == shipped, "run python -m training.fusion"
+
+    def test_every_model_that_is_shipped_moves_its_score(self, entry: ModelEntry) -> None:
+        moving = {get_model(name) for name in load_booster(entry).used_features}
+        assert moving == {stage for stage in list_shipped() if stage in MODELS}
 
     def test_calls_an_empty_answer_neither_sick_nor_surely_healthy(self, entry: ModelEntry) -> None:
         assert 0.3 < load_booster(entry).explain(compute_vector({})).probability < 0.59
 
-    def test_a_loud_finding_raises_the_probability(self, entry: ModelEntry) -> None:
+    @pytest.mark.parametrize("model", [stage for stage in list_shipped() if stage in MODELS])
+    def test_a_loud_finding_of_any_model_raises_the_probability(self, entry: ModelEntry, model: StageName) -> None:
         booster = load_booster(entry)
-        models = (StageName.MEDNEXT,)
-        quiet, loud = (
-            booster.explain(compute_vector(make_features(*names, models=models))).probability
-            for names in ((), ("kolyan_pleural_effusion",))
+        loud = next(name for name in booster.used_features if get_model(name) is model and name not in AGGREGATES)
+        quietly, loudly = (
+            booster.explain(compute_vector(make_features(*names, models=(model,)))).probability
+            for names in ((), (loud,))
         )
-        assert loud > quiet
+        assert loudly > quietly
 
     def test_its_card_forbids_clinical_use(self, entry: ModelEntry) -> None:
         assert entry.card is not None

@@ -1,0 +1,150 @@
+"""What the installed demo models say of phantoms, by the code that serves them.
+
+Other processes make each study once, from its seed, and hand it to every model. Answers stay on disk by the recipe of
+the studies, the digest of the model and the seed: a model that was trained again is the only one that is asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib import import_module
+from inspect import getsource
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+import phantom
+from model_weights.catalogue import ModelEntry, load_catalogue
+from phantom.study import PhantomSettings, make_study
+from shared.settings import WeightsProfile
+from shared.stages import MODELS
+from training import phantoms
+from training.examples import FINE_SHARE, draw_settings
+from training.fusion_evaluation import Case
+from training.fusion_plan import find_policy
+from training.phantoms import Prevalence, draw_findings, make_volume
+from training.processes import make_ahead
+from workers.model_stage import Model, NameFeatures, Question
+from workers.runtime.registry import STAGE_MODULES
+from workers.volume import Volume
+
+_TOLD_EVERY = 100
+
+_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
+"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where studies come from: how findings are drawn, and the scanner; without one the seed draws a grid."""
+
+    prevalence: Prevalence
+    scanner: PhantomSettings | None = None
+
+
+@dataclass(frozen=True)
+class AskedModel:
+    """A loaded model with the names of what it gives."""
+
+    entry: ModelEntry
+    model: Model
+    name_features: NameFeatures
+
+    def ask(self, volume: Volume) -> Mapping[str, float]:
+        """Return the features that the model gives to the fusion."""
+        prepared = self.model.prepare(volume)
+        depth, height, width = volume.hu.shape
+        with TemporaryDirectory(prefix="ctclip-") as scratch:
+            question = Question(volume.geometry, (depth, height, width), find_policy().to_document(), Path(scratch))
+            answer = self.model.answer(prepared, question)
+        return self.name_features(self.entry.labels, answer.probabilities)
+
+
+def find_models(catalogue: Path) -> tuple[ModelEntry, ...]:
+    """Return the demo models that this version can ask, in the order of `MODELS`. Raises LookupError without any."""
+    installed = {
+        entry.stage: entry for entry in load_catalogue(catalogue) if entry.weights_profile is WeightsProfile.DEMO
+    }
+    models = tuple(installed[stage] for stage in MODELS if stage in installed and stage in STAGE_MODULES)
+    if not models:
+        raise LookupError("the catalogue has no demo model: train one first, as with `python -m training.mednext`")
+    return models
+
+
+def ask_models(seeds: Sequence[int], origin: Origin, catalogue: Path, folder: Path, *, processes: int) -> list[Case]:
+    """Let every demo model of the catalogue answer the studies of the seeds. Answers are kept in `folder`."""
+    folder = folder / compute_recipe_digest(origin)
+    models = find_models(catalogue)
+    lacking = [seed for seed in seeds if not all(_locate(folder, entry, seed).exists() for entry in models)]
+    if lacking:
+        _answer_all(lacking, partial(_answer_seed, origin=origin, catalogue=catalogue, folder=folder), processes)
+    return [Case(seed, _read_features(folder, models, seed), draw_findings(seed, origin.prevalence)) for seed in seeds]
+
+
+def compute_recipe_digest(origin: Origin) -> str:
+    """Return a short digest of everything but the seed that makes a study: sources and origin.
+
+    How a model answers is in its own digest; that its code still does is for known answers and golden vectors to say.
+    """
+    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
+    digest = hashlib.sha256(f"{origin} {FINE_SHARE} {getsource(draw_settings)}".encode())
+    for path in (*painting, Path(phantoms.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _answer_all(seeds: Sequence[int], answer: Callable[[int], None], processes: int) -> None:
+    started = time.monotonic()
+    for count, _ in enumerate(make_ahead(answer, seeds, processes), 1):
+        if count % _TOLD_EVERY == 0 or count == len(seeds):
+            sys.stderr.write(f"{count} of {len(seeds)} studies answered, {time.monotonic() - started:.0f} s\n")
+
+
+def _answer_seed(seed: int, origin: Origin, catalogue: Path, folder: Path) -> None:
+    """Make the study of a seed and keep what the models say that have not answered it yet."""
+    lacking = [model for model in _load_models(catalogue) if not _locate(folder, model.entry, seed).exists()]
+    study = make_study(seed, draw_findings(seed, origin.prevalence), origin.scanner or draw_settings(seed))
+    volume = make_volume(study)
+    for model in lacking:
+        _keep(_locate(folder, model.entry, seed), model.ask(volume))
+
+
+@cache
+def _load_models(catalogue: Path) -> Sequence[AskedModel]:
+    """Return the models, loaded once for each process."""
+    return [_load_model(entry) for entry in find_models(catalogue)]
+
+
+def _load_model(entry: ModelEntry) -> AskedModel:
+    """Load a model as its stage does: every model package has a `Predictor` and names its features."""
+    package = STAGE_MODULES[entry.stage].rpartition(".")[0]
+    load = import_module(f"{package}.predictor").Predictor
+    return AskedModel(entry, load(entry, torch.device("cpu")), import_module(f"{package}.features").name_features)
+
+
+def _locate(folder: Path, entry: ModelEntry, seed: int) -> Path:
+    digest = replace(entry, thresholds={}).digest  # thresholds say what an answer means and do not change it
+    return folder / f"{entry.stage}-{digest[:12]}" / f"{seed}.json"
+
+
+def _keep(path: Path, features: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(dict(features)), encoding="utf-8")
+    draft.replace(path)
+
+
+def _read_features(folder: Path, models: Iterable[ModelEntry], seed: int) -> dict[str, float]:
+    return {
+        name: value
+        for entry in models
+        for name, value in json.loads(_locate(folder, entry, seed).read_text(encoding="utf-8")).items()
+    }

@@ -18,6 +18,7 @@ CONVERSION_MODULES: Mapping[str, str] = {
     "mednext": "workers.mednext.conversion",
     "ct_clip": "workers.ct_clip.conversion",
     "supervised": "workers.supervised.conversion",
+    "diffusion": "workers.diffusion.conversion",
 }
 """Models whose checkpoints can be converted; each module has `Configuration` and `convert_checkpoint`."""
 

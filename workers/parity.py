@@ -29,6 +29,7 @@ class ParityCheck:
 PARITY_MODULES: Mapping[str, str] = {
     "mednext": "workers.mednext.parity",
     "ct_clip": "workers.ct_clip.parity",
+    "diffusion": "workers.diffusion.parity",
     "fusion": "workers.fusion.parity",
 }
 """Models that can be compared; each module has `check_parity(golden) -> Sequence[ParityCheck]`."""

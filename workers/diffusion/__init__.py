@@ -1,0 +1,1 @@
+"""Anomaly diffusion: slices that do not look healthy, and where in them."""

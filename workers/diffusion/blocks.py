@@ -1,0 +1,172 @@
+"""Building blocks of the noise predictor and of the slice classifier.
+
+Papers:  Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", arXiv 2105.05233 (residual blocks with
+         adaptive group norm, attention at several resolutions); Ho et al., "Denoising Diffusion Probabilistic Models",
+         arXiv 2006.11239 (time embedding); Vaswani et al., arXiv 1706.03762 (attention).
+Licence: code ours (Apache-2.0), written from the papers and a description of the weights.
+Ours:    fused attention; one time for a whole batch is embedded once.
+
+Images are (b, c, x, y), embeddings of times (b, e), or (1, e) where all images have the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.diffusion.configuration import NORM_GROUPS, NetworkShape
+
+_LONGEST_PERIOD = 10_000.0
+
+
+class Resampling(StrEnum):
+    """What a residual block does to the size of the image."""
+
+    NONE = "none"
+    DOWN = "down"
+    UP = "up"
+
+
+class TimeEmbedding(nn.Module):
+    """Cosines and sines of a time, through two linear layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.first = nn.Linear(channels, 4 * channels)
+        self.second = nn.Linear(4 * channels, 4 * channels)
+
+    def forward(self, times: Tensor) -> Tensor:
+        """Return embeddings (b, 4 * channels) of times (b,)."""
+        half = self.channels // 2
+        places = torch.arange(half, dtype=torch.float32, device=times.device) / half
+        angles = times[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * places)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        embedded: Tensor = self.second(functional.silu(self.first(waves)))
+        return embedded
+
+
+class Norm(nn.GroupNorm):
+    """Group norm of 32 groups, in float32 whatever the precision of the image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(NORM_GROUPS, channels)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """Return the normalised image."""
+        return super().forward(input.float()).type(input.dtype)
+
+
+class Downsampling(nn.Module):
+    """A convolution with stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.strided = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return images of half the size."""
+        halved: Tensor = self.strided(x)
+        return halved
+
+
+class Upsampling(nn.Module):
+    """Each pixel four times, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return images of twice the size."""
+        doubled: Tensor = self.convolution(_resample(x, Resampling.UP))
+        return doubled
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions; the time scales and shifts what lies between them."""
+
+    def __init__(
+        self, inputs: int, outputs: int, shape: NetworkShape, resampling: Resampling = Resampling.NONE
+    ) -> None:
+        super().__init__()
+        self.resampling = resampling
+        self.first_norm = Norm(inputs)
+        self.first_convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.modulation = nn.Linear(shape.embedding_channels, 2 * outputs)
+        self.second_norm = Norm(outputs)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.second_convolution = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return images (b, outputs, x, y)."""
+        h = _resample(functional.silu(self.first_norm(x)), self.resampling)
+        h = self.first_convolution(h)
+        scale, shift = self.modulation(functional.silu(embedding))[..., None, None].chunk(2, dim=1)
+        h = self.second_norm(h) * (1 + scale) + shift
+        h = self.second_convolution(self.dropout(functional.silu(h)))
+        added: Tensor = self.skip(_resample(x, self.resampling)) + h
+        return added
+
+
+class SelfAttention(nn.Module):
+    """Every position looks at every other one."""
+
+    def __init__(self, channels: int, shape: NetworkShape) -> None:
+        super().__init__()
+        self.heads = shape.count_heads(channels)
+        self.parts_first = shape.use_new_attention_order
+        self.norm = Norm(channels)
+        self.query_key_value = nn.Conv1d(channels, 3 * channels, 1)
+        self.output = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return images (b, c, x, y)."""
+        projected = self.query_key_value(self.norm(x).flatten(2))  # (b, 3c, n)
+        query, key, value = split_heads(projected, self.heads, parts_first=self.parts_first)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        added: Tensor = x + self.output(join_heads(attended)).view(x.shape)
+        return added
+
+
+def split_heads(projected: Tensor, heads: int, *, parts_first: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return query, key and value (b, heads, n, c / heads) of (b, 3c, n).
+
+    The channels are divided into query, key and value first, or into heads first as in older weights.
+    """
+    b, channels, n = projected.shape
+    if parts_first:
+        parts = projected.view(b, 3, heads, channels // (3 * heads), n).unbind(1)
+    else:
+        parts = projected.view(b, heads, 3, channels // (3 * heads), n).unbind(2)
+    query, key, value = (part.transpose(-1, -2) for part in parts)
+    return query, key, value
+
+
+def join_heads(attended: Tensor) -> Tensor:
+    """Return tokens (b, c, n) of (b, heads, n, c / heads)."""
+    return attended.transpose(-1, -2).flatten(1, 2)
+
+
+class Step(nn.ModuleList):
+    """Modules that run one after the other; only residual blocks are told the time."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return images (b, c, x, y)."""
+        for module in self:
+            x = module(x, embedding) if isinstance(module, ResidualBlock) else module(x)
+        return x
+
+
+def _resample(x: Tensor, resampling: Resampling) -> Tensor:
+    match resampling:
+        case Resampling.DOWN:
+            return functional.avg_pool2d(x, 2)
+        case Resampling.UP:
+            return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    return x

@@ -1,0 +1,60 @@
+"""The slice classifier: the encoder of a U-Net with a pool that attends. It knows noisy slices as well as clean ones.
+
+Papers:  Dhariwal and Nichol, arXiv 2105.05233 (classifier guidance); Radford et al., arXiv 2103.00020 (attention pool).
+Licence: code ours (Apache-2.0), written from the papers and a description of the weights. The predecessor's weights are
+         not public: imported by the operator, never shipped.
+Ours:    the pool computes the answer of the first token only.
+
+Images are (b, c, x, y).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.diffusion.blocks import Norm, TimeEmbedding, join_heads, split_heads
+from workers.diffusion.configuration import ClassifierShape
+from workers.diffusion.encoder import Encoder
+
+
+class AttentionPool(nn.Module):
+    """The mean of all positions looks at them."""
+
+    def __init__(self, shape: ClassifierShape) -> None:
+        super().__init__()
+        channels = shape.deepest_channels
+        self.heads = shape.count_heads(channels)
+        self.positions = nn.Parameter(torch.randn(channels, shape.pooled_tokens) / channels**0.5)
+        self.query_key_value = nn.Conv1d(channels, 3 * channels, 1)
+        self.output = nn.Conv1d(channels, shape.out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (b, classes) of images (b, c, x, y)."""
+        tokens = x.flatten(2)
+        tokens = torch.cat([tokens.mean(dim=-1, keepdim=True), tokens], dim=-1) + self.positions  # (b, c, 1 + n)
+        query, key, value = split_heads(self.query_key_value(tokens), self.heads, parts_first=True)
+        attended = functional.scaled_dot_product_attention(query[:, :, :1], key, value)
+        logits: Tensor = self.output(join_heads(attended))[..., 0]
+        return logits
+
+
+class SliceClassifier(nn.Module):
+    """Time embedding, encoder, pool."""
+
+    def __init__(self, shape: ClassifierShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.time_embedding = TimeEmbedding(shape.model_channels)
+        self.encoder = Encoder(shape)
+        self.head_norm = Norm(shape.deepest_channels)
+        self.pool = AttentionPool(shape)
+
+    def forward(self, image: Tensor, times: Tensor) -> Tensor:
+        """Return logits (b, classes) of images at times (b,) or (1,)."""
+        x = image
+        for activation in self.encoder(image, self.time_embedding(times)):
+            x = activation
+        logits: Tensor = self.pool(functional.silu(self.head_norm(x)))
+        return logits

@@ -1,0 +1,102 @@
+"""A loaded detector: the slice classifier by digest, warm, and checked; the noise predictor when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from model_weights.catalogue import ModelEntry
+from model_weights.loading import load_tensors
+from shared.errors import Defect
+from shared.json_values import JsonObject
+from workers.ct_clip.configuration import Preprocessing as VolumePreprocessing
+from workers.ct_clip.preprocess import prepare
+from workers.device import ComputeMode
+from workers.diffusion.configuration import Architecture, Preprocessing, ReconstructionOptions
+from workers.diffusion.evidence import UNET_ROLE, Reconstructor, Suspect
+from workers.diffusion.features import LABELS, summarise
+from workers.diffusion.known_answer import answer_as_classifier, choose_tolerance, require_known_answer
+from workers.diffusion.loading import make_classifier
+from workers.diffusion.memory import predict_memory
+from workers.diffusion.scoring import describe_scores, score_slices
+from workers.diffusion.slice_grid import make_slice_grid
+from workers.diffusion.slices import take_slices
+from workers.model_host.memory import MemoryAmount
+from workers.model_stage import Answer, Question
+from workers.volume import Volume
+
+POLICY_KEY = "reconstruction"
+"""Where a policy says whether slices are reconstructed; without it they are not."""
+
+_AS_STORED = ComputeMode()
+_GPU_BATCH = 16
+_CPU_BATCH = 1
+"""Larger batches are slower on a CPU: activations fall out of its caches."""
+
+
+class Predictor:
+    """The detector of one catalogue entry, ready to answer. Safe to use from several threads."""
+
+    def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
+        if entry.labels != LABELS:
+            raise Defect(f"model {entry.name}: its entry names {list(entry.labels)}, expected {list(LABELS)}")
+        self._shapes = Architecture.from_table(entry.architecture)
+        self._slicing = Preprocessing.from_table(entry.preprocessing)
+        self._slicing.require_fit(self._shapes)
+        self._entry, self._device, self._mode = entry, device, mode
+        self._batch = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+        tensors = load_tensors(entry.get_file("weights"), device)
+        self._classifier = make_classifier(self._shapes.classifier, tensors)
+        with mode.autocast(device):
+            require_known_answer(entry, "logits", answer_as_classifier(self._classifier), choose_tolerance(mode))
+        self._reconstructor = Reconstructor(entry, self._classifier, device, mode, batch=self._batch)
+
+    @property
+    def preprocessing(self) -> VolumePreprocessing:
+        """What `prepare` does: CT-CLIP's preprocessing, so that both share a prepared volume where theirs are equal."""
+        return self._slicing.volume
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
+        unet = self._entry.files.get(UNET_ROLE)
+        unet_bytes = 0 if unet is None else unet.size_bytes
+        return predict_memory(
+            self._shapes, self._slicing, shape_zyx, self._device, batch=self._batch, unet_bytes=unet_bytes
+        )
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """Return the prepared volume (1, 1, slice, x, y), on the CPU."""
+        return prepare(volume, self.preprocessing)
+
+    def answer(self, prepared: Tensor, question: Question) -> Answer:
+        """Return the statistics of one prepared volume, and of its reconstruction where the policy wants one."""
+        probabilities = self.score(prepared)
+        numbers = self._slicing.list_slices()
+        grid = make_slice_grid(question.geometry, question.shape_zyx, self._slicing)
+        suspect = Suspect(prepared[0, 0], dict(zip(numbers, probabilities.tolist(), strict=True)), grid)
+        evidence = self._reconstructor.explain(suspect, read_options(question.policy), question)
+        facts: JsonObject = {
+            "slices": describe_scores(numbers, probabilities, grid),
+            "reconstruction": evidence.facts,
+        }
+        statistics = (*summarise(probabilities), *evidence.statistics)
+        return Answer(statistics, evidence.artefacts, facts, evidence.warnings)
+
+    def score(self, prepared: Tensor) -> Tensor:
+        """Return how probable a pathology is in each slice of the range (n,), of a prepared volume (1, 1, z, x, y)."""
+        with self._mode.autocast(self._device):
+            pathological = self._shapes.process.pathological_class
+            return score_slices(self._classifier, self._iterate_batches(prepared), pathological_class=pathological)
+
+    def _iterate_batches(self, prepared: Tensor) -> Iterator[Tensor]:
+        numbers = self._slicing.list_slices()
+        for start in range(0, len(numbers), self._batch):
+            yield take_slices(prepared[0, 0], numbers[start : start + self._batch], self._slicing.slice_size)
+
+
+def read_options(policy: JsonObject) -> ReconstructionOptions:
+    """Return what a policy says of the reconstruction. Raises Defect when it cannot be understood."""
+    return ReconstructionOptions.from_table(cast("Mapping[str, Any]", policy.get(POLICY_KEY, {})))

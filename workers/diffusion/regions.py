@@ -54,7 +54,8 @@ def find_regions(
     maps: npt.NDArray[np.float32], numbers: Sequence[int], grid: SliceGrid, options: RegionOptions
 ) -> list[Region]:
     """Return the regions with the highest scores, the highest first."""
-    labels = _label(maps > options.threshold_hu, numbers, grid.slice_step_mm)
+    is_over = (maps > options.threshold_hu) & grid.find_scanned_pixels()
+    labels = _label(is_over, numbers, grid.slice_step_mm)
     areas_mm2 = np.bincount(labels.ravel())[1:] * grid.pixel_area_mm2
     sums = np.bincount(labels.ravel(), weights=maps.ravel())[1:]
     boxes = ndimage.find_objects(labels)

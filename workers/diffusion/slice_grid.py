@@ -43,6 +43,11 @@ class SliceGrid:
         """Distance of two neighbouring slices of the prepared volume."""
         return float(np.linalg.norm(self.to_lps[:3, 2]))
 
+    def find_scanned_pixels(self) -> npt.NDArray[np.bool_]:
+        """Return which pixels (x, y) of a slice lie in the scan; the others are padding."""
+        along_x, along_y = (self._find_scanned_pixels(axis) for axis in (0, 1))
+        return np.asarray(along_x[:, None] & along_y, np.bool_)
+
     def locate(self, points: npt.ArrayLike) -> Matrix:
         """Return LPS millimetres (n, 3) of points (n, 3) given as (x, y, slice)."""
         placed = np.asarray(points, np.float64) @ self.to_lps[:3, :3].T + self.to_lps[:3, 3]
@@ -52,6 +57,12 @@ class SliceGrid:
         """Return where the centres of some slices lie, (n, 3)."""
         middle = (self.slice_size - 1) / 2
         return self.locate([(middle, middle, number) for number in numbers])
+
+    def _find_scanned_pixels(self, axis: int) -> npt.NDArray[np.bool_]:
+        own = int(np.flatnonzero(self.to_volume[:3, axis])[0])
+        scale, offset = self.to_volume[own, [axis, 3]]
+        voxels = scale * np.arange(self.slice_size) + offset
+        return np.asarray((voxels >= -0.5) & (voxels <= self.shape_zyx[own] - 0.5), np.bool_)
 
 
 def make_slice_grid(geometry: Geometry, shape_zyx: tuple[int, int, int], preprocessing: Preprocessing) -> SliceGrid:

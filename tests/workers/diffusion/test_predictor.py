@@ -186,14 +186,14 @@ class TestReconstruction:
 
     def test_noise_of_a_slice_does_not_depend_on_the_batch(self) -> None:
         process = make_process()
-        slices = torch.rand(3, 1, 16, 16) * 2 - 1
+        slices = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
         plan = Plan((), plan_decoding(process.schedule, (0, 4, 8)), 3)
         one, all_at_once = (reconstruct(process, slices, plan, seed=1, batch=batch) for batch in (1, 3))
         assert torch.allclose(one, all_at_once, atol=1e-4)
 
     def test_without_guidance_there_and_back_is_nearly_the_same_image(self) -> None:
         process = make_process()
-        image = torch.rand(1, 1, 16, 16) - 0.5
+        image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2)) - 0.5
         times = space_times(8, None)
         with torch.no_grad():
             noisy = process.follow(image, plan_encoding(process.schedule, times), is_guided=False)
@@ -201,14 +201,14 @@ class TestReconstruction:
         assert float((back - image).abs().mean()) < 0.05
 
     def test_guidance_makes_a_slice_look_healthier(self) -> None:
-        process = make_process(classifier_scale=1e5)
+        process = make_process(classifier_scale=1000.0)
         classifier = make_classifier(TINY.classifier, read_classifier(TINY.classifier, make_classifier_state()))
-        image = torch.rand(1, 1, 16, 16) - 0.5
+        image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2)) - 0.5
         decoding = plan_decoding(Schedule.make_linear(1000), space_times(8, None))
         with torch.no_grad():
             plain, guided = (process.follow(image, decoding, is_guided=flag) for flag in (False, True))
             healthy = [float(classifier(x, torch.zeros(1)).log_softmax(dim=-1)[0, 0]) for x in (plain, guided)]
-        assert healthy[1] > healthy[0]
+        assert healthy[1] > healthy[0] + 1e-4
 
 
 class TestFaultsOfWeights:

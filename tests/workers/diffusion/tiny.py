@@ -44,12 +44,12 @@ DOCUMENT: Mapping[str, Any] = {
 
 def make_unet_state(seed: int = 0) -> dict[str, Tensor]:
     """Return a noise predictor's state dict of random numbers."""
-    return _draw(describe_unet_layout(TINY.unet), seed)
+    return _draw(describe_unet_layout(TINY.unet), seed, 0.1)
 
 
 def make_classifier_state(seed: int = 1) -> dict[str, Tensor]:
     """Return a slice classifier's state dict of random numbers."""
-    return _draw(describe_classifier_layout(TINY.classifier), seed)
+    return _draw(describe_classifier_layout(TINY.classifier), seed, 0.3)
 
 
 def convert(folder: Path, classifier: object, unet: object = None, **changes: object) -> Result:
@@ -69,6 +69,6 @@ def get_entry(folder: Path) -> ModelEntry:
     return entry
 
 
-def _draw(layout: Mapping[str, tuple[str, Shape]], seed: int) -> dict[str, Tensor]:
+def _draw(layout: Mapping[str, tuple[str, Shape]], seed: int, spread: float) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=generator) * 0.1 for name, (_, shape) in layout.items()}
+    return {name: torch.randn(shape, generator=generator) * spread for name, (_, shape) in layout.items()}

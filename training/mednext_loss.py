@@ -44,11 +44,11 @@ def compute_loss(logits: Tensor, maps: list[Tensor], batch: Batch, pos_weight: T
     loss = functional.binary_cross_entropy_with_logits(logits, batch.targets, batch.weights, pos_weight=pos_weight)
     for each in maps:
         inside = functional.adaptive_max_pool3d(batch.places, each.shape[2:])
-        loss = loss + PLACE_WEIGHT / len(maps) * _compute_place_loss(each, inside)
+        loss = loss + PLACE_WEIGHT / len(maps) * compute_place_loss(each, inside)
     return loss
 
 
-def _compute_place_loss(logits: Tensor, inside: Tensor) -> Tensor:
+def compute_place_loss(logits: Tensor, inside: Tensor) -> Tensor:
     """Weigh the cells inside of a finding as much as all cells outside, however small it is."""
     logits, inside = logits.flatten(2), inside.flatten(2)  # (b, findings, cells)
     outside = 1 - inside

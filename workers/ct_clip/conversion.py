@@ -36,6 +36,7 @@ from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.model import CTCLIP
 from workers.ct_clip.prompts import LABEL_TEXTS_FILE, LabelTexts, list_prompts, read_label_texts
+from workers.ct_clip.relevance import ROLE as REFERENCE_ROLE
 from workers.ct_clip.text_encoding import compute_text_latents
 from workers.ct_clip.text_latents import make_stored_latents
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
@@ -84,9 +85,18 @@ def convert_checkpoint(checkpoint: Path, configuration: Configuration, catalogue
 
 
 def publish_model(
-    model: CTCLIP, configuration: Configuration, profile: WeightsProfile, catalogue: Path, card: Path | None = None
+    model: CTCLIP,
+    configuration: Configuration,
+    profile: WeightsProfile,
+    catalogue: Path,
+    card: Path | None = None,
+    *,
+    reference: Mapping[str, Tensor] | None = None,
 ) -> ModelEntry:
-    """Write a model in memory, its vocabulary, known answer and card beside the catalogue, and the entry into it."""
+    """Write a model in memory, its vocabulary, known answer and card beside the catalogue, and the entry into it.
+
+    `reference` are the healthy tokens for relevance (`workers.ct_clip.relevance.make_reference`), where they are known.
+    """
     texts = read_label_texts(configuration.label_texts)
     labels = configuration.labels or tuple(texts.own)
     configuration.preprocessing.require_fit(configuration.architecture.image)
@@ -100,7 +110,10 @@ def publish_model(
             preprocessing=configuration.preprocessing.to_table(),
             labels=labels,
             thresholds=configuration.thresholds,
-            sources=_write_files(model, texts.choose(labels), configuration.vocabulary, Path(folder)),
+            sources={
+                **_write_files(model, texts.choose(labels), configuration.vocabulary, Path(folder)),
+                **_write_reference(reference, Path(folder)),
+            },
             origin=configuration.origin,
             licence=configuration.licence,
             card=card,
@@ -129,6 +142,14 @@ def _write_files(model: CTCLIP, texts: LabelTexts, vocabulary: Path, folder: Pat
     asked = folder / "label_texts.json"
     asked.write_text(json.dumps(texts.to_document(), indent=2, ensure_ascii=False), encoding="utf-8")
     return {**paths, "vocabulary": vocabulary, "label_texts": asked}
+
+
+def _write_reference(reference: Mapping[str, Tensor] | None, folder: Path) -> dict[str, Path]:
+    if reference is None:
+        return {}
+    path = folder / f"{REFERENCE_ROLE}.safetensors"
+    save_file(dict(reference), path)
+    return {REFERENCE_ROLE: path}
 
 
 def _locate(configuration: Path, named: object, shipped: Path) -> Path:

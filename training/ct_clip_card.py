@@ -25,7 +25,6 @@ class Run:
 def write_card(plan: CTCLIPPlan, run: Run, answers: Answers, reports: Sequence[LabelReport]) -> str:
     """Return the model card as Markdown."""
     macro, continuous = (compute_macro_auc(answers, each) for each in (answers.probabilities, answers.continuous))
-    codes = len(answers.codes.unique())
     weak = ", ".join(report.name for report in reports if report.auc < 0.65) or "none"
     unasked = ", ".join(name for name in FINDINGS if name not in TRAINED_LABELS.values())
     return f"""# ct-clip-demo
@@ -42,8 +41,8 @@ procedural phantoms and their written reports; nothing is claimed for patients.
 
 Macro AUC **{macro:.3f}** over the {len([r for r in reports if r.name in TRAINED_LABELS])} labels that have a finding of
 the phantom, through the code book as the product runs it. The same network without its code book: {continuous:.3f}.
-{codes} of {plan.image.codebook_size} codes were used. Sensitivity and specificity are at the threshold, which
-was chosen on the validation phantoms where it left a specificity of at least {LEAST_SPECIFICITY}; a label that could
+{answers.codes_used} of {plan.image.codebook_size} codes were used. Sensitivity and specificity are at the threshold,
+which was chosen on the validation phantoms where it left a specificity of at least {LEAST_SPECIFICITY}; a label that could
 not be told there better than by a guess has none.
 
 | Label | With | AUC | Threshold | Sensitivity | Specificity |

@@ -45,6 +45,11 @@ class Answers:
     codes: Tensor
 
     @property
+    def codes_used(self) -> int:
+        """How many codes stand for a token anywhere in the studies."""
+        return len(set(self.codes.flatten().tolist()))
+
+    @property
     def healthy_codes(self) -> Tensor:
         """The codes of the studies without a finding."""
         return self.codes[torch.from_numpy(self.targets[:, CT_CLIP_LABELS.index(ANY_FINDING)] == 0)]

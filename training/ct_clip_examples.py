@@ -91,8 +91,8 @@ def locate_findings(study: Study, settings: PhantomSettings, preprocessing: Prep
     """
     volume, healthy = make_volume(study), make_volume(make_study(study.seed, (), settings))
     difference = np.abs(volume.hu.astype(np.int32) - healthy.hu) + _UNCHANGED_HU
-    changed = prepare(replace(volume, hu=np.clip(difference, -1000, 1000).astype(np.int16)), preprocessing)[0, 0]
-    changed = changed.numpy() + 1  # differences in thousands of HU; padding is 0
+    clipped = replace(volume, hu=np.clip(difference, -1000, 1000).astype(np.int16))
+    changed = np.asarray(prepare(clipped, preprocessing)[0, 0]) + 1  # differences in thousands of HU; padding is 0
     findings = order_findings(study)
     places = np.zeros((len(findings), *changed.shape), bool)
     for place, finding in zip(places, findings, strict=True):

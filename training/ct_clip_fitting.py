@@ -96,7 +96,7 @@ class Fitting:
         texts = self._learner.model.text(*encode_prompts(self._tokenizer, batch.reports))
         prompts = self._learner.model.text(*self._prompts)
         loss = self._learner.compute_loss(understood, batch, texts, prompts, self._weights)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # of torch
         torch.nn.utils.clip_grad_norm_(self._learner.parameters(), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad()

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import phantom
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, Study, make_study
 from training import phantoms
 from training.phantoms import Prevalence, draw_findings, make_volume
+from training.processes import make_ahead
 from workers.mednext import body_box, configuration, preprocess
 from workers.mednext.configuration import Preprocessing
 from workers.mednext.preprocess import compute_input_corner, prepare, resample_region
@@ -36,10 +33,9 @@ Mask = npt.NDArray[np.bool_]
 _PLACE_SHARE = 0.25
 """A voxel belongs to a finding when it changed by this share of what changed most."""
 
-_WRITING = ("command.py", "dicom.py")
-"""Modules of the phantom that write a study and do not change what is in it."""
+_WRITING = ("command.py", "dicom.py", "report.py")
+"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
-_TASKS_AT_ONCE = 4
 _STREAM = 0x6A1D
 """Keeps the draw of the grid apart from the draws that the phantom makes of the same seed."""
 
@@ -111,11 +107,7 @@ def iterate_examples(
     folder = folder / compute_recipe_digest(preprocessing)
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(_fetch_example, preprocessing=preprocessing, folder=folder)
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_process)
-    try:
-        yield from pool.map(make, tasks, chunksize=_TASKS_AT_ONCE)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return make_ahead(make, tasks, processes)
 
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
@@ -128,19 +120,6 @@ def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _start_process() -> None:
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone, however it went; the pool would keep it for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:

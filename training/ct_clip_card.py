@@ -41,9 +41,10 @@ procedural phantoms and their written reports; nothing is claimed for patients.
 
 Macro AUC **{macro:.3f}** over the {len([r for r in reports if r.name in TRAINED_LABELS])} labels that have a finding of
 the phantom, through the code book as the product runs it. The same network without its code book: {continuous:.3f}.
-{answers.codes_used} of {plan.image.codebook_size} codes were used. Sensitivity and specificity are at the threshold,
-which was chosen on the validation phantoms where it left a specificity of at least {LEAST_SPECIFICITY}; a label that could
-not be told there better than by a guess has none.
+{answers.codes_used} of {plan.image.codebook_size} codes were used.
+
+Sensitivity and specificity are at the threshold, which was chosen on the validation phantoms where it left a
+specificity of at least {LEAST_SPECIFICITY}; a label that could not be told there better than by a guess has none.
 
 | Label | With | AUC | Threshold | Sensitivity | Specificity |
 |---|---|---|---|---|---|

@@ -250,3 +250,15 @@ class TestTraining:
     def test_a_run_that_had_learnt_everything_publishes_the_same(self, trained: tuple[ModelEntry, Path]) -> None:
         entry, folder = trained
         assert train(TINY, folder / "state", folder / "catalogue.toml", processes=0).digest == entry.digest
+
+
+class TestShippedWeights:
+    def test_they_see_an_enlarged_heart_that_was_not_in_their_training(self) -> None:
+        entry = next(entry for entry in load_catalogue() if entry.name == "ct-clip-demo")
+        predictor, label = Predictor(entry, torch.device("cpu")), "Cardiac chamber enlargement"
+        healthy, enlarged = (
+            make_volume(make_study(950_000, findings, PhantomSettings.coarse())) for findings in ((), ("cardiomegaly",))
+        )
+        volumes = torch.cat([predictor.prepare(volume) for volume in (healthy, enlarged)])
+        before, after = predictor.predict(volumes)[:, CT_CLIP_LABELS.index(label)].tolist()
+        assert before < entry.thresholds[label] <= after

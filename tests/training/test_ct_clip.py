@@ -253,12 +253,12 @@ class TestTraining:
 
 
 class TestShippedWeights:
-    def test_they_see_an_enlarged_heart_that_was_not_in_their_training(self) -> None:
+    def test_they_see_a_large_heart_in_studies_that_were_not_in_their_training(self) -> None:
         entry = next(entry for entry in load_catalogue() if entry.name == "ct-clip-demo")
         predictor, label = Predictor(entry, torch.device("cpu")), "Cardiac chamber enlargement"
-        healthy, enlarged = (
-            make_volume(make_study(950_000, findings, PhantomSettings.coarse())) for findings in ((), ("cardiomegaly",))
-        )
-        volumes = torch.cat([predictor.prepare(volume) for volume in (healthy, enlarged)])
-        before, after = predictor.predict(volumes)[:, CT_CLIP_LABELS.index(label)].tolist()
-        assert before < entry.thresholds[label] <= after
+        settings = replace(PhantomSettings.coarse(), severity=(0.8, 1.0))
+        for seed in (950_000, 950_001):
+            studies = [make_study(seed, findings, settings) for findings in ((), ("cardiomegaly",))]
+            volumes = torch.cat([predictor.prepare(make_volume(study)) for study in studies])
+            healthy, enlarged = predictor.predict(volumes)[:, CT_CLIP_LABELS.index(label)].tolist()
+            assert healthy < entry.thresholds[label] <= enlarged

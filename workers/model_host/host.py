@@ -13,7 +13,7 @@ class ModelHost:
     """One turn on the device, the preparations that models share, and the memory that is left for stages.
 
     `device_turn` is held by the stage whose network runs. Meanwhile another prepares its volume: two networks at once
-    would take twice the memory and, on the same cores or the same GPU, no less time.
+    would hold two sets of activations and get in each other's way on the same cores or the same GPU.
     """
 
     def __init__(self) -> None:

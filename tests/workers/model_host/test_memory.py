@@ -96,7 +96,7 @@ from model_weights.catalogue import load_catalogue
 from workers.mednext.predictor import Predictor
 entry = next(entry for entry in load_catalogue() if entry.stage == "mednext")
 model = Predictor(entry, torch.device("cpu"))
-volume = make_volume(200, 384, 384)
+volume = make_volume(160, 256, 256)
 def run():
     model.predict(model.prepare(Volume(volume.hu.copy(), volume.geometry)))
 report(model.predict_memory(volume.hu.shape), run)

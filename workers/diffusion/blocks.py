@@ -60,6 +60,15 @@ class Norm(nn.GroupNorm):
         """Return the normalised image."""
         return super().forward(input.float()).type(input.dtype)
 
+    def modulate(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Return the normalised image times 1 + scale, plus shift, both (b, c) or (1, c)."""
+        if len(scale) > 1:
+            modulated: Tensor = self(x) * (1 + scale)[..., None, None] + shift[..., None, None]
+            return modulated
+        # One time for all images goes into the norm: a tenth of the classifier's time on a CPU.
+        weight, bias = self.weight * (1 + scale[0]), self.bias * (1 + scale[0]) + shift[0]
+        return functional.group_norm(x.float(), self.num_groups, weight, bias, self.eps).type(x.dtype)
+
 
 class Downsampling(nn.Module):
     """A convolution with stride 2."""
@@ -107,8 +116,8 @@ class ResidualBlock(nn.Module):
         """Return images (b, outputs, x, y)."""
         h = _resample(functional.silu(self.first_norm(x)), self.resampling)
         h = self.first_convolution(h)
-        scale, shift = self.modulation(functional.silu(embedding))[..., None, None].chunk(2, dim=1)
-        h = self.second_norm(h) * (1 + scale) + shift
+        scale, shift = self.modulation(functional.silu(embedding)).chunk(2, dim=1)
+        h = self.second_norm.modulate(h, scale, shift)
         h = self.second_convolution(self.dropout(functional.silu(h)))
         added: Tensor = self.skip(_resample(x, self.resampling)) + h
         return added
@@ -127,30 +136,38 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images (b, c, x, y)."""
-        projected = self.query_key_value(self.norm(x).flatten(2))  # (b, 3c, n)
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (b, n, c)
+        projected = project(self.query_key_value, tokens)
         query, key, value = split_heads(projected, self.heads, parts_first=self.parts_first)
         attended = functional.scaled_dot_product_attention(query, key, value)
-        added: Tensor = x + self.output(join_heads(attended)).view(x.shape)
+        output = project(self.output, join_heads(attended))
+        added: Tensor = x + output.reshape(len(x), *x.shape[2:], -1).movedim(-1, 1)
         return added
 
 
+def project(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """Return tokens (b, n, outputs) of (b, n, inputs).
+
+    The weights are published as those of a convolution over single tokens. With the channels last, the fused attention
+    takes what comes out as it lies.
+    """
+    return functional.linear(tokens, layer.weight[..., 0], layer.bias)
+
+
 def split_heads(projected: Tensor, heads: int, *, parts_first: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return query, key and value (b, heads, n, c / heads) of (b, 3c, n).
+    """Return query, key and value (b, heads, n, c / heads) of (b, n, 3c).
 
     The channels are divided into query, key and value first, or into heads first as in older weights.
     """
-    b, channels, n = projected.shape
-    if parts_first:
-        parts = projected.view(b, 3, heads, channels // (3 * heads), n).unbind(1)
-    else:
-        parts = projected.view(b, heads, 3, channels // (3 * heads), n).unbind(2)
-    query, key, value = (part.transpose(-1, -2) for part in parts)
+    divided = (3, heads) if parts_first else (heads, 3)
+    parts = projected.view(*projected.shape[:2], *divided, -1).unbind(2 if parts_first else 3)  # (b, n, heads, c/heads)
+    query, key, value = (part.transpose(1, 2) for part in parts)
     return query, key, value
 
 
 def join_heads(attended: Tensor) -> Tensor:
-    """Return tokens (b, c, n) of (b, heads, n, c / heads)."""
-    return attended.transpose(-1, -2).flatten(1, 2)
+    """Return tokens (b, n, c) of (b, heads, n, c / heads)."""
+    return attended.transpose(1, 2).flatten(2)
 
 
 class Step(nn.ModuleList):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workers.diffusion.blocks import Norm, TimeEmbedding, join_heads, split_heads
+from workers.diffusion.blocks import Norm, TimeEmbedding, join_heads, project, split_heads
 from workers.diffusion.configuration import ClassifierShape
 from workers.diffusion.encoder import Encoder
 
@@ -32,12 +32,11 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (b, classes) of images (b, c, x, y)."""
-        tokens = x.flatten(2)
-        tokens = torch.cat([tokens.mean(dim=-1, keepdim=True), tokens], dim=-1) + self.positions  # (b, c, 1 + n)
-        query, key, value = split_heads(self.query_key_value(tokens), self.heads, parts_first=True)
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.positions.t()  # (b, 1 + n, c)
+        query, key, value = split_heads(project(self.query_key_value, tokens), self.heads, parts_first=True)
         attended = functional.scaled_dot_product_attention(query[:, :, :1], key, value)
-        logits: Tensor = self.output(join_heads(attended))[..., 0]
-        return logits
+        return project(self.output, join_heads(attended))[:, 0]
 
 
 class SliceClassifier(nn.Module):

@@ -66,24 +66,28 @@ class Explainer:
     """Makes the evidence of one model; the healthy reference, if its entry has one, is loaded once."""
 
     def __init__(self, entry: ModelEntry, tower: ImageTower, kind: ArtefactKind) -> None:
-        self._tower, self._kind = tower, kind
+        self.tower, self._kind = tower, kind
         self._preprocessing = Preprocessing.from_table(entry.preprocessing)
         slabs = self._preprocessing.shape[0] // tower.encoder.shape.temporal_patch_size
         self._healthy = load_reference(entry, tower, slabs)
 
-    @torch.inference_mode()
     def explain(self, codes: Tensor, claims: Sequence[Claim], direct: Direct, question: Question) -> Evidence:
         """Return the evidence for the top claims about one volume, given its codes (t, h, w)."""
         chosen = choose_top(claims)
-        directions = direct(compute_raw_latent(self._tower, codes), chosen)
-        relevance = compute_relevance(self._tower, codes, directions, self._get_reference(codes))
+        relevance = self.compute_relevance(codes, chosen, direct)
         return self._record([claims[number] for number in chosen], relevance, question)
 
+    @torch.inference_mode()
+    def compute_relevance(self, codes: Tensor, findings: Sequence[int], direct: Direct) -> Relevance:
+        """Return the maps of findings by their numbers."""
+        directions = direct(compute_raw_latent(self.tower, codes), findings)
+        return compute_relevance(self.tower, codes, directions, self._get_reference(codes))
+
     def _get_reference(self, codes: Tensor) -> Tensor:
-        return make_own_reference(self._tower.encoder.code_book, codes) if self._healthy is None else self._healthy
+        return make_own_reference(self.tower.encoder.code_book, codes) if self._healthy is None else self._healthy
 
     def _record(self, claims: Sequence[Claim], relevance: Relevance, question: Question) -> Evidence:
-        shape = self._tower.encoder.shape
+        shape = self.tower.encoder.shape
         grid = make_token_grid(question.geometry, question.shape_zyx, self._preprocessing, shape)
         maps = relevance.maps.permute(2, 3, 1, 0).float().cpu().numpy()  # (x, y, z, findings)
         places = [find_place(maps[..., number], grid, question.geometry) for number in range(len(claims))]

@@ -60,7 +60,7 @@ class Predictor:
         self._temperature = tensors[_TEMPERATURE]
         self._axes = self._make_axes(load_text_latents(entry))
         self._site_findings = SiteFindings(entry, latents_folder)
-        self._entry, self._explainer = entry, Explainer(entry, self._tower, ArtefactKind.CT_CLIP_RELEVANCE)
+        self._entry, self.explainer = entry, Explainer(entry, self._tower, ArtefactKind.CT_CLIP_RELEVANCE)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
@@ -78,7 +78,7 @@ class Predictor:
         encoding = self.encode(prepared)
         probabilities = self.score(encoding)[0].tolist()
         claims = make_claims(self._entry, probabilities)
-        evidence = self._explainer.explain(encoding.codes[0], claims, self._direct, question)
+        evidence = self.explainer.explain(encoding.codes[0], claims, self.direct, question)
         facts = {RELEVANCE: evidence.facts}
         texts = read_finding_texts(question.policy)
         if not texts:
@@ -102,16 +102,17 @@ class Predictor:
         """Return how probable each label of the entry is (b, labels), on the CPU in float32."""
         return _score_along(encoding.latents, self._axes)
 
+    def direct(self, raw: Tensor, labels: Sequence[int]) -> Tensor:
+        """Return directions (labels, d): each times `raw` (d,), the latent before its norm, is the label's log-odds."""
+        directions: Tensor = self._axes[list(labels)] / raw.norm()
+        return directions
+
     @torch.inference_mode()
     def _score_others(self, encoding: Encoding, questionnaire: Questionnaire) -> list[float]:
         if questionnaire.latents is None:
             return []
         found: list[float] = _score_along(encoding.latents, self._make_axes(questionnaire.latents))[0].tolist()
         return found
-
-    def _direct(self, raw: Tensor, labels: Sequence[int]) -> Tensor:
-        """Return directions (labels, d): each times `raw` (d,), the latent before its norm, is the label's log-odds."""
-        return self._axes[list(labels)] / raw.norm()
 
     def _make_axes(self, text_latents: Tensor) -> Tensor:
         """Return one direction for each finding (findings, d): the softmax over two prompts is the sigmoid along it."""

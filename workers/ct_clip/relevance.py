@@ -54,8 +54,8 @@ def compute_relevance(tower: ImageTower, codes: Tensor, directions: Tensor, refe
     """Return what each token adds, beyond the reference, to scores along directions (findings, dim_latent) of `raw`.
 
     The reference is (t, h, w, d), or (1, h, w, d) for one that is the same in all slabs. Raises Defect when a map and
-    its score are apart by more than rounding. Five findings at the published size take 0.15 s on two cores, most of it
-    for reading the projection, and 60 MB.
+    its score are apart by more than rounding. Five findings at the published size take 0.22 s on two cores
+    (`python -m benchmarks.relevance speed`), most of it for reading the projection.
     """
     weight, slabs = tower.projection.weight, len(codes)
     by_place = (directions @ weight).view(len(directions), *codes.shape[1:], -1) / slabs  # (findings, h, w, d)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Predictor:
             self.encode(torch.zeros(1, architecture.ct_clip.image.channels, *self.preprocessing.shape))
         self._entry = entry
         self._roles = sort_labels(entry.stage, entry.labels)
-        self._explainer = Explainer(entry, self._classifier.image, ArtefactKind.SUPERVISED_RELEVANCE)
+        self.explainer = Explainer(entry, self._classifier.image, ArtefactKind.SUPERVISED_RELEVANCE)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
@@ -66,8 +66,7 @@ class Predictor:
         encoding = self.encode(prepared)
         probabilities = self.score(encoding)[0].tolist()
         claims = make_claims(self._entry, probabilities)
-        direct = partial(compute_directions, self._classifier)
-        evidence = self._explainer.explain(encoding.codes[0], claims, direct, question)
+        evidence = self.explainer.explain(encoding.codes[0], claims, self.direct, question)
         unfused = self._roles.describe_unfused(dict(zip(self._entry.labels, probabilities, strict=True)))
         facts = {RELEVANCE: evidence.facts, **unfused}
         return Answer(probabilities, [evidence.artefact], facts, self._roles.list_warnings())
@@ -86,3 +85,7 @@ class Predictor:
     def score(self, encoding: Encoding) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32."""
         return compute_probabilities(self._classifier.classify(encoding.latents)).cpu()
+
+    def direct(self, raw: Tensor, labels: Sequence[int]) -> Tensor:
+        """Return directions (labels, d): each times `raw` (d,), a latent before its norm, is a logit but a constant."""
+        return compute_directions(self._classifier, raw, labels)

@@ -27,7 +27,8 @@ def compute_directions(classifier: LatentClassifier, raw: Tensor, classes: Seque
             weight = weight * (raw > 0)
         case nn.LayerNorm():
             weight = _pass_layer_norm(weight, preparation, raw / raw.norm())
-    return weight / raw.norm()
+    directions: Tensor = weight / raw.norm()
+    return directions
 
 
 def _pass_layer_norm(weight: Tensor, norm: nn.LayerNorm, latent: Tensor) -> Tensor:

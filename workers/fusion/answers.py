@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from shared.features import get_model, make_feature_name
+from shared.features import FEATURE_NAMES, get_model, make_feature_name
 from shared.findings import Finding
+from shared.json_values import JsonObject
 from shared.stages import MODELS, StageName
 from shared.states import StageState
+from workers.label_roles import UNFUSED
 from workers.runtime.stage import StageRecord
 
 NO_VALUES = "no_values"
 """Reason of a model that succeeded and wrote no feature, as when it found none of the organs that it looks through."""
+
+NOT_FUSED = "not_fused"
+"""Reason of a model all of whose labels are others than the fusion's: it is shown, and was not weighed."""
+
+_TOLD_OF_A_MAP = ("volume", "log_odds", "place")
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,15 @@ class MissingModel:
 
 @dataclass(frozen=True)
 class Answers:
-    """Records of the models that answered, and the others."""
+    """Records of the models that answered, and the others.
+
+    `shown` are the records whose evidence is shown: those that answered, and those that said only what no feature of
+    the fusion carries. Those are missing from the probability, and are declared so.
+    """
 
     answered: Mapping[StageName, StageRecord]
     missing: Sequence[MissingModel]
+    shown: Mapping[StageName, StageRecord]
 
     @property
     def features(self) -> dict[str, float]:
@@ -39,20 +51,31 @@ class Answers:
 
     def get_probabilities(self, finding: Finding) -> dict[StageName, float]:
         """Return the probability that each model gives a finding; models that gave none are absent."""
-        found = {
-            model: record.features.get(make_feature_name(model, finding.labels[model]), math.nan)
-            for model, record in self.answered.items()
-            if model in finding.labels
-        }
-        return {model: probability for model, probability in found.items() if not math.isnan(probability)}
+        return {model: _get_probability(self.shown[model], label) for model, label in self._find_labels(finding)}
 
     def get_thresholds(self, finding: Finding) -> dict[StageName, float]:
         """Return each model's own evidence threshold for a finding, where its card has one."""
         return {
-            model: thresholds[finding.labels[model]]
-            for model, record in self.answered.items()
-            if finding.labels.get(model) in (thresholds := _get_thresholds(record))
+            model: thresholds[label]
+            for model, label in self._find_labels(finding)
+            if label in (thresholds := _get_thresholds(self.shown[model]))
         }
+
+    def get_relevance(self, finding: Finding) -> dict[StageName, JsonObject]:
+        """Return where each model saw a finding, of the models that tell it and for the findings they tell it of."""
+        return {
+            model: place
+            for model, label in self._find_labels(finding)
+            if (place := _find_relevance(self.shown[model], label)) is not None
+        }
+
+    def _find_labels(self, finding: Finding) -> list[tuple[StageName, str]]:
+        """Return the models that spoke of a finding, each with its label; of two, the one that was weighed."""
+        spoken = (
+            (model, [label for label in finding.list_labels(model) if not math.isnan(_get_probability(record, label))])
+            for model, record in self.shown.items()
+        )
+        return [(model, labels[0]) for model, labels in spoken if labels]
 
 
 def collect_answers(records: Mapping[StageName, StageRecord]) -> Answers:
@@ -61,6 +84,7 @@ def collect_answers(records: Mapping[StageName, StageRecord]) -> Answers:
     return Answers(
         answered={model: records[model] for model, reason in reasons.items() if reason is None},
         missing=[MissingModel(model, reason) for model, reason in reasons.items() if reason is not None],
+        shown={model: records[model] for model, reason in reasons.items() if reason in {None, NOT_FUSED}},
     )
 
 
@@ -70,15 +94,29 @@ def _find_reason(record: StageRecord | None) -> str | None:
     if record.state != StageState.SUCCEEDED:
         return record.reason or str(record.state)
     has_values = any(not math.isnan(value) for name, value in record.features.items() if _is_own(name, record.name))
-    return None if has_values else NO_VALUES
+    if has_values:
+        return None
+    return NOT_FUSED if record.facts.get(UNFUSED) else NO_VALUES
 
 
 def _is_own(feature: str, model: StageName) -> bool:
-    try:
-        return get_model(feature) is model
-    except KeyError:
-        return False
+    return feature in FEATURE_NAMES and get_model(feature) is model
+
+
+def _get_probability(record: StageRecord, label: str) -> float:
+    """Return what a model said of a label; NaN where it said nothing."""
+    unfused = cast("Mapping[str, float]", record.facts.get(UNFUSED, {}))
+    return unfused.get(label, record.features.get(make_feature_name(record.name, label), math.nan))
 
 
 def _get_thresholds(record: StageRecord) -> Mapping[str, float]:
     return cast("Mapping[str, float]", record.facts.get("thresholds", {}))
+
+
+def _find_relevance(record: StageRecord, label: str) -> JsonObject | None:
+    relevance = cast("Mapping[str, Any]", record.facts.get("relevance", {}))
+    told = next((each for each in relevance.get("findings", ()) if each["label"] == label), None)
+    if told is None:
+        return None
+    of_map = {name: value for name, value in told.items() if name in _TOLD_OF_A_MAP}
+    return {"artifact": relevance["artifact"], "reference": relevance["reference"], **of_map}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from model_weights.catalogue import ModelEntry
 from model_weights.policies import Policy
@@ -68,7 +68,8 @@ def make_document(reading: Reading) -> Document:
         "weights_profile": str(reading.model.weights_profile),
         "disclaimer": DISCLAIMERS[reading.model.weights_profile],
         "top_pathologies": [evidence.finding.name for evidence in reading.decision.top],
-        "findings": [_make_finding(evidence) for evidence in reading.decision.findings],
+        "findings": [_make_finding(evidence, reading.answers) for evidence in reading.decision.findings],
+        "site_findings": _list_site_findings(reading.records),
         "attribution": _make_attribution(reading),
         "series": intake["series"],
         "quality": _list_quality(reading),
@@ -105,7 +106,7 @@ def _make_completeness(answers: Answers) -> Document:
     }
 
 
-def _make_finding(evidence: FindingEvidence) -> Document:
+def _make_finding(evidence: FindingEvidence, answers: Answers) -> Document:
     finding = evidence.finding
     return {
         "finding": finding.id,
@@ -118,7 +119,14 @@ def _make_finding(evidence: FindingEvidence) -> Document:
         "thresholds": {str(model): threshold for model, threshold in evidence.thresholds.items()},
         "attribution": evidence.attribution,
         "above_threshold": evidence.is_above_threshold,
+        "relevance": {str(model): told for model, told in answers.get_relevance(finding).items()},
     }
+
+
+def _list_site_findings(records: Mapping[StageName, StageRecord]) -> list[Document]:
+    """Return what the zero-shot model said of the findings of the site's policy: shown, never weighed."""
+    record = records.get(StageName.CT_CLIP)
+    return [] if record is None else list(cast("Sequence[Document]", record.facts.get("site_findings", ())))
 
 
 def _make_attribution(reading: Reading) -> Document:
@@ -160,7 +168,7 @@ def _list_models(answers: Answers) -> list[Document]:
             "digest": record.facts["digest"],
             "seconds": record.seconds,
         }
-        for model, record in answers.answered.items()
+        for model, record in answers.shown.items()
     ]
 
 

@@ -8,14 +8,17 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model_weights.catalogue import CATALOGUE_FILE
 from model_weights.publishing import make_catalogue_path
 from shared.errors import Defect
 from training.supervised.base import BaseModel, open_base
+from training.supervised.demo import DemoPlan, make_demo
 from training.supervised.fine_tuning import FineTuning, fine_tune
 from training.supervised.plan import FineTuningPlan, FineTuningStage, Part
 from training.supervised.table import Columns, read_table
@@ -63,6 +66,17 @@ def _run_finetune(options: argparse.Namespace, command: str) -> None:
     _say(f"published {entry.name} {entry.version}, digest {entry.digest}, licence {entry.licence}")
 
 
+def _run_demo(options: argparse.Namespace, _command: str) -> None:
+    plan = DemoPlan(
+        training_studies=options.training_studies,
+        validation_studies=options.validation_studies,
+        held_out_studies=options.held_out_studies,
+    )
+    plan = replace(plan, fine_tuning=replace(plan.fine_tuning, seed=options.seed))
+    entry = make_demo(plan, options.state, options.catalogue, processes=options.processes, report=_say)
+    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+
+
 def _open_base(options: argparse.Namespace) -> BaseModel:
     told: dict[str, Any] = {} if options.config is None else json.loads(options.config.read_text(encoding="utf-8"))
     architecture = Architecture.from_table(told.get("architecture", {}))
@@ -94,6 +108,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_input(finetune)
     _add_output(finetune)
     _add_plan(finetune)
+    demo = commands.add_parser(
+        "demo",
+        help="train the demo weights on phantoms, on the encoder of the demo CT-CLIP",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    demo.set_defaults(run=_run_demo)
+    _add_demo(demo)
     return parser.parse_args(arguments)
 
 
@@ -132,6 +153,18 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=plan.seed)
     add("--device", help="cuda or cpu; by default the GPU where there is one")
     add("--threads", type=int, default=0, help="threads of the network; 0: all cores")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    plan, add = DemoPlan(), parser.add_argument
+    add("--seed", type=int, default=plan.fine_tuning.seed)
+    add("--training-studies", type=int, default=plan.training_studies)
+    add("--validation-studies", type=int, default=plan.validation_studies)
+    add("--held-out-studies", type=int, default=plan.held_out_studies)
+    add("--state", type=Path, default=Path(".ctclip/training/supervised-demo"), help="phantoms, checkpoints")
+    add("--catalogue", type=Path, default=CATALOGUE_FILE, help="catalogue with the CT-CLIP, to publish into")
+    add("--processes", type=int, default=1, help="processes that make phantoms ahead")
+    add("--threads", type=int, default=1, help="threads of the network; 0: all cores")
 
 
 def _describe_command(given: Sequence[str]) -> str:

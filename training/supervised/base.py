@@ -17,6 +17,7 @@ from workers.checkpoint import open_checkpoint
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.image_tower import ImageTower
 from workers.ct_clip.loading import make_image_tower
+from workers.ct_clip.relevance import ROLE as REFERENCE_ROLE
 from workers.ct_clip.weights import read_ct_clip, unwrap_checkpoint
 
 PUBLISHED_LICENCE = "CC-BY-NC-SA-4.0"
@@ -27,13 +28,17 @@ _IMAGE_SIDE = "image."
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The image side of a CT-CLIP. `encoder_digest` covers its tensors and what prepares a volume for it."""
+    """The image side of a CT-CLIP. `encoder_digest` covers its tensors and what prepares a volume for it.
+
+    `reference` are its healthy tokens for relevance maps, where it has some.
+    """
 
     description: str
     licence: str
     architecture: Architecture
     preprocessing: Preprocessing
     tensors: Mapping[str, Tensor]
+    reference: Mapping[str, Tensor] | None = None
 
     @property
     def encoder_digest(self) -> str:
@@ -85,6 +90,7 @@ def _open_entry(entry: ModelEntry) -> BaseModel:
         architecture=Architecture.from_table(entry.architecture),
         preprocessing=Preprocessing.from_table(entry.preprocessing),
         tensors=_take_image_side(load_tensors(entry.get_file("weights"))),
+        reference=load_tensors(entry.get_file(REFERENCE_ROLE)) if REFERENCE_ROLE in entry.files else None,
     )
 
 

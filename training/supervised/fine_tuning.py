@@ -106,6 +106,7 @@ def publish_learnt(asked: FineTuning, learnt: Learnt) -> ModelEntry:
         profile=WeightsProfile.FULL,
         catalogue=asked.catalogue,
         card=asked.state / "card.md",
+        reference=None if asked.plan.trains_encoder else asked.base.reference,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
@@ -20,6 +21,7 @@ from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
 from workers.ct_clip.conversion import Configuration, save_tensors
 from workers.ct_clip.known_answer import make_known_answer
+from workers.ct_clip.relevance import ROLE as REFERENCE_ROLE
 from workers.ct_clip.weights import unwrap_checkpoint
 from workers.supervised.configuration import Architecture, HeadKind
 from workers.supervised.labels import DEFAULT_LABELS
@@ -62,13 +64,20 @@ def publish_classifier(
     profile: WeightsProfile,
     catalogue: Path,
     card: Path | None = None,
+    reference: Mapping[str, Tensor] | None = None,
 ) -> ModelEntry:
-    """Write a classifier in memory, its known answer and card beside the catalogue, and the entry into it."""
+    """Write a classifier in memory, its known answer and card beside the catalogue, and the entry into it.
+
+    `reference` are the healthy tokens for relevance (`workers.ct_clip.relevance.make_reference`), where they are known.
+    """
     configuration.preprocessing.require_fit(configuration.architecture.image)
     with TemporaryDirectory(prefix="ctclip-") as folder:
         paths = {role: Path(folder, f"{role}.safetensors") for role in ("weights", "known_answer")}
         save_tensors(classifier.state_dict(), paths["weights"])
         save_file(make_known_answer(classifier.image), paths["known_answer"])
+        if reference is not None:
+            paths[REFERENCE_ROLE] = Path(folder, f"{REFERENCE_ROLE}.safetensors")
+            save_file(dict(reference), paths[REFERENCE_ROLE])
         return publish_entry(
             name=configuration.name,
             stage=StageName.SUPERVISED,

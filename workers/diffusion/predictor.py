@@ -33,7 +33,8 @@ POLICY_KEY = "reconstruction"
 
 _AS_STORED = ComputeMode()
 _GPU_BATCH = 16
-_CPU_BATCH = 2
+
+CPU_BATCH = 2
 """Larger batches are slower on a CPU: blocks over 32 MB are given back to the system after each operation."""
 
 
@@ -47,7 +48,7 @@ class Predictor:
         self._slicing = Preprocessing.from_table(entry.preprocessing)
         self._slicing.require_fit(self._shapes)
         self._entry, self._device, self._mode = entry, device, mode
-        self._batch = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+        self._batch = CPU_BATCH if device.type == "cpu" else _GPU_BATCH
         tensors = load_tensors(entry.get_file("weights"), device)
         self._classifier = make_classifier(self._shapes.classifier, tensors)
         with mode.autocast(device):

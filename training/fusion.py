@@ -11,8 +11,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -74,13 +74,10 @@ def ask(plan: FusionPlan, catalogue: Path, folder: Path, processes: int) -> Stud
 
 def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: Studies) -> Trained:
     """Fit on the training studies and measure on the others, for every subset of the models that answered."""
-    generator = np.random.default_rng(plan.booster.seed)
-    stages = tuple(entry.stage for entry in models)
-    copies = [case for case in studies.training for _ in range(plan.copies)]
-    answers = [drop_models(case.features, stages, rate=plan.dropout, generator=generator) for case in copies]
+    copies = list(_iterate_copies(plan, [entry.stage for entry in models], studies.training))
     fitted = fit_booster(
-        [compute_vector(features) for features in answers],
-        [int(case.is_pathological) for case in copies],
+        [compute_vector(copy.features) for copy in copies],
+        [int(copy.is_pathological) for copy in copies],
         plan.booster,
         used=choose_features(studies.training, plan.least_own_auc),
     )
@@ -120,6 +117,16 @@ def publish(trained: Trained, *, catalogue: Path) -> ModelEntry:
             card=card,
             catalogue=catalogue,
         )
+
+
+def _iterate_copies(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -> Iterator[Case]:
+    """Yield each case whole, then again without some of the models."""
+    generator = np.random.default_rng(plan.booster.seed)
+    for case in cases:
+        yield case
+        for _ in range(plan.copies - 1):
+            features = drop_models(case.features, models, rate=plan.dropout, generator=generator)
+            yield replace(case, features=features)
 
 
 def _measure(plan: FusionPlan, booster: FusionBooster, models: Sequence[ModelEntry], studies: Studies) -> list[Report]:

@@ -116,7 +116,7 @@ def write_card(trained: Trained) -> str:
 | Answers, by the code that serves | {"; ".join(_name_model(entry) for entry in trained.models)} |
 | May move the score | labels that recognise their own finding (AUC >= {plan.least_own_auc} in training), maxima |
 | Moves the score | {", ".join(f"`{name}`" for name in trained.fitted.booster.used_features)} |
-| Missing models | all others; each of these is left out of {plan.dropout:.0%} of the training vectors, independently |
+| Missing models | {_describe_dropout(plan)} |
 | Threshold | {find_policy().threshold:.2f} (policy `default`) |
 | Seed | {plan.booster.seed} |
 | Command | `{make_command(plan)}` |
@@ -127,6 +127,10 @@ def write_card(trained: Trained) -> str:
 
 {_EXPLANATION}
 {_format_comparisons(trained.comparisons)}{_LIMITS}"""
+
+
+def _describe_dropout(plan: FusionPlan) -> str:
+    return f"all others; {plan.copies - 1} of {plan.copies} training vectors lack each with chance {plan.dropout}"
 
 
 def _name_model(entry: ModelEntry) -> str:

@@ -13,6 +13,7 @@ from training.phantoms import Prevalence
 class FusionPlan:
     """Everything that decides the weights. Seeds of training and held-out studies never meet.
 
+    Each training study is seen `copies` times: once with every answer, else without each model with chance `dropout`.
     `least_own_auc`: a label moves the score only if it recognises its own finding at least so well.
     """
 
@@ -22,8 +23,8 @@ class FusionPlan:
     first_training_seed: int = 500_000
     first_held_out_seed: int = 600_000
     first_shifted_seed: int = 650_000
-    copies: int = 2
-    dropout: float = 0.15
+    copies: int = 4
+    dropout: float = 0.4
     least_own_auc: float = 0.8
     prevalence: Prevalence = field(default_factory=Prevalence)
     booster: BoosterSettings = field(default_factory=BoosterSettings)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from deploy.demo.studies import REAL_STUDY
-from shared.stages import MODELS
+from model_weights.catalogue import load_catalogue
+from shared.settings import WeightsProfile
+from shared.stages import MODELS, SkipReason
 from shared.states import JobState
 from tests.stack.running import RunningStack, run_ctclip
 
@@ -65,8 +67,11 @@ class TestRealChest:
         result = stack.http.get(f"/v1/jobs/{job_id}/result").json()
         check_contract(result)
         assert result["job_id"] == job_id
-        assert result["completeness"]["answered"] == 1
-        assert len(result["completeness"]["missing"]) == len(MODELS) - 1
+        installed = {entry.stage for entry in load_catalogue() if entry.weights_profile is WeightsProfile.DEMO}
+        missing = {entry["model"]: entry["reason"] for entry in result["completeness"]["missing"]}
+        assert missing == {model: SkipReason.MODEL_NOT_INSTALLED for model in MODELS if model not in installed}
+        assert {model["name"] for model in result["models"]} == installed
+        assert result["completeness"]["answered"] == len(MODELS) - len(missing)
         assert result["weights_profile"] == "demo"
         assert "clinical" in result["disclaimer"]
         assert result["series"]["slices"] == 124

@@ -30,6 +30,7 @@ PARITY_MODULES: Mapping[str, str] = {
     "mednext": "workers.mednext.parity",
     "ct_clip": "workers.ct_clip.parity",
     "diffusion": "workers.diffusion.parity",
+    "fvlm": "workers.fvlm.parity",
     "fusion": "workers.fusion.parity",
 }
 """Models that can be compared; each module has `check_parity(golden) -> Sequence[ParityCheck]`."""

@@ -31,7 +31,8 @@ def compute_text_latents(tower: TextTower, vocabulary: str, prompts: Sequence[st
     tokenizer = make_tokenizer(vocabulary, tower.max_tokens)
     if tokenizer.get_vocab_size() != tower.vocabulary_size:
         raise Defect(
-            f"the vocabulary has {tokenizer.get_vocab_size()} tokens, the text side of CT-CLIP {tower.vocabulary_size}"
+            f"the vocabulary has {tokenizer.get_vocab_size()} tokens,"
+            f" the text side of {tower.model_name} {tower.vocabulary_size}"
         )
     starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
     batches = [encode_prompts(tokenizer, prompts[start : start + _PROMPTS_AT_ONCE]) for start in starts]

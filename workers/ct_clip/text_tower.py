@@ -20,6 +20,8 @@ from workers.ct_clip.configuration import TextShape
 class TextTower(nn.Module):
     """The text side of CT-CLIP."""
 
+    model_name = "CT-CLIP"
+
     def __init__(self, shape: TextShape, dim_latent: int) -> None:
         super().__init__()
         # The weights have a pooler too, whose answer CT-CLIP does not use.

@@ -31,7 +31,7 @@ def make_tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:
     special = (_PADDING, _UNKNOWN, _START, _END, _MASK)
     missing = [token for token in special if token not in tokens]
     if missing:
-        raise Defect(f"the vocabulary of CT-CLIP lacks {missing}")
+        raise Defect(f"the vocabulary lacks {missing}")
     tokenizer = Tokenizer(WordPiece(tokens, unk_token=_UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()

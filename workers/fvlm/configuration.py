@@ -1,0 +1,151 @@
+"""What a catalogue entry says about an fVLM: its architecture and its preprocessing, parsed once. Light: no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from shared.errors import Defect
+from workers.ct_clip.configuration import TextShape
+
+Triple = tuple[int, int, int]
+
+_BERT_ONLY = "type_vocab_size"
+"""What CT-CLIP's text side has and fVLM's has not."""
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Shape of the image encoder and the organ pooling; the defaults are the published one. Axes are (z, y, x).
+
+    `levels` are the blocks whose outputs are kept beside the final one, counted from 0.
+    """
+
+    dim: int = 768
+    mlp_dim: int = 3072
+    heads: int = 12
+    depth: int = 12
+    patch_size: Triple = (16, 16, 32)
+    position_grid: Triple = (7, 16, 11)
+    levels: tuple[int, ...] = (3, 6, 9)
+    pool_heads: int = 4
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        sizes = (self.dim, self.mlp_dim, self.heads, self.depth, self.pool_heads)
+        if not all(_is_positive(size) for size in (*sizes, *self.patch_size, *self.position_grid)):
+            raise Defect("image of fVLM: sizes must be positive whole numbers")
+        if len(self.patch_size) != 3 or len(self.position_grid) != 3:
+            raise Defect("image of fVLM: patch_size and position_grid are three numbers (z, y, x)")
+        if self.dim % self.heads or self.dim % self.pool_heads:
+            raise Defect(f"image of fVLM: {self.heads} and {self.pool_heads} heads cannot share {self.dim} channels")
+        if list(self.levels) != sorted(set(self.levels)) or not set(self.levels) <= set(range(self.depth)):
+            raise Defect(f"image of fVLM: levels are {list(self.levels)}, expected ascending blocks of {self.depth}")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """Read the `image` table."""
+        _refuse_unknown(table, {each.name for each in fields(cls)}, "image")
+        values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in table.items()}
+        return cls(**values)
+
+    @property
+    def positions(self) -> int:
+        """Number of learned positions."""
+        return math.prod(self.position_grid)
+
+    def compute_grid(self, shape: Sequence[int]) -> Triple:
+        """Return how many tokens a window has along each axis. Raises Defect if patches do not fit."""
+        if len(shape) != 3 or any(size % patch or not size for size, patch in zip(shape, self.patch_size, strict=True)):
+            raise Defect(f"a window of {list(shape)} voxels is no multiple of fVLM's patches {list(self.patch_size)}")
+        z, y, x = (size // patch for size, patch in zip(shape, self.patch_size, strict=True))
+        return (z, y, x)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Both sides and the length of the latents in which they meet. `prompt_tokens` is where prompts are cut."""
+
+    image: ImageShape = field(default_factory=ImageShape)
+    text: TextShape = field(default_factory=TextShape)
+    dim_latent: int = 256
+    prompt_tokens: int = 384
+
+    def __post_init__(self) -> None:
+        if not _is_positive(self.dim_latent) or not _is_positive(self.prompt_tokens):
+            raise Defect("architecture of fVLM: dim_latent and prompt_tokens must be positive whole numbers")
+        if self.prompt_tokens > self.text.max_position_embeddings:
+            raise Defect(f"architecture of fVLM: no {self.prompt_tokens} positions for the tokens of a prompt")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """Read the `architecture` table of a catalogue entry or of a conversion; what is absent is as published."""
+        _refuse_unknown(table, {each.name for each in fields(cls)}, "architecture")
+        text = table.get("text", {})
+        _refuse_unknown(text, {each.name for each in fields(TextShape)} - {_BERT_ONLY}, "text")
+        return cls(
+            image=ImageShape.from_table(table.get("image", {})),
+            text=TextShape(**text),
+            dim_latent=table.get("dim_latent", cls.dim_latent),
+            prompt_tokens=table.get("prompt_tokens", cls.prompt_tokens),
+        )
+
+    def to_table(self) -> dict[str, Any]:
+        """Return what `from_table` reads."""
+        table = asdict(self)
+        del table["text"][_BERT_ONLY]
+        for name, value in table["image"].items():
+            table["image"][name] = list(value) if isinstance(value, tuple) else value
+        return table
+
+
+class GeometryKind(StrEnum):
+    """How organs are cut out of a volume. The same study gives different numbers in the two."""
+
+    PUBLIC = "public"
+    """What the weights were trained and evaluated on: one spacing, a window of one size about each organ."""
+
+    PRODUCT = "product"
+    """The predecessor's: the scanner's grid, each organ stretched to fill the window."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a volume and its label map to windows; axes are (z, y, x), the defaults are the published ones."""
+
+    geometry: GeometryKind = GeometryKind.PUBLIC
+    window: Triple = (112, 288, 352)
+
+    def __post_init__(self) -> None:
+        if len(self.window) != 3 or not all(_is_positive(size) for size in self.window):
+            raise Defect("preprocessing of fVLM: window is three positive whole numbers (z, y, x)")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """Read the `preprocessing` table of a catalogue entry or of a conversion."""
+        _refuse_unknown(table, {each.name for each in fields(cls)}, "preprocessing")
+        kind = table.get("geometry", cls.geometry)
+        if kind not in list(GeometryKind):
+            raise Defect(f"preprocessing of fVLM: geometry is {kind!r}, expected one of {[*map(str, GeometryKind)]}")
+        return cls(GeometryKind(kind), tuple(table.get("window", cls.window)))
+
+    def require_fit(self, image: ImageShape) -> None:
+        """Raise Defect when the window is not what the network's patches divide."""
+        image.compute_grid(self.window)
+
+    def to_table(self) -> dict[str, Any]:
+        """Return what `from_table` reads."""
+        return {"geometry": str(self.geometry), "window": list(self.window)}
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: set[str], what: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise Defect(f"{what} of fVLM: unknown {unknown}; known are {sorted(known)}")
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

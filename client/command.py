@@ -51,6 +51,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job and print its result.")] = False,
     models: Annotated[str | None, typer.Option(help="Only these models, separated by commas.")] = None,
     series_instance_uid: Annotated[str | None, typer.Option(help="Read this series of the study.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Decide under this policy of the installation.")] = None,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Only say whether the study would be accepted; no model runs.")
     ] = False,
@@ -64,6 +65,7 @@ def submit(
     options = {
         "models": models,
         "series_instance_uid": series_instance_uid,
+        "policy": policy,
         "validate_only": "true" if validate_only else None,
         "split": "true" if split else None,
         "priority": None if priority is None else str(priority),

@@ -162,6 +162,7 @@ class ResultDocument(TypedDict):
     policy_id: str
     weights_profile: str
     findings: Sequence[Finding]
+    site_findings: NotRequired[Sequence[Document]]
     attribution: Document
     series: Document
     quality: Sequence[Document]

@@ -31,6 +31,7 @@ KNOWN: Mapping[str, KnownCommand] = {
     "phantom": KnownCommand("Make a chest CT with chosen findings from nothing.", "phantom"),
     "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "corpus"),
     "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
+    "policies": KnownCommand("List policies; check one of your own before it is installed.", "worker"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }
 

@@ -157,6 +157,7 @@ def _render_facts(result: ResultDocument, job: Job | None) -> Table:
     table = _make_grid()
     facts = {
         "Score": _describe_score(result.get("attribution", {})),
+        "Of this site": _describe_site_findings(result.get("site_findings", ())),
         "Series": _describe_series(result.get("series", {})),
         "Quality": _describe_quality(result.get("quality", ())),
         "Models": _describe_models(result),
@@ -175,6 +176,11 @@ def _describe_score(attribution: Mapping[str, Any]) -> str:
     moved = attribution.get("by_model", {})
     parts += [f"{name_stage(model)} {value:+.2f}" for model, value in moved.items() if abs(value) >= _SMALLEST_SHOWN]
     return f"{', '.join(parts)} = {attribution['raw_score']:+.2f} (log-odds)"
+
+
+def _describe_site_findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    named = ", ".join(f"{finding['name']} {finding['probability']:.2f}" for finding in findings)
+    return f"{named} (asked in words of the policy; not weighed, not calibrated)" if named else ""
 
 
 def _describe_series(series: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from gateway.jobs.options import JobRequest
 from gateway.jobs.repository import complete_records
 from gateway.jobs.schemas import JobBody, describe_job
+from gateway.problems.handlers import InvalidFields, make_pointer
 from gateway.tenants import Tenant
 from gateway.uploads.reception import ReceivedUpload
 from shared import acceptance
 from shared.errors import TransientFault
-from shared.problems import ProblemCode
+from shared.problems import FieldError, ProblemCode
 from shared.settings import Settings
 from shared.storage import StoredObject
 from shared.tables import Policy
@@ -31,12 +32,23 @@ class Submission:
     stored: StoredObject
 
 
-def require_policy_id(session: Session, settings: Settings) -> str:
-    """Return the active policy of the configured name. Raises TransientFault(NOT_READY) before there is one."""
-    policy_id = session.scalar(select(Policy.id).where(Policy.name == settings.policy, Policy.is_active))
-    if policy_id is None:
+def require_policy_id(session: Session, settings: Settings, asked: str | None = None) -> str:
+    """Return the active policy that a caller asked for, else that of the configured name.
+
+    Raises TransientFault(NOT_READY) before there is one, InvalidFields when the one asked for is not offered.
+    """
+    name = asked or settings.policy
+    policy = session.scalar(select(Policy).where(Policy.name == name, Policy.is_active))
+    if policy is not None and (name == settings.policy or _is_offered(policy)):
+        return policy.id
+    if asked in {None, settings.policy}:
         raise TransientFault(ProblemCode.NOT_READY, f"no active policy is named {settings.policy}")
-    return policy_id
+    raise InvalidFields(FieldError(make_pointer(["policy"]), "No policy of this name is offered here"))
+
+
+def _is_offered(policy: Policy) -> bool:
+    """Return whether a caller may choose a policy: one that needs no model reads no study, and only measures."""
+    return int(policy.document.get("minimum_models", 0)) > 0
 
 
 def add_job(session: Session, settings: Settings, submission: Submission) -> JobBody:
@@ -47,7 +59,7 @@ def add_job(session: Session, settings: Settings, submission: Submission) -> Job
         tenant=submission.tenant,
         priority=submission.request.options.priority,
         options=submission.request.to_document(),
-        policy_id=require_policy_id(session, settings),
+        policy_id=require_policy_id(session, settings, submission.request.options.policy),
         weights_profile=settings.weights_profile,
         time_limit=settings.job_time_limit,
         upload=acceptance.StoredUpload(submission.stored, upload.kind, upload.media_type),

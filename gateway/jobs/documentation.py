@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.jobs.idempotency import LONGEST_KEY
-from gateway.jobs.options import LONGEST_UID, UID_PATTERN, SubmissionOptions
+from gateway.jobs.options import LONGEST_POLICY, LONGEST_UID, POLICY_PATTERN, UID_PATTERN, SubmissionOptions
 from gateway.uploads.multipart import FILE_FIELD
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -21,6 +21,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": "Comma-separated models to run; all that are installed by default.",
         "examples": ["mednext,fvlm"],
+    },
+    "policy": {
+        "type": "string",
+        "pattern": POLICY_PATTERN,
+        "maxLength": LONGEST_POLICY,
+        "description": "Name of the policy to decide under, one of those that this installation offers; by default "
+        "the one that `GET /v1/models` shows.",
     },
     "validate_only": {
         "type": "boolean",

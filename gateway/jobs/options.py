@@ -17,6 +17,8 @@ from shared.stages import MODELS, StageName
 LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 0, 5, 9
 UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"
 LONGEST_UID = 64
+POLICY_PATTERN = r"^[a-z][a-z0-9_]*$"
+LONGEST_POLICY = 64
 
 
 class SubmissionOptions(BaseModel):
@@ -28,6 +30,7 @@ class SubmissionOptions(BaseModel):
     split: bool = False
     series_instance_uid: str | None = Field(default=None, pattern=UID_PATTERN, max_length=LONGEST_UID)
     models: tuple[StageName, ...] | None = None
+    policy: str | None = Field(default=None, pattern=POLICY_PATTERN, max_length=LONGEST_POLICY)
     validate_only: bool = False
 
     @field_validator("series_instance_uid")

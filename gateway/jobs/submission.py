@@ -81,8 +81,8 @@ class Submitter:
 
     async def submit(self) -> AcceptedJob:
         """Return the job. Raises InputProblem or TransientFault, and then has left nothing behind."""
-        settings = self._resources.settings
-        await self._resources.transact(lambda session: require_policy_id(session, settings))
+        settings, asked = self._resources.settings, self._parse_options(()).policy
+        await self._resources.transact(lambda session: require_policy_id(session, settings, asked))
         if self._key is None:
             return AcceptedJob(await self._take_in(None), is_replayed=False)
         key = self._key

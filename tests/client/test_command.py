@@ -267,6 +267,12 @@ class TestResult:
         assert "0.91 of 0.86" in shown
         assert "reaches that model's own threshold" in shown
 
+    def test_shows_findings_of_the_site_as_what_they_are(self) -> None:
+        found = {"name": "Stent", "probability": 0.63, "present": "A stent.", "absent": "No stent."}
+        assert "Stent 0.63 (asked in words of the policy; not weighed, not calibrated)" in self._show(
+            {**RESULT, "site_findings": [found]}
+        )
+
     def test_evidence_adds_up_to_the_score(self) -> None:
         small = {"models": {"mednext": 0.02}, "attribution": 0.004, "above_threshold": False}
         others = [{"finding": f"small_{number}", "name": "Small", **small} for number in range(5)]

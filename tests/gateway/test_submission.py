@@ -22,7 +22,7 @@ from shared.byte_units import MIB
 from shared.database import transaction
 from shared.stages import StageName
 from shared.storage import ObjectStore, StoredObject
-from shared.tables import Artefact, Event, Job, Outbox, StageRun
+from shared.tables import Artefact, Event, Job, Outbox, Policy, StageRun
 from shared.upload_kinds import is_head_enough, judge_foreign_kind, judge_kind
 from tests.gateway.conftest import NOTHING, UPLOAD_LIMIT_BYTES, ZIP, RunningGateway
 from tests.lost_answers import lost_answer_to_commit
@@ -127,6 +127,29 @@ class TestAnAcceptedStudy:
         assert (reasons["ct_clip"], reasons["fvlm"]) == ("model_not_requested", "model_not_installed")
 
 
+class TestThePolicy:
+    @pytest.fixture(autouse=True)
+    def offered(self, engine: Engine) -> None:
+        with transaction(engine) as session:
+            for name, needed in (("own", 1), ("measuring", 0)):
+                document = {"threshold": 0.4, "minimum_models": needed}
+                session.merge(Policy(id=f"{name}-1", name=name, digest="2", document=document, is_active=True))
+
+    @pytest.mark.parametrize(("query", "policy"), [("", "default-1"), ("?policy=own", "own-1")])
+    def test_is_the_one_asked_for(self, gateway: RunningGateway, engine: Engine, query: str, policy: str) -> None:
+        job = gateway.http.post(f"/v1/jobs{query}", content=ZIP).json()
+        with transaction(engine) as session:
+            assert session.get_one(Job, uuid.UUID(job["id"])).policy_id == policy
+
+    @pytest.mark.parametrize("name", ["unknown", "measuring"])
+    def test_that_is_not_offered_is_told(self, gateway: RunningGateway, leftovers: Leftovers, name: str) -> None:
+        answer = gateway.http.post(f"/v1/jobs?policy={name}", content=ZIP)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+        message = "No policy of this name is offered here"
+        assert answer.json()["errors"] == [{"pointer": "/policy", "message": message}]
+        assert leftovers() == NOTHING
+
+
 class TestARefusedBody:
     @pytest.mark.parametrize(
         ("content", "expected"),
@@ -164,6 +187,8 @@ class TestARefusedBody:
             ({"callback_url": "http://127.0.0.1/"}, "/callback_url"),
             ({"priority": "1" * 9000}, "/priority"),
             ({"validate_only": "maybe"}, "/validate_only"),
+            ({"policy": "Own"}, "/policy"),
+            ({"policy": "unknown"}, "/policy"),
             ({"split": ""}, "/split"),
             ({"split": "true", "series_instance_uid": "1.2"}, "/series_instance_uid"),
             ({"study_instance_uid": "1.2"}, "/study_instance_uid"),

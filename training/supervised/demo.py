@@ -207,6 +207,7 @@ def _list_facts(plan: DemoPlan, base: BaseModel, learnt: Learnt, seconds: float)
         "Thresholds from": f"{seeds[Split.VALIDATION]}, specificity at least {plan.least_specificity}",
         "Measured on": f"{seeds[Split.HELD_OUT]} not used otherwise",
         "Findings": json.dumps(TAUGHT).strip("{}").replace('"', "`").replace("`: `", "` from `"),
-        "Training took": f"{seconds / 60:.0f} minutes on two shared cores, beside the time to make phantoms that were not kept",
+        "Training took": f"{seconds / 60:.0f} minutes on two shared cores, beside the time to make phantoms"
+        " that were not kept",
         "Licence": "Apache-2.0",
     }

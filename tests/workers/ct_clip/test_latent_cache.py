@@ -20,7 +20,7 @@ import sys, pathlib, torch
 from workers.ct_clip.latent_cache import LatentCache
 cache = LatentCache(pathlib.Path(sys.argv[1]))
 latents = torch.arange(12.0).reshape(4, 3)
-for turn in range(200):
+for turn in range(50):
     cache.write(b"k" * 32, latents)
     found = cache.read(b"k" * 32)
     assert found is not None and torch.equal(found, latents)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import nibabel
+import numpy as np
 import pytest
 
 from model_weights.catalogue import find_installed
+from model_weights.policies import FindingText, Policy
 from phantom.study import PhantomSettings, make_study
 from shared.artefacts import ArtefactKind
 from shared.errors import Defect, StaleLease
@@ -36,6 +40,7 @@ def make_settings(weights: Path) -> Settings:
             "storage_endpoint": "localhost:1",
             "storage_access_key": "key",
             "storage_secret_key": "secret",
+            "cache_dir": weights.parent / "cache",
             "threads": 1,
             "weights_profile": "full",
             "weights_dir": weights,
@@ -88,6 +93,41 @@ class TestStage:
         entry = find_installed(make_settings(installed), stage.name)
         assert entry is not None
         assert (facts["name"], facts["digest"], facts["weights_profile"]) == (entry.name, entry.digest, "full")
+
+    def test_findings_of_the_site_stand_in_the_facts_of_the_stage_that_has_texts(
+        self, stage: Stage, study: Path
+    ) -> None:
+        texts = (FindingText("Stent"), FindingText("long", " ".join(["lung"] * 20)))
+        policy = Policy("own", "1", 0.5, 1, finding_texts=texts).to_document()
+        output = stage.run(cast("StageContext", FolderContext(study, policy=policy)))
+        plain = stage.run(cast("StageContext", FolderContext(study)))
+        assert output.features == plain.features
+        if stage.name is StageName.SUPERVISED:
+            assert "site_findings" not in output.facts
+        else:
+            (found,) = cast("list[dict[str, Any]]", output.facts["site_findings"])
+            assert (found["name"], found["present"], found["absent"]) == (
+                "Stent",
+                "Stent is present.",
+                "Stent is not present.",
+            )
+            assert 0 < found["probability"] < 1
+            assert [warning.code for warning in output.warnings] == ["site_findings_unanswered"]
+
+    def test_it_leaves_a_map_of_its_top_findings_in_the_patients_space(self, stage: Stage, study: Path) -> None:
+        output = stage.run(cast("StageContext", FolderContext(study)))
+        (artefact,) = output.artefacts
+        assert artefact.kind == f"{stage.name}_relevance"
+        assert artefact.media_type == "application/gzip"
+        maps = nibabel.Nifti1Image.from_filename(artefact.path)
+        relevance = cast("dict[str, Any]", output.facts["relevance"])
+        assert relevance["reference"] == "own_columns"
+        assert maps.shape == (4, 4, 6, len(relevance["findings"]))
+        for told in relevance["findings"]:
+            of_map = np.asarray(maps.dataobj)[..., told["volume"]].sum()
+            assert of_map == pytest.approx(told["log_odds"]["of_map"], abs=1e-4)
+            assert output.features[make_feature_name(stage.name, told["label"])] == told["probability"]
+        assert json.loads(maps.header.extensions[0].get_content()) == relevance
 
     def test_work_that_is_no_longer_wanted_ends_before_the_network_runs(self, stage: Stage, study: Path) -> None:
         context = FolderContext(study, is_wanted=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,23 @@ ARTEFACTS = (
     ArtefactRecord(ArtefactKind.UPLOAD, "application/zip", 9, "a" * 64),
     ArtefactRecord(ArtefactKind.VOLUME, "application/x-blosc2", 5, "b" * 64),
 )
+
+LOG_ODDS: JsonValue = {"of_map": 1.5, "of_reference": -0.5}
+PLACE: JsonValue = {
+    "peak_lps_mm": [40.0, 12.5, -80.0],
+    "peak_log_odds": 0.5,
+    "share": 0.25,
+    "box_lps_mm": {"low": [30.0, 2.5, -90.0], "high": [50.0, 22.5, -70.0]},
+    "slices": {"first": 12, "last": 15, "positions_mm": [-90.0, -75.0]},
+}
+RELEVANCE: JsonValue = {
+    "artifact": "ct_clip_relevance",
+    "reference": "healthy",
+    "findings": [
+        {"label": label, "probability": 0.9, "threshold": 0.5, "volume": volume, "log_odds": LOG_ODDS, "place": place}
+        for volume, (label, place) in enumerate([("Pulmonary nodule", PLACE), ("Pneumonia", None)])
+    ],
+}
 
 
 def close(schema: JsonValue) -> JsonValue:
@@ -134,6 +152,30 @@ class TestWhatItSays:
     def test_warnings_of_every_stage_are_quality(self, fitted: FittedBooster, catalogue: Path) -> None:
         quality = write(fitted, catalogue, make_records(make_features()))["quality"]
         assert {"code": "gantry_tilt_corrected", "stage": "intake", "facts": {"tilt_deg": 12.5}} in quality
+
+    def test_places_of_relevance_stand_with_their_findings(self, fitted: FittedBooster, catalogue: Path) -> None:
+        records = make_records(make_features("ctclip_Pulmonary nodule"))
+        asked = records[StageName.CT_CLIP]
+        records[StageName.CT_CLIP] = replace(asked, facts={**asked.facts, "relevance": RELEVANCE})
+        document = write(fitted, catalogue, records)
+        CLOSED.validate(document)
+        told = {finding["finding"]: finding["relevance"] for finding in document["findings"] if finding["relevance"]}
+        of_map = {"artifact": "ct_clip_relevance", "reference": "healthy", "log_odds": LOG_ODDS}
+        assert told == {
+            "pulmonary_nodule": {"ct_clip": {**of_map, "volume": 0, "place": PLACE}},
+            "pneumonia": {"ct_clip": {**of_map, "volume": 1, "place": None}},
+        }
+
+    def test_findings_of_the_site_are_shown_and_not_weighed(self, fitted: FittedBooster, catalogue: Path) -> None:
+        records = make_records(make_features("kolyan_mass"))
+        plain = write(fitted, catalogue, records)
+        found: list[JsonValue] = [{"name": "Stent", "probability": 0.75, "present": "A stent.", "absent": "No stent."}]
+        asked = records[StageName.CT_CLIP]
+        records[StageName.CT_CLIP] = replace(asked, facts={**asked.facts, "site_findings": found})
+        document = write(fitted, catalogue, records)
+        CLOSED.validate(document)
+        assert document == {**plain, "site_findings": found}
+        assert plain["site_findings"] == []
 
     def test_class_one_without_evidence_is_admitted(self, fitted: FittedBooster, catalogue: Path) -> None:
         records = make_records(make_features("kolyan_mass", "ctclip_Thymoma", "okhr_Emphysema"), threshold=0.99)

@@ -29,8 +29,11 @@ def run_with_norms_held(classifier: LatentClassifier, raw: Tensor) -> Tensor:
     assert isinstance(linear, nn.Linear)
     if isinstance(norm, nn.LayerNorm):
         deviation = (latent.var(correction=0) + norm.eps).sqrt().detach()
-        return linear((latent - latent.mean()) / deviation * norm.weight + norm.bias)
-    return linear(norm(latent))
+        latent = (latent - latent.mean()) / deviation * norm.weight + norm.bias
+    else:
+        latent = norm(latent)
+    logits: Tensor = linear(latent)
+    return logits
 
 
 class TestDirections:

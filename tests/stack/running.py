@@ -62,10 +62,11 @@ class RunningStack:
         status = run_ctclip("status", "--json", "--state", str(self.state))
         return int(json.loads(status.stdout)["pids"][process])
 
-    def submit(self, study: Path, **headers: str) -> str:
-        """Submit a study and return the id of its job."""
+    def submit(self, study: Path, *, models: str | None = None, **headers: str) -> str:
+        """Submit a study, for all models or for some, and return the id of its job."""
+        params = {} if models is None else {"models": models}
         with study.open("rb") as body:
-            answer = self.http.post("/v1/jobs", files={"file": ("study.zip", body)}, headers=headers)
+            answer = self.http.post("/v1/jobs", params=params, files={"file": ("study.zip", body)}, headers=headers)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 

@@ -10,7 +10,7 @@ from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
 from shared.database import make_engine
-from shared.errors import TransientFault
+from shared.errors import Defect, TransientFault
 from shared.settings import Settings, get_settings
 from shared.storage import ObjectStore
 from shared.telemetry import configure_logging, get_logger
@@ -33,7 +33,10 @@ def main() -> None:
     engine = make_engine(settings, application_name="ctclip-control")
     store = ObjectStore(settings)
     store.ensure_bucket()
-    register_installation(engine, settings)
+    try:
+        register_installation(engine, settings)
+    except Defect as error:
+        raise SystemExit(f"Control cannot start: {error}") from error
     stopped = threading.Event()
     install_stop_signals(stopped)
     if settings.metrics_port:

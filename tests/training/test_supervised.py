@@ -332,9 +332,25 @@ def site(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Site:
     return Site(folder, write_table(folder / "studies.csv", *lines), checkpoint)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its entry and its reports as they stood at its end, whatever wrote there later."""
+
+    entry: ModelEntry
+    report: str
+    page: str
+
+
 @pytest.fixture(scope="module")
-def entry(site: Site) -> ModelEntry:
-    return site.run("--head-epochs", "4", "--top-epochs", "1", "--batch", "4")
+def run(site: Site) -> Run:
+    entry = site.run("--head-epochs", "4", "--top-epochs", "1", "--batch", "4")
+    report, page = ((site.state / name).read_text() for name in ("report.json", "report.html"))
+    return Run(entry, report, page)
+
+
+@pytest.fixture(scope="module")
+def entry(run: Run) -> ModelEntry:
+    return run.entry
 
 
 class TestFineTuning:
@@ -349,16 +365,16 @@ class TestFineTuning:
         assert entry.licence == "CC-BY-NC-SA-4.0"
         assert str(entry.weights_profile) == "full"
 
-    def test_what_cannot_be_read_is_a_line_of_the_report(self, entry: ModelEntry, site: Site) -> None:
-        told = json.loads((site.state / "report.json").read_text())
+    def test_what_cannot_be_read_is_a_line_of_the_report(self, run: Run) -> None:
+        told = json.loads(run.report)
         assert {each["line"]: each["problem"] for each in told["left_out"]} == {
             10: "archive_truncated", 11: "not_found", 12: "duplicate_study"
         }  # fmt: skip
         assert told["counts"] == {"training": 4, "validation": 2, "held_out": 2}
         assert told["untaught"] == ["cancer", "covid"]
 
-    def test_the_report_tells_figures_curves_and_doubts(self, entry: ModelEntry, site: Site) -> None:
-        told = json.loads((site.state / "report.json").read_text())
+    def test_the_report_tells_figures_curves_and_doubts(self, run: Run) -> None:
+        told = json.loads(run.report)
         effusion = next(label for label in told["labels"] if label["label"] == "pleural_effusion")
         assert set(effusion) >= {
             "auc",
@@ -369,16 +385,16 @@ class TestFineTuning:
             "curve",
         }
         assert [epoch["stage"] for epoch in told["history"]] == ["head"] * 4 + ["top"]
-        page = (site.state / "report.html").read_text()
+        page = run.page
         assert "Not a medical device" in page
         assert "archive_truncated" in page
         assert "Not taught" in page
         assert "<script" not in page
 
-    def test_card_and_report_name_no_folder_and_no_patient(self, entry: ModelEntry, site: Site) -> None:
-        assert entry.card is not None
-        card = (site.folder / "weights" / entry.card).read_text()
-        told = card + (site.state / "report.json").read_text() + (site.state / "report.html").read_text()
+    def test_card_and_report_name_no_folder_and_no_patient(self, run: Run, site: Site) -> None:
+        assert run.entry.card is not None
+        card = (site.folder / "weights" / run.entry.card).read_text()
+        told = card + run.report + run.page
         assert str(site.folder) not in told
         assert "P3" not in told
 

@@ -22,11 +22,12 @@ from workers.ct_clip.relevance import (
     load_reference,
     make_own_reference,
 )
-from workers.ct_clip.relevance_file import MEDIA_TYPE, write_relevance
+from workers.ct_clip.relevance_file import write_relevance
 from workers.ct_clip.relevance_places import Map, Place, find_place
 from workers.ct_clip.token_grid import make_token_grid
 from workers.model_stage import Question
 from workers.runtime.stage import ProducedArtefact
+from workers.volume.nifti import MEDIA_TYPE
 
 RELEVANCE = "relevance"
 """The fact of a run that tells of the maps."""

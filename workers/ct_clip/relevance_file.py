@@ -17,21 +17,15 @@ from nibabel.nifti1 import Nifti1Extension
 
 from shared.json_values import JsonObject
 from workers.ct_clip.token_grid import Matrix
-from workers.volume.geometry import convert_lps_to_ras
+from workers.volume.nifti import lay_in_space
 
-MEDIA_TYPE = "application/gzip"
-"""NIfTI has no registered media type; this is what its gzip is."""
-
-_SCANNER_SPACE = 1
-_MILLIMETRES = 2
 _COMMENT = "comment"
 
 
 def write_relevance(path: Path, maps: npt.NDArray[np.float32], to_lps: Matrix, description: JsonObject) -> None:
     """Write maps (x, y, z, finding); equal maps give equal bytes."""
-    image = nibabel.Nifti1Image(maps, convert_lps_to_ras(to_lps))  # type: ignore[no-untyped-call]  # nibabel
-    image.header["qform_code"] = image.header["sform_code"] = _SCANNER_SPACE
-    image.header["xyzt_units"] = _MILLIMETRES
+    image = nibabel.Nifti1Image(maps, None)  # type: ignore[no-untyped-call]  # nibabel
+    lay_in_space(image, to_lps)
     image.header["descrip"] = b"relevance of each token, in log-odds"
     image.header["cal_max"] = max(float(maps.max()), 0.0)
     text = json.dumps(description, ensure_ascii=False, sort_keys=True)

@@ -13,7 +13,8 @@ help: ## Show this list
 setup: $(INSTALLED) ## Make .venv with everything that the platform and its tests need
 
 # torch comes first, with its own dependencies: a CPU build where there is one, CUDA where there is not.
-# The rest is the frozen list, without torchvision, which does not work beside the CPU build of torch.
+# The rest is the frozen list, without torchvision, which does not work beside the CPU build of torch, and without
+# what TotalSegmentator names only to draw with (0.5 GB).
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed. Install it, or name it: make PYTHON=/usr/bin/python3.12 ..."; exit 1; }
@@ -59,5 +60,5 @@ docs: setup ## Write the pages that are made from the code
 
 lock: ## Freeze the versions that .venv holds now (after installing something into it by hand)
 	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
-		$(BIN)/pip freeze --exclude-editable | grep -v -i -E '^(torchvision|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
+		$(BIN)/pip freeze --exclude-editable | grep -v -i -E '^(torchvision|dipy|fury|imgkit|trx-python|vtk|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock

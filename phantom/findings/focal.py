@@ -11,20 +11,27 @@ from phantom.fields import make_smooth_field
 from phantom.findings.finding import Extent, Site
 from phantom.shapes import Ellipsoid, Tube, make_rotation, make_tube
 
+_PLACES = 20
+
 
 def paint_nodule(site: Site) -> Extent:
     """One round or lobulated nodule, 7 to 28 mm."""
     radius = site.grade(3.5, 14.0)
     centre = site.pick_lung_points(1, (radius * 0.8, 60.0))[0]
     hu = site.draw(20, 60) if site.rng.random() < 0.85 else site.draw(150, 350)
-    return _paint_lump(site, centre, radius, 0.10 * radius, hu)
+    extent = _paint_lump(site, centre, radius, 0.10 * radius, hu)
+    for _ in range(_PLACES):  # A small one may fall into an airway and leave nothing.
+        if extent:
+            break
+        extent = _paint_lump(site, site.pick_lung_points(1, (radius * 0.8, 60.0))[0], radius, 0.10 * radius, hu)
+    return Extent.join([extent])
 
 
 def paint_mass(site: Site) -> Extent:
     """One irregular mass, 34 to 80 mm, with a softer core; it may reach the pleura."""
     radius = site.grade(17.0, 40.0)
     centre = site.pick_lung_points(1, (radius * 0.45, 60.0))[0]
-    extent = _paint_lump(site, centre, radius, 0.16 * radius, site.draw(30, 55))
+    extent = Extent.join([_paint_lump(site, centre, radius, 0.16 * radius, site.draw(30, 55))])
     core = Ellipsoid((float(centre[0]), float(centre[1]), float(centre[2])), (radius * 0.5,) * 3)
     box = core.make_box(site.canvas.grid).intersect(site.chest.lungs.box)
     inside = site.canvas.cover(core.compute_distance(box)) * site.cover_lungs(box)
@@ -62,12 +69,12 @@ def paint_atelectasis(site: Site) -> Extent:
     return Extent.join([site.blend(box, coverage, site.draw(20, 60))])
 
 
-def _paint_lump(site: Site, centre: np.ndarray, radius: float, roughness_mm: float, hu: float) -> Extent:
+def _paint_lump(site: Site, centre: np.ndarray, radius: float, roughness_mm: float, hu: float) -> Extent | None:
     shape = _make_blob(site, centre, radius)
     box = shape.make_box(site.canvas.grid, 2 * roughness_mm + 1).intersect(site.chest.lungs.box)
     distance = shape.compute_distance(box) + _make_wobble(site, box, 0.8 * radius, roughness_mm)
     coverage = site.canvas.cover(distance) * site.cover_lungs(box)
-    return Extent.join([site.blend(box, coverage, hu)])
+    return site.blend(box, coverage, hu)
 
 
 def _make_blob(site: Site, centre: np.ndarray, radius: float) -> Ellipsoid:

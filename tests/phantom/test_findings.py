@@ -77,6 +77,16 @@ class TestRegistry:
         assert tuple(placed.name for placed in study.findings) == FINDINGS
 
 
+class TestPlaces:
+    def test_a_small_nodule_that_would_fall_into_an_airway_is_put_elsewhere(self, studies: MakeStudy) -> None:
+        others = ("mass", "fibrosis", "aortic_calcification", "aortic_aneurysm")
+        study = studies(701287, "nodule", *others)
+        change = compute_change(study, studies(701287, *others))
+        nodule = study.findings[0]
+        assert nodule.name == "nodule"
+        assert (change[mark_inside(study, nodule, 0.0)] > 20).sum() >= 3
+
+
 class TestDensities:
     """What a finding is made of, in the middle of where it is."""
 

@@ -1,0 +1,1 @@
+"""Organ masks: TotalSegmentator's fast task `total`, run in process on the volume artefact."""

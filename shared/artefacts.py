@@ -9,9 +9,16 @@ class ArtefactKind(StrEnum):
     """What an object holds."""
 
     UPLOAD = "upload"
+    SOURCE_SERIES = "source_series"
     VOLUME = "volume"
     MASKS = "masks"
+    MASKS_NIFTI = "masks_nifti"
+    MASKS_DICOM = "masks_dicom"
+    MASKS_PREVIEW = "masks_preview"
     ANOMALY_MAP = "anomaly_map"
+    ANOMALY_MAP_NIFTI = "anomaly_map_nifti"
+    ANOMALY_MAP_DICOM = "anomaly_map_dicom"
+    ANOMALY_MAP_PREVIEW = "anomaly_map_preview"
     PREVIEW = "preview"
     RUN_MANIFEST = "run_manifest"
     CT_CLIP_RELEVANCE = "ct_clip_relevance"
@@ -25,6 +32,14 @@ class ArtefactKind(StrEnum):
 
 _ENDINGS = {
     ArtefactKind.PREVIEW: ".png",
+    ArtefactKind.SOURCE_SERIES: ".json",
+    ArtefactKind.MASKS: ".b2nd",
+    ArtefactKind.MASKS_NIFTI: ".nii.gz",
+    ArtefactKind.MASKS_DICOM: ".dcm",
+    ArtefactKind.MASKS_PREVIEW: ".png",
+    ArtefactKind.ANOMALY_MAP_NIFTI: ".nii.gz",
+    ArtefactKind.ANOMALY_MAP_DICOM: ".dcm",
+    ArtefactKind.ANOMALY_MAP_PREVIEW: ".png",
     ArtefactKind.CT_CLIP_RELEVANCE: ".nii.gz",
     ArtefactKind.SUPERVISED_RELEVANCE: ".nii.gz",
 }

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from workers.model_host.compilation import told_compilation
 from workers.model_host.host import ModelHost, get_host
 from workers.model_host.memory import MemoryAmount
 from workers.model_host.precision import require_measured
+from workers.renderings import RenderedStudy
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
 
@@ -51,13 +52,15 @@ class Question:
 class Answer:
     """What a model says of one study.
 
-    `probabilities` are one for each label of its entry, in the entry's order; `facts` join those of the run.
+    `probabilities` are one for each label of its entry, in the entry's order; `facts` join those of the run. `render`
+    makes further artefacts once the next study has the device.
     """
 
     probabilities: Sequence[float]
     artefacts: Sequence[ProducedArtefact] = ()
     facts: JsonObject = field(default_factory=dict)
     warnings: Sequence[StageWarning] = ()
+    render: Callable[[RenderedStudy], Sequence[ProducedArtefact]] | None = None
 
 
 class Model(Protocol):
@@ -109,6 +112,9 @@ class ModelStage:
                 question = Question(file.geometry, file.shape, context.policy, context.scratch)
                 answer = self._model.answer(prepared, question)
                 clock.stop("predict_s")
+        if answer.render is not None:
+            answer = replace(answer, artefacts=(*answer.artefacts, *answer.render(RenderedStudy(context))))
+            clock.stop("render_s")
         return self._make_output(answer, clock.seconds)
 
     def _prepare(self, file: VolumeFile) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.artefacts import ArtefactKind
 from shared.errors import StaleLease
 from shared.json_values import JsonObject
+from workers.runtime.stage import ArtefactRecord
 
 
 @dataclass
@@ -21,6 +23,9 @@ class FolderContext:
 
     def fetch_artefact(self, kind: ArtefactKind) -> Path:
         return self.scratch / kind
+
+    def fetch_artefact_records(self) -> Sequence[ArtefactRecord]:
+        return ()  # of a NIfTI upload, which has no images to refer to
 
     def report(self, progress: float) -> None:
         self.progress.append(progress)

@@ -1,0 +1,32 @@
+"""Who made what a rendering shows: told in DICOM, in headers and in the captions of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from model_weights.catalogue import ModelEntry
+from shared.settings import WeightsProfile
+
+RESEARCH_USE = "Research use only, not a medical device."
+PHANTOM_WEIGHTS = "Demo weights, trained on phantoms."
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A model and its weights. `digest` is that of the weights, as the catalogue has it."""
+
+    name: str
+    version: str
+    digest: str
+    is_demo: bool
+
+    @classmethod
+    def of_entry(cls, entry: ModelEntry) -> Self:
+        """Return the maker that an entry of the catalogue is."""
+        return cls(entry.name, entry.version, entry.digest, entry.weights_profile is WeightsProfile.DEMO)
+
+    @property
+    def caution(self) -> str:
+        """What everybody who sees a rendering is told."""
+        return f"{RESEARCH_USE} {PHANTOM_WEIGHTS}" if self.is_demo else RESEARCH_USE

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from shared.errors import Defect
 from workers.ct_clip.configuration import TextShape
 
 Triple = tuple[int, int, int]
+_Number = TypeVar("_Number", int, float)
 
 _BERT_ONLY = "type_vocab_size"
 """What CT-CLIP's text side has and fVLM's has not."""
@@ -114,23 +115,39 @@ class GeometryKind(StrEnum):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a volume and its label map to windows; axes are (z, y, x), the defaults are the published ones."""
+    """From a volume and its label map to windows; axes are (z, y, x), the defaults are the published ones.
+
+    `window` is what the network sees of an organ. The part that holds all organs is cut out with `margins` and filled
+    up to `least_shape`. `spacing_mm` is the grid of the public geometry; a small network looks at a coarser one.
+    """
 
     geometry: GeometryKind = GeometryKind.PUBLIC
     window: Triple = (112, 288, 352)
+    least_shape: Triple = (112, 256, 352)
+    margins: Triple = (5, 20, 20)
+    spacing_mm: tuple[float, float, float] = (3.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if len(self.window) != 3 or not all(_is_positive(size) for size in self.window):
-            raise Defect("preprocessing of fVLM: window is three positive whole numbers (z, y, x)")
+        for name in ("window", "least_shape"):
+            if not all(_is_positive(size) for size in getattr(self, name)):
+                raise Defect(f"preprocessing of fVLM: {name} must be positive whole numbers (z, y, x)")
+        if min(self.margins) < 0 or not min(self.spacing_mm) > 0:
+            raise Defect("preprocessing of fVLM: margins must not be negative, spacing_mm must be positive")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """Read the `preprocessing` table of a catalogue entry or of a conversion."""
+        """Read the `preprocessing` table of a catalogue entry or of a conversion; what is absent is as published."""
         _refuse_unknown(table, {each.name for each in fields(cls)}, "preprocessing")
         kind = table.get("geometry", cls.geometry)
         if kind not in list(GeometryKind):
             raise Defect(f"preprocessing of fVLM: geometry is {kind!r}, expected one of {[*map(str, GeometryKind)]}")
-        return cls(GeometryKind(kind), tuple(table.get("window", cls.window)))
+        return cls(
+            geometry=GeometryKind(kind),
+            window=_parse_triple(table.get("window", cls.window), int),
+            least_shape=_parse_triple(table.get("least_shape", cls.least_shape), int),
+            margins=_parse_triple(table.get("margins", cls.margins), int),
+            spacing_mm=_parse_triple(table.get("spacing_mm", cls.spacing_mm), float),
+        )
 
     def require_fit(self, image: ImageShape) -> None:
         """Raise Defect when the window is not what the network's patches divide."""
@@ -138,7 +155,15 @@ class Preprocessing:
 
     def to_table(self) -> dict[str, Any]:
         """Return what `from_table` reads."""
-        return {"geometry": str(self.geometry), "window": list(self.window)}
+        triples = ("window", "least_shape", "margins", "spacing_mm")
+        return {"geometry": str(self.geometry), **{name: list(getattr(self, name)) for name in triples}}
+
+
+def _parse_triple(values: Sequence[Any], kind: type[_Number]) -> tuple[_Number, _Number, _Number]:
+    if len(values) != 3 or not all(isinstance(value, int | kind) for value in values):
+        raise Defect(f"preprocessing of fVLM: expected three numbers (z, y, x), found {list(values)}")
+    z, y, x = (kind(value) for value in values)
+    return (z, y, x)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], what: str) -> None:

@@ -1,7 +1,7 @@
 """From a volume and the organs on its grid to the windows that fVLM looks at. Pure; axes are (z, y, x).
 
 Both geometries cut out all organs with a margin, fill up to a least size, and window to [-1150, 350] HU as 0..1. Then
-`product` stretches each organ to fill the window; `public`, which has resampled to 1 x 1 x 3 mm before, takes a window
+`product` stretches each organ to fill the window; `public`, which has resampled to one spacing before, takes a window
 of that size about each. Organs whose windows are the same share it.
 """
 
@@ -28,9 +28,6 @@ Box = tuple[slice, slice, slice]
 """Part of an array, along (z, y, x)."""
 
 _LOWEST_HU, _WIDTH_HU = -1150.0, 1500.0
-_MARGINS: Triple = (5, 20, 20)
-_LEAST_SHAPE: Triple = (112, 256, 352)
-_SPACING_MM = (3.0, 1.0, 1.0)
 _DELTA_DIVISOR = 20
 """The product widens the box of an organ by a tenth, half of it at each end."""
 
@@ -64,30 +61,32 @@ def orient(volume: Volume, organs: LabelMap) -> tuple[npt.NDArray[np.int16], Lab
 
 
 def prepare_study(
-    hu: npt.NDArray[np.int16], organs: LabelMap, spacing_mm: Sequence[float], kind: GeometryKind
+    hu: npt.NDArray[np.int16], organs: LabelMap, spacing_mm: Sequence[float], preprocessing: Preprocessing
 ) -> Study:
     """Return the part of an oriented volume that holds all organs. Raises InputProblem when there is no organ."""
-    if kind is GeometryKind.PUBLIC:
-        values, labels = resample(hu, organs, spacing_mm)
+    if preprocessing.geometry is GeometryKind.PUBLIC:
+        lengths = plan_lengths(hu.shape, spacing_mm, preprocessing.spacing_mm)
+        values, labels = resample(hu, organs, lengths)
     else:
         values, labels = (torch.from_numpy(np.ascontiguousarray(each)) for each in (hu, organs))
-    box = find_roi(labels)
+    box = find_roi(labels, preprocessing.margins)
     image = values[box].float().sub(_LOWEST_HU).div(_WIDTH_HU).clamp(0, 1)
-    return Study(_fill_up(image), _fill_up(labels[box]), box)
+    least = preprocessing.least_shape
+    return Study(_fill_up(image, least), _fill_up(labels[box], least), box)
 
 
-def plan_lengths(shape: Sequence[int], spacing_mm: Sequence[float]) -> Triple:
+def plan_lengths(shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> Triple:
     """Return the length of each axis once resampled: from the spacing as a NIfTI header has it, in float32."""
     z, y, x = (
         max(1, int(length * (float(np.float32(found)) / wanted)))
-        for length, found, wanted in zip(shape, spacing_mm, _SPACING_MM, strict=True)
+        for length, found, wanted in zip(shape, spacing_mm, wanted_mm, strict=True)
     )
     return (z, y, x)
 
 
-def resample(hu: npt.NDArray[np.int16], organs: LabelMap, spacing_mm: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return HU in float32 and organs at the public spacing."""
-    lengths = plan_lengths(hu.shape, spacing_mm)[::-1]
+def resample(hu: npt.NDArray[np.int16], organs: LabelMap, lengths_zyx: Triple) -> tuple[Tensor, Tensor]:
+    """Return HU in float32 and organs at other lengths of the axes."""
+    lengths = lengths_zyx[::-1]
     # In the reference's order of axes, (x, y, z): rounding follows it.
     values = torch.from_numpy(np.ascontiguousarray(hu.T)).float()
     labels = torch.from_numpy(np.ascontiguousarray(organs.T))
@@ -95,14 +94,14 @@ def resample(hu: npt.NDArray[np.int16], organs: LabelMap, spacing_mm: Sequence[f
     return resized.permute(2, 1, 0), functional.interpolate(labels[None, None], lengths)[0, 0].permute(2, 1, 0)
 
 
-def find_roi(organs: Tensor) -> Box:
+def find_roi(organs: Tensor, margins: Triple) -> Box:
     """Return the part that holds all organs, with a margin that is a voxel shorter at the far ends, as in training."""
     bounds = _find_bounds(organs != 0)
     if bounds is None:
         raise InputProblem(ProblemCode.NO_LUNGS_FOUND, "No lungs, heart or aorta were found.", lung_length_mm=0.0)
     z, y, x = (
         slice(max(0, low - margin), min(size, high + margin))
-        for (low, high), margin, size in zip(bounds, _MARGINS, organs.shape, strict=True)
+        for (low, high), margin, size in zip(bounds, margins, organs.shape, strict=True)
     )
     return (z, y, x)
 
@@ -163,9 +162,9 @@ def _fit(part: Tensor, preprocessing: Preprocessing, shape: ImageShape, *, is_ma
     return stretched[0, 0]
 
 
-def _fill_up(part: Tensor) -> Tensor:
+def _fill_up(part: Tensor, least_shape: Triple) -> Tensor:
     """Return a part with zeros about it up to the least size; longer axes stay."""
-    missing = [max(0, least - size) for least, size in zip(_LEAST_SHAPE, part.shape, strict=True)]
+    missing = [max(0, least - size) for least, size in zip(least_shape, part.shape, strict=True)]
     padding = [each for lack in reversed(missing) for each in (lack // 2, lack - lack // 2)]
     return functional.pad(part, padding).contiguous()
 

@@ -113,7 +113,7 @@ class _Answers:
 
 
 def _prepare(case: Mapping[str, Any], hu: npt.NDArray[np.int16], labels: LabelMap, kind: GeometryKind) -> Study:
-    return prepare_study(hu, merge_labels(labels, kind), case["spacing_xyz"][::-1], kind)
+    return prepare_study(hu, merge_labels(labels, kind), case["spacing_xyz"][::-1], Preprocessing(kind))
 
 
 def _check_case(

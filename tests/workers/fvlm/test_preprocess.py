@@ -29,13 +29,13 @@ def make_hu() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 class TestWindows:
     def test_organs_with_the_same_public_window_share_it(self) -> None:
-        study = prepare_study(make_hu(), make_organs(), (3.0, 1.0, 1.0), GeometryKind.PUBLIC)
+        study = prepare_study(make_hu(), make_organs(), (3.0, 1.0, 1.0), Preprocessing())
         (window,) = cut_windows(study, Preprocessing(), ImageShape())
         assert window.token_masks.keys() == {Organ.LUNG, Organ.HEART}
 
     def test_each_organ_fills_a_window_of_its_own_in_the_product(self) -> None:
         kind = GeometryKind.PRODUCT
-        study = prepare_study(make_hu(), make_organs(), (3.0, 1.0, 1.0), kind)
+        study = prepare_study(make_hu(), make_organs(), (3.0, 1.0, 1.0), Preprocessing(kind))
         windows = cut_windows(study, Preprocessing(kind), ImageShape())
         assert [[*window.token_masks] for window in windows] == [[Organ.LUNG], [Organ.HEART]]
         assert {window.image.shape for window in windows} == {torch.Size((1, 1, 112, 288, 352))}
@@ -43,11 +43,11 @@ class TestWindows:
     @pytest.mark.parametrize("kind", GeometryKind)
     def test_a_volume_without_organs_is_refused(self, kind: GeometryKind) -> None:
         with pytest.raises(InputProblem) as refusal:
-            prepare_study(make_hu(), np.zeros(SHAPE, np.uint8), (3.0, 1.0, 1.0), kind)
+            prepare_study(make_hu(), np.zeros(SHAPE, np.uint8), (3.0, 1.0, 1.0), Preprocessing(kind))
         assert refusal.value.problem.code is ProblemCode.NO_LUNGS_FOUND
 
     def test_lengths_come_from_the_spacing_in_float32(self) -> None:
-        assert plan_lengths((100, 420, 420), (3.0, 0.7, 0.7)) == (100, 293, 293)
+        assert plan_lengths((100, 420, 420), (3.0, 0.7, 0.7), (3.0, 1.0, 1.0)) == (100, 293, 293)
 
 
 class TestOrgans:

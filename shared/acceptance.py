@@ -17,6 +17,7 @@ from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, Document, Job, ModelVersion, StageRun
+from shared.webhooks import is_anybody_told
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def _make_upload(new: NewJob) -> Artefact:
 def _add_stages(session: Session, new: NewJob) -> None:
     installed = session.scalars(select(ModelVersion.stage).where(ModelVersion.is_active)).all()
     validates_only = bool(new.options.get("validate_only"))
-    plans = plan_stages(installed, new.options.get("models"), validates_only=validates_only)
+    is_told = is_anybody_told(session, new.tenant, new.options)
+    plans = plan_stages(installed, new.options.get("models"), validates_only=validates_only, is_told=is_told)
     session.add_all(_make_run(new.id, plan) for plan in plans)
     record_job_state(session, new.id, JobState.QUEUED)
     for plan in plans:

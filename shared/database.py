@@ -17,7 +17,10 @@ from shared.settings import Settings
 OUTBOX_CHANNEL = "ctclip_outbox"
 """Channel on which a commit that filled the outbox wakes the relay (LISTEN/NOTIFY)."""
 
-SCHEMA_REVISION = "0003"
+DELIVERY_CHANNEL = "ctclip_deliveries"
+"""Channel on which a commit that left something to tell wakes the delivery worker."""
+
+SCHEMA_REVISION = "0004"
 """The Alembic revision that this code speaks; readiness compares it with the database's."""
 
 _STATEMENT_TIMEOUT_MS = 30_000
@@ -68,6 +71,11 @@ def may_have_committed(error: BaseException) -> bool:
 def notify_outbox(session: Session) -> None:
     """Wake the relay when this transaction commits."""
     session.execute(text(f"NOTIFY {OUTBOX_CHANNEL}"))
+
+
+def notify_deliveries(session: Session) -> None:
+    """Wake the delivery worker when this transaction commits."""
+    session.execute(text(f"NOTIFY {DELIVERY_CHANNEL}"))
 
 
 def fetch_schema_revision(session: Session) -> str | None:

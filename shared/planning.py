@@ -21,17 +21,29 @@ class StagePlan:
     reason: SkipReason | None = None
 
 
+_NOBODY_IS_TOLD = StagePlan(StageName.DELIVERY, StageState.SKIPPED, SkipReason.NO_CALLBACK)
+
+
 def plan_stages(
-    installed: Collection[StageName], requested: Collection[StageName] | None, *, validates_only: bool = False
+    installed: Collection[StageName],
+    requested: Collection[StageName] | None,
+    *,
+    validates_only: bool = False,
+    is_told: bool = False,
 ) -> tuple[StagePlan, ...]:
-    """Plan all nine stages. `requested` names models, None means all; one that `validates_only` ends with intake."""
+    """Plan all nine stages. `requested` names models, None means all; one that `validates_only` ends with intake.
+
+    `is_told`: somebody is told how the job ended.
+    """
+    reading = [stage for stage in StageName if stage is not StageName.DELIVERY]
+    delivery = StagePlan(StageName.DELIVERY, StageState.WAITING) if is_told else _NOBODY_IS_TOLD
     if validates_only:
-        return tuple(_plan_validation(stage) for stage in StageName)
-    return tuple(_plan_stage(stage, installed, requested) for stage in StageName)
+        return (*map(_plan_validation, reading), delivery)
+    return (*(_plan_stage(stage, installed, requested) for stage in reading), delivery)
 
 
 def _plan_validation(stage: StageName) -> StagePlan:
-    if stage in {StageName.INTAKE, StageName.DELIVERY}:
+    if stage is StageName.INTAKE:
         return _plan_stage(stage, (), None)
     return StagePlan(stage, StageState.SKIPPED, SkipReason.VALIDATE_ONLY)
 
@@ -41,8 +53,6 @@ def _plan_stage(
 ) -> StagePlan:
     if stage is StageName.INTAKE:
         return StagePlan(stage, StageState.READY)
-    if stage is StageName.DELIVERY:
-        return StagePlan(stage, StageState.SKIPPED, SkipReason.NO_CALLBACK)
     if stage not in WEIGHTED_STAGES:
         return StagePlan(stage, StageState.WAITING)
     if requested is not None and _get_asker(stage) not in requested:

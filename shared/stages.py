@@ -108,8 +108,8 @@ def compute_transitions(states: Mapping[StageName, StageState]) -> tuple[Transit
 
 
 def _compute_transition(stage: StageDefinition, states: Mapping[StageName, StageState]) -> Transition | None:
-    if states.get(stage.name) is not StageState.WAITING:
-        return None
+    if states.get(stage.name) is not StageState.WAITING or stage.name is StageName.DELIVERY:
+        return None  # delivery ends with its job, by what the job's end leaves to tell
     needs = [states[name] for name in stage.needs]
     if any(state.is_terminal and state is not StageState.SUCCEEDED for state in needs):
         return Transition(stage.name, StageState.SKIPPED, SkipReason.NEEDED_STAGE_MISSING)

@@ -1,4 +1,4 @@
-"""States of jobs and stages. Terminal answers never change."""
+"""States of jobs, stages and webhook messages. Terminal answers never change."""
 
 from __future__ import annotations
 
@@ -48,3 +48,11 @@ class StageState(StrEnum):
             StageState.SKIPPED,
             StageState.CANCELLED,
         }
+
+
+class DeliveryState(StrEnum):
+    """Life of one webhook message to one address."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"

@@ -28,12 +28,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.artefacts import ArtefactKind
 from shared.stages import StageName
-from shared.states import JobState, StageState
+from shared.states import DeliveryState, JobState, StageState
 
 Document = dict[str, Any]
 
 
-def _enum(kind: type[JobState | StageState | StageName | ArtefactKind]) -> Enum:
+def _enum(kind: type[JobState | StageState | DeliveryState | StageName | ArtefactKind]) -> Enum:
     # Stored as text: a new member needs no migration, an unknown one cannot be read into the type.
     return Enum(kind, native_enum=False, length=40, values_callable=lambda members: [m.value for m in members])
 
@@ -56,6 +56,7 @@ class Base(DeclarativeBase):
         list[Any]: JSONB,
         JobState: _enum(JobState),
         StageState: _enum(StageState),
+        DeliveryState: _enum(DeliveryState),
         StageName: _enum(StageName),
         ArtefactKind: _enum(ArtefactKind),
     }
@@ -293,3 +294,86 @@ class IdempotencyKey(Base):
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     answer: Mapped[Document | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WebhookEndpoint(Base):
+    """An address that a tenant wants to be told at. `failing_since` is null once anything was accepted there."""
+
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    url: Mapped[str]
+    events: Mapped[list[Any]]
+    is_enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    secret: Mapped[str]
+    previous_secret: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("ix_webhook_endpoints_tenant_created_at", "tenant", "created_at"),)
+
+
+class WebhookDefaultSecret(Base):
+    """What messages to the `callback_url` of a tenant's jobs are signed with."""
+
+    __tablename__ = "webhook_default_secrets"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    secret: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WebhookDelivery(Base):
+    """One message to one address: to an endpoint, or to the `callback_url` of its job (`url`).
+
+    Its id is the `webhook-id`, the same in every try. Of one `lane` a single message is under way at a time.
+    """
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    tenant: Mapped[str]
+    endpoint_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    lane: Mapped[str]
+    url: Mapped[str | None]
+    event_type: Mapped[str]
+    payload: Mapped[Document]
+    state: Mapped[DeliveryState]
+    reason: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    status_code: Mapped[int | None]
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    lease_token: Mapped[uuid.UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    first_tried_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("ix_webhook_deliveries_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_webhook_deliveries_open_lane", "lane", "sequence", postgresql_where=text("state = 'pending'")),
+        Index("ix_webhook_deliveries_endpoint_id_sequence", "endpoint_id", "sequence"),
+        Index("ix_webhook_deliveries_job_id", "job_id"),
+    )
+
+
+class WebhookTry(Base):
+    """One try of a delivery, with the beginning of what was answered."""
+
+    __tablename__ = "webhook_tries"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    delivery_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhook_deliveries.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seconds: Mapped[float]
+    status_code: Mapped[int | None]
+    error: Mapped[str | None]
+    response_body: Mapped[str | None]

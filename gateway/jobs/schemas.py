@@ -145,8 +145,8 @@ def _measure(run: StageRun) -> float:
 
 
 def _compute_progress(job: Job, stages: Sequence[StageRun]) -> float:
-    """Return the share of the planned stages that is done; every stage counts the same."""
-    planned = [run for run in stages if run.state is not StageState.SKIPPED]
+    """Return the share of the planned stages that is done; every one counts the same, delivery not."""
+    planned = [run for run in stages if run.state is not StageState.SKIPPED and run.stage is not StageName.DELIVERY]
     if job.state.is_terminal or not planned:
         return 1.0
     return round(sum(_measure(run) for run in planned) / len(planned), 4)

@@ -112,8 +112,6 @@ def _get_role(stage: StageName) -> StageRole:
 
 
 def _find_reason(stage: StageName, version: ModelVersion | None) -> SkipReason | None:
-    if stage is StageName.DELIVERY:
-        return SkipReason.NO_CALLBACK
     has_weights = stage in WEIGHTED_STAGES or stage is StageName.FUSION
     return SkipReason.MODEL_NOT_INSTALLED if has_weights and version is None else None
 

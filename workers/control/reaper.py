@@ -11,6 +11,7 @@ from sqlalchemy import Engine, Row, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.database import transaction
+from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease, TransientFault
 from shared.outbox import publish_stages
 from shared.problems import Problem, ProblemCode
@@ -20,7 +21,6 @@ from shared.tables import IdempotencyKey, Job, StageRun
 from shared.telemetry import LEASES_REAPED, get_logger
 from workers.runtime.completion import fail_stage, retry_stage
 from workers.runtime.lease import Lease
-from workers.runtime.progression import end_job, lock_open_job
 
 _log = get_logger()
 _BATCH = 200

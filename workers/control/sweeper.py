@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from shared.database import transaction
-from shared.stages import STAGES, StageName
+from shared.stages import STAGES
 from shared.states import StageState
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, Outbox, StageRun
@@ -57,11 +57,11 @@ def reconcile(engine: Engine, store: ObjectStore, app: Celery) -> Reconciliation
 
 
 def _find_orphan_rows(session: Session) -> list[str]:
-    """Return the open stages of ended jobs, which nothing would ever move. Delivery may follow the result."""
+    """Return the open stages of ended jobs, which nothing would ever move."""
     runs = session.execute(
         select(StageRun.job_id, StageRun.stage)
         .join(Job)
-        .where(Job.finished_at.is_not(None), StageRun.stage != StageName.DELIVERY)
+        .where(Job.finished_at.is_not(None))
         .where(StageRun.state.in_((StageState.WAITING, StageState.READY, StageState.LEASED)))
     ).all()
     return [f"stage_runs/{job_id}/{stage}" for job_id, stage in runs]

@@ -11,6 +11,7 @@ from datetime import timedelta
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease
 from shared.json_values import JsonObject
 from shared.problems import Problem
@@ -19,7 +20,7 @@ from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, DeadLetter, Feature, Job, StageRun
 from workers.runtime.lease import Lease, end_lease
-from workers.runtime.progression import advance_job, end_job, lock_open_job
+from workers.runtime.progression import advance_job
 from workers.runtime.splitting import split_job
 from workers.runtime.stage import ProducedArtefact, StageOutput
 

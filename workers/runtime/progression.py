@@ -8,23 +8,13 @@ from collections.abc import Mapping
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from shared.events import record_job_state, record_stage_state
+from shared.endings import end_job
+from shared.events import record_stage_state
 from shared.json_values import JsonObject
 from shared.outbox import publish_stages
-from shared.problems import Problem
 from shared.stages import MODELS, StageName, Transition, compute_transitions
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
-from shared.telemetry import JOBS_ENDED
-
-_OPEN_STATES = (StageState.WAITING, StageState.READY, StageState.LEASED)
-
-
-def lock_open_job(session: Session, job_id: uuid.UUID) -> Job | None:
-    """Lock and return the job, or None when it has ended or is gone."""
-    # Its key is left free: events of running stages refer to it.
-    job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
-    return None if job is None or job.state.is_terminal else job
 
 
 def advance_job(session: Session, job: Job) -> None:
@@ -54,29 +44,6 @@ def fetch_stage_states(session: Session, job_id: uuid.UUID) -> Mapping[StageName
     session.flush()
     rows = session.execute(select(StageRun.stage, StageRun.state).where(StageRun.job_id == job_id))
     return {stage: state for stage, state in rows}  # noqa: C416  # rows are not plain tuples to mypy
-
-
-def end_job(session: Session, job: Job, state: JobState, problem: Problem | None = None) -> None:
-    """End a job for good. Stages that have not ended are cancelled, but delivery after a result."""
-    job.state = state
-    job.problem = problem.to_document() if problem else None
-    job.finished_at = func.now()
-    if not state.has_result:
-        cancel_open_stages(session, job.id)
-    record_job_state(session, job.id, state)
-    JOBS_ENDED.labels(state=state, code=problem.code if problem else "").inc()
-
-
-def cancel_open_stages(session: Session, job_id: uuid.UUID) -> None:
-    """Cancel every stage of a job that has not ended; a running one learns it at its next heartbeat."""
-    cancelled = session.scalars(
-        update(StageRun)
-        .where(StageRun.job_id == job_id, StageRun.state.in_(_OPEN_STATES))
-        .values(state=StageState.CANCELLED, lease_token=None, lease_expires_at=None, finished_at=func.now())
-        .returning(StageRun.stage)
-    )
-    for stage in cancelled.all():
-        record_stage_state(session, job_id, stage, StageState.CANCELLED)
 
 
 def _apply(session: Session, job_id: uuid.UUID, transition: Transition) -> None:

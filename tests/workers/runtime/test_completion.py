@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from shared.database import transaction
+from shared.endings import lock_open_job
 from shared.errors import Defect, InputProblem, StaleLease, TransientFault, Unanswerable
 from shared.events import record_stage_progress
 from shared.problems import ProblemCode
@@ -22,7 +23,6 @@ from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.completion import complete_stage
 from workers.runtime.lease import Lease, claim
 from workers.runtime.outcomes import end_after_error
-from workers.runtime.progression import lock_open_job
 from workers.runtime.stage import StageOutput
 
 DURATION = timedelta(seconds=30)

@@ -40,7 +40,7 @@ _QUESTION = Question(reads_refused=True, has_digest=True, has_preview=True, voxe
 _PATIENCE_S = 10.0
 _BARE_DESCRIPTORS = 4  # standard streams and the control socket
 _OUT_OF_MEMORY = "it ran out of memory"
-_MAY_STAY = {"upload", "upload.nii", "volume.b2nd", "preview.png"}
+_MAY_STAY = {"upload", "upload.nii", "volume.b2nd", "source_series.json", "preview.png"}
 
 
 class _Reader:

@@ -21,6 +21,7 @@ from workers.intake.messages import Ending, Message, Order, decode_order, encode
 from workers.intake.nifti_study import read_nifti_study
 from workers.intake.study import StudyRead, read_study
 from workers.volume import write_volume
+from workers.volume.source import write_source
 
 _PROGRESS_INTERVAL_S = 0.5
 _FRAMES_TOLD = 8
@@ -68,6 +69,8 @@ def _read(order: Order, reporter: _Reporter) -> StudyRead:
     if read.volume is not None and order.keeps_volume:
         started = time.perf_counter()
         write_volume(read.volume, order.volume_path, threads=order.limits.threads)
+        if read.source is not None:
+            write_source(order.source_path, read.source)
         read.report.seconds["write"] = round(time.perf_counter() - started, 4)
     return read
 

@@ -20,8 +20,8 @@ class Order:
     """One study to be read.
 
     `address` is a presigned HTTP address, or the path of a local file or of a folder of DICOM files. The child writes
-    the volume to `volume_path` where `keeps_volume`, and beside it the preview, where the question wants one, and its
-    scratch files.
+    the volume to `volume_path` where `keeps_volume`, and beside it the images that it was made of, where they can be
+    referred to, the preview, where the question wants one, and its scratch files.
     """
 
     address: str
@@ -36,6 +36,11 @@ class Order:
     def preview_path(self) -> Path:
         """Where the preview is written."""
         return self.volume_path.with_name("preview.png")
+
+    @property
+    def source_path(self) -> Path:
+        """Where it is written which images the volume was made of."""
+        return self.volume_path.with_name("source_series.json")
 
 
 class Ending(StrEnum):

@@ -20,6 +20,7 @@ from workers.intake.question import Question
 from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, ProblemReport
 from workers.intake.splitting import split_studies
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
+from workers.volume.source import MEDIA_TYPE as SOURCE_MEDIA_TYPE
 
 VOLUME_MEDIA_TYPE = "application/vnd.blosc2.frame"
 PREVIEW_MEDIA_TYPE = "image/png"
@@ -95,6 +96,8 @@ def _list_artefacts(order: Order, facts: JsonObject) -> Iterator[ProducedArtefac
         yield ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, facts)
     if order.preview_path.exists():
         yield ProducedArtefact(ArtefactKind.PREVIEW, order.preview_path, PREVIEW_MEDIA_TYPE)
+    if order.source_path.exists():
+        yield ProducedArtefact(ArtefactKind.SOURCE_SERIES, order.source_path, SOURCE_MEDIA_TYPE)
 
 
 def _refuse(found: StageOutput, report: IntakeReport, problem: ProblemReport, *, splits: bool) -> StageOutput:

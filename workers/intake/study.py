@@ -24,6 +24,7 @@ from workers.intake.dicomdir import find_absent
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import IntakeLimits
 from workers.intake.notices import Notice
+from workers.intake.origin import describe_source
 from workers.intake.preview import pick_preview_slices, render_planes, render_preview
 from workers.intake.progress import Progress
 from workers.intake.question import Question
@@ -34,6 +35,7 @@ from workers.intake.spool import Spool
 from workers.intake.stacks.stack import Stack
 from workers.intake.study_files import Looker, StudyFiles
 from workers.volume import Geometry, Volume
+from workers.volume.source import SourceSeries
 
 # Identifiers go back to the caller; what is stored as an object is kept without them (PS3.15 Annex E).
 _NOT_IN_VOLUMES = frozenset({"study_instance_uid"})
@@ -41,11 +43,15 @@ _NOT_IN_VOLUMES = frozenset({"study_instance_uid"})
 
 @dataclass(frozen=True)
 class StudyRead:
-    """The report, the volume when the study was accepted, and the preview (PNG) where it was wanted and possible."""
+    """The report, the volume when the study was accepted, and the preview (PNG) where it was wanted and possible.
+
+    `source` tells the images of the volume where there are some that can be referred to.
+    """
 
     report: IntakeReport
     volume: Volume | None
     preview: bytes | None = None
+    source: SourceSeries | None = None
 
 
 def read_study(
@@ -165,10 +171,15 @@ def _report(reading: Reading, problem: Problem | None) -> StudyRead:
         study_uids=tuple(sorted({identity.study_uid for identity in reading.study.identities} - {""})),
         patient_digest=_find_patient(reading.study.identities),
     )
-    if problem is not None or assembled is None or chosen is None:
+    if problem is not None or assembled is None or chosen is None or told is None:
         return StudyRead(report, None)
     facts = {name: value for name, value in chosen.facts.items() if name not in _NOT_IN_VOLUMES}
-    return StudyRead(report, Volume(assembled.hu, assembled.geometry, facts))
+    volume = Volume(assembled.hu, assembled.geometry, facts)
+    return StudyRead(report, volume, source=_describe_source(told.stack, assembled))
+
+
+def _describe_source(stack: Stack, assembled: Assembled) -> SourceSeries | None:
+    return describe_source(stack.images, [image for image, _ in assembled.failures])
 
 
 def _find_patient(identities: Iterable[Identity]) -> str | None:

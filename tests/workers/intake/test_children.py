@@ -174,7 +174,8 @@ class TestReading:
 
     def test_nothing_else_is_left_in_the_scratch_folder(self, pool: ChildPool, order: Order) -> None:
         pool.read(order, ignore)
-        assert [path.name for path in order.volume_path.parent.iterdir()] == ["volume.b2nd"]
+        left = {path.name for path in order.volume_path.parent.iterdir()}
+        assert left == {"volume.b2nd", "source_series.json"}
 
     def test_a_refusal_comes_back_as_a_report(self, pool: ChildPool, order: Order, bad_zip: Path) -> None:
         report = pool.read(replace(order, address=str(bad_zip)), ignore)

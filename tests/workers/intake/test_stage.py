@@ -84,8 +84,9 @@ class TestAcceptedStudy:
             "series_instance_uid", "slices", "shape_zyx", "spacing_zyx_mm", "kernel", "slice_thickness_mm",
             "manufacturer", "transfer_syntax", "reason", "candidates",
         } <= series.keys()  # fmt: skip
-        artefact, preview = output.artefacts
-        assert (artefact.kind, preview.kind) == (ArtefactKind.VOLUME, ArtefactKind.PREVIEW)
+        artefact, preview, source = output.artefacts
+        kinds = (artefact.kind, preview.kind, source.kind)
+        assert kinds == (ArtefactKind.VOLUME, ArtefactKind.PREVIEW, ArtefactKind.SOURCE_SERIES)
         assert list(VolumeFile(artefact.path).shape) == series["shape_zyx"]
 
     def test_every_file_has_a_row_and_one_candidate_is_chosen(

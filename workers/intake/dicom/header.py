@@ -54,6 +54,7 @@ class Identity:
     frame_of_reference_uid: str
     patient: bytes
     issued_patient: bytes = b""
+    sop_class_uid: str = ""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def read_identity(attributes: Attributes) -> Identity:
         frame_of_reference_uid=attributes.text(Tag.FrameOfReferenceUID),
         patient=_digest_patient(patient),
         issued_patient=_digest_patient(patient, issuer) if issuer else b"",
+        sop_class_uid=attributes.text(Tag.SOPClassUID),
     )
 
 

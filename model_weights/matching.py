@@ -10,6 +10,7 @@ from shared.errors import Defect
 Shape = tuple[int, ...]
 
 _NAMES_SHOWN = 8
+_LONGEST_NAME = 120
 
 
 def require_fit(
@@ -18,9 +19,9 @@ def require_fit(
     """Raise Defect naming what is missing (unless optional), unexpected or of another shape."""
     faults = {
         "missing": sorted(expected.keys() - found.keys() - optional),
-        "unexpected": sorted(found.keys() - expected.keys()),
+        "unexpected": [show_name(name) for name in sorted(found.keys() - expected.keys())],
         "of another shape": [
-            f"{name} {found[name]} instead of {expected[name]}"
+            f"{show_name(name)} {found[name]} instead of {expected[name]}"
             for name in expected
             if name in found and found[name] != expected[name]
         ],
@@ -28,6 +29,12 @@ def require_fit(
     described = [f"{len(names)} {kind}: {_list_some(names)}" for kind, names in faults.items() if names]
     if described:
         raise Defect(f"the weights do not fit the architecture of {model}; {'; '.join(described)}")
+
+
+def show_name(name: str) -> str:
+    """Return a name out of a file of others as it may stand in a message: in one line, and not too long."""
+    shown = name if name.isprintable() else ascii(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
 def _list_some(names: list[str]) -> str:

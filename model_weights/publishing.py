@@ -1,4 +1,7 @@
-"""Putting a trained or converted model into a catalogue: files first, then the entry, written in one step."""
+"""Putting a trained or converted model into a catalogue: complete beside the old one, then renamed into its place.
+
+Files are never written in place: workers have the old ones mapped, and a disk may be full halfway.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from model_weights.catalogue import CATALOGUE_FILE, CATALOGUE_NAME, ModelEntry, WeightFile, load_catalogue
 from model_weights.verifying import compute_sha256
@@ -20,6 +23,8 @@ from shared.stages import StageName
 _HEADER = (
     "# Models of this installation. Written by `training/` and by `ctclip models convert`; digests pin every file.\n"
 )
+CARD_NAME = "card.md"
+_DRAFT = ".new"
 
 
 def publish_entry(
@@ -40,26 +45,28 @@ def publish_entry(
 ) -> ModelEntry:
     """Copy the files (role -> path) beside the catalogue and (re)write the entry of this profile and stage.
 
-    Files go to `<profile>/<stage>/<role><suffix>`. Another entry of the same profile and stage is replaced.
+    Files go to `<profile>/<stage>/<role><suffix>`. Another entry of the same profile and stage is replaced. Raises
+    Defect, and leaves everything as it was, when the entry would not be valid or the disk does not take the files.
     """
     folder = catalogue.parent / weights_profile / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    entry = ModelEntry(
-        name=name,
-        stage=stage,
-        version=version,
-        weights_profile=weights_profile,
-        architecture=architecture,
-        preprocessing=preprocessing,
-        labels=tuple(labels),
-        thresholds=thresholds,
-        files={role: _put_file(role, source, folder) for role, source in sources.items()},
-        origin=origin,
-        licence=licence,
-        card=None if card is None else _put_card(card, folder).relative_to(catalogue.parent).as_posix(),
-    )
-    with _locked(catalogue.parent):
-        _write_entry(entry, catalogue)
+    with _told_disk(), _locked(catalogue.parent), _Drafts(folder) as drafts:
+        entry = ModelEntry(
+            name=name,
+            stage=stage,
+            version=version,
+            weights_profile=weights_profile,
+            architecture=architecture,
+            preprocessing=preprocessing,
+            labels=tuple(labels),
+            thresholds=thresholds,
+            files={role: _draft_file(role, source, drafts) for role, source in sources.items()},
+            origin=origin,
+            licence=licence,
+            card=None if card is None else drafts.copy(card, CARD_NAME).relative_to(catalogue.parent).as_posix(),
+        )
+        draft = _write_entry(entry, catalogue)
+        drafts.put_in_place()
+        draft.replace(catalogue)
     return next(e for e in load_catalogue(catalogue) if e.stage is stage and e.weights_profile is weights_profile)
 
 
@@ -68,34 +75,77 @@ def make_catalogue_path(weights_dir: Path) -> Path:
     return weights_dir / CATALOGUE_NAME
 
 
-def _put_file(role: str, source: Path, folder: Path) -> WeightFile:
-    target = folder / f"{role}{source.suffix}"
-    if target != source:
-        shutil.copyfile(source, target)
-    return WeightFile(role, target, compute_sha256(target), target.stat().st_size)
+class _Drafts:
+    """Files of a folder under other names until all are there; removed when something goes wrong before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._drafts: dict[Path, Path] = {}
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for draft in self._drafts.values():
+            draft.unlink(missing_ok=True)
+
+    def copy(self, source: Path, name: str) -> Path:
+        """Copy a file and return where it will be."""
+        target = self._folder / name
+        draft = self._drafts[target] = self._folder / f"{name}{_DRAFT}"
+        shutil.copyfile(source, draft)
+        return target
+
+    def get_draft(self, target: Path) -> Path:
+        """Return where a file is meanwhile."""
+        return self._drafts[target]
+
+    def put_in_place(self) -> None:
+        """Rename all."""
+        for target, draft in self._drafts.items():
+            draft.replace(target)
 
 
-def _put_card(card: Path, folder: Path) -> Path:
-    target = folder / "card.md"
-    if target != card:
-        shutil.copyfile(card, target)
-    return target
+def _draft_file(role: str, source: Path, drafts: _Drafts) -> WeightFile:
+    target = drafts.copy(source, f"{role}{source.suffix}")
+    draft = drafts.get_draft(target)
+    return WeightFile(role, target, compute_sha256(draft), draft.stat().st_size)
 
 
-def _write_entry(entry: ModelEntry, catalogue: Path) -> None:
+def _write_entry(entry: ModelEntry, catalogue: Path) -> Path:
+    """Write the catalogue with this entry as a draft beside it and return that. Raises Defect when it is not valid."""
     known = load_catalogue(catalogue) if catalogue.exists() else ()
     place = (entry.weights_profile, entry.stage)
     kept = [other for other in known if (other.weights_profile, other.stage) != place]
     entries = sorted([*kept, entry], key=lambda each: (each.weights_profile, each.stage))
     text = "\n".join([_HEADER, *(_format_entry(each, catalogue.parent) for each in entries)])
-    draft = catalogue.with_suffix(".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(catalogue)
+    draft = catalogue.with_suffix(_DRAFT)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        load_catalogue(draft)
+    except UnicodeEncodeError as error:
+        draft.unlink(missing_ok=True)
+        raise Defect("a catalogue cannot hold texts that are not Unicode") from error
+    except (Defect, OSError):
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+@contextmanager
+def _told_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Defect(f"the folder of weights cannot be written: {reason}; nothing was changed") from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two trainings that end together both find their entry in the catalogue."""
+    """Hold the folder: who publishes next waits, so that no two write the same files or lose each other's entry."""
+    folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -139,10 +189,17 @@ def _format_value(value: object) -> str:
     """Return a value as TOML. Strings, numbers and flags are written as in JSON, which TOML reads alike."""
     match value:
         case bool() | str() | int() | float():
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+            return _format_plain(value)
         case list() | tuple():
             return f"[{', '.join(_format_value(item) for item in value)}]"
         case dict():
             pairs = (f"{json.dumps(key, ensure_ascii=False)} = {_format_value(item)}" for key, item in value.items())
             return f"{{ {', '.join(pairs)} }}"
     raise Defect(f"a catalogue cannot hold a value of type {type(value).__name__}")
+
+
+def _format_plain(value: bool | str | float) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
+    except ValueError as error:
+        raise Defect(f"a catalogue cannot hold the number {value}") from error

@@ -23,6 +23,8 @@ CONVERSION_MODULES: Mapping[str, str] = {
 }
 """Models whose checkpoints can be converted; each module has `Configuration` and `convert_checkpoint`."""
 
+_TEXTS = ("name", "version", "origin", "licence")
+
 
 class ConversionModule(Protocol):
     """What a module named in `CONVERSION_MODULES` offers."""
@@ -43,11 +45,44 @@ def read_configuration(path: Path, required: Sequence[str]) -> dict[str, Any]:
     """Return the JSON object beside a checkpoint. Raises Defect that names what is missing."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Defect("the configuration cannot be read as JSON") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise Defect("the configuration cannot be read as JSON in UTF-8") from error
     if not isinstance(document, dict):
         raise Defect("the configuration is not a JSON object")
     missing = [field for field in required if not document.get(field)]
     if missing:
         raise Defect(f"the configuration lacks {missing}; weights are not taken without")
+    wrong = [field for field in required if field in _TEXTS and not _is_line(document[field])]
+    if wrong:
+        raise Defect(f"the configuration: {wrong} must be texts of one line")
     return document
+
+
+def read_labels(document: Mapping[str, Any], field: str = "labels") -> tuple[str, ...] | None:
+    """Return the names of a list of the configuration, None where it has no such list. Raises Defect."""
+    names = document.get(field)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and _is_line(name) for name in names):
+        raise Defect(f"the configuration: `{field}` must be a list of names, each a text of one line")
+    if len(set(names)) != len(names):
+        raise Defect(f"the configuration: `{field}` names something twice")
+    return tuple(names)
+
+
+def read_thresholds(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the thresholds of the configuration by label. Raises Defect."""
+    thresholds = document.get("thresholds", {})
+    if not isinstance(thresholds, dict):
+        raise Defect("the configuration: `thresholds` must be an object of labels and numbers")
+    wrong = [name for name, value in thresholds.items() if type(value) not in (int, float) or not 0 <= value <= 1]
+    if wrong:
+        raise Defect(f"the configuration: the thresholds of {wrong} must be numbers between 0 and 1")
+    return thresholds
+
+
+def _is_line(value: object) -> bool:
+    """Return whether a value is a number or a text that can stand in one line of a catalogue."""
+    if isinstance(value, str):
+        return value.isprintable() and bool(value.strip())
+    return isinstance(value, int | float) and not isinstance(value, bool)

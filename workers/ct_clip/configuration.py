@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -11,6 +12,10 @@ from shared.errors import Defect
 
 _Number = TypeVar("_Number", int, float)
 _Shape = TypeVar("_Shape", "ImageShape", "TextShape")
+
+_LARGEST_SIZE = 1 << 20
+_DEEPEST = 256
+_DEPTHS = ("spatial_depth", "temporal_depth", "num_hidden_layers")
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class TextShape:
         _require_positive(self, "text")
         if self.hidden_size % self.num_attention_heads:
             raise Defect(f"text of CT-CLIP: {self.num_attention_heads} heads cannot share {self.hidden_size} channels")
+        if not isinstance(self.layer_norm_eps, float) or not 0 < self.layer_norm_eps < 1:
+            raise Defect("text of CT-CLIP: layer_norm_eps must be a small positive number")
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class Preprocessing:
     shape: tuple[int, int, int] = (240, 480, 480)
 
     def __post_init__(self) -> None:
-        if min(self.spacing_mm) <= 0 or min(self.shape) <= 0:
-            raise Defect("preprocessing of CT-CLIP: spacing_mm and shape must be positive")
+        if not all(0 < spacing < math.inf for spacing in self.spacing_mm) or not all(map(_is_positive, self.shape)):
+            raise Defect("preprocessing of CT-CLIP: spacing_mm and shape must be positive, shape in whole voxels")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
@@ -150,9 +157,11 @@ class Preprocessing:
 
 
 def _parse_triple(values: Sequence[Any], kind: type[_Number]) -> tuple[_Number, _Number, _Number]:
-    if len(values) != 3:
-        raise Defect(f"preprocessing of CT-CLIP: expected three numbers (slice, x, y), found {len(values)}")
-    first, second, third = (kind(value) for value in values)
+    if not isinstance(values, Sequence) or len(values) != 3 or not all(type(value) in (int, float) for value in values):
+        raise Defect(f"preprocessing of CT-CLIP: expected three numbers (slice, x, y), found {values!r}")
+    if any(kind(value) != value for value in values if math.isfinite(value)):
+        raise Defect(f"preprocessing of CT-CLIP: expected whole numbers, found {values!r}")
+    first, second, third = (kind(value) if math.isfinite(value) else value for value in values)
     return (first, second, third)
 
 
@@ -161,7 +170,9 @@ def _read_shape(table: Mapping[str, Any], kind: type[_Shape], what: str) -> _Sha
     return kind(**table)
 
 
-def _refuse_unknown(table: Mapping[str, Any], kind: type, what: str) -> None:
+def _refuse_unknown(table: object, kind: type, what: str) -> None:
+    if not isinstance(table, Mapping):
+        raise Defect(f"{what} of CT-CLIP: expected a table of names and values")
     known = [each.name for each in fields(kind)]
     unknown = sorted(set(table) - set(known))
     if unknown:
@@ -170,9 +181,13 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, what: str) -> None:
 
 def _require_positive(shape: ImageShape | TextShape, what: str) -> None:
     sizes = {name: value for name, value in asdict(shape).items() if name != "layer_norm_eps"}
-    wrong = [name for name, value in sizes.items() if not _is_positive(value)]
+    wrong = [
+        name
+        for name, value in sizes.items()
+        if not _is_positive(value) or value > (_DEEPEST if name in _DEPTHS else _LARGEST_SIZE)
+    ]
     if wrong:
-        raise Defect(f"{what} of CT-CLIP: {wrong} must be positive whole numbers")
+        raise Defect(f"{what} of CT-CLIP: {wrong} must be positive whole numbers, and not beyond any network")
 
 
 def _is_positive(value: object) -> bool:

@@ -31,7 +31,7 @@ from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration
+from workers.conversion import read_configuration, read_labels, read_thresholds
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.model import CTCLIP
@@ -65,13 +65,12 @@ class Configuration:
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
         document = read_configuration(path, _REQUIRED)
-        labels = document.get("labels")
         return cls(
             **{field: str(document[field]) for field in _REQUIRED},
-            labels=None if labels is None else tuple(str(label) for label in labels),
+            labels=read_labels(document),
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
-            thresholds=document.get("thresholds", {}),
+            thresholds=read_thresholds(document),
             vocabulary=_locate(path, document.get("vocabulary"), VOCABULARY_FILE),
             label_texts=_locate(path, document.get("label_texts"), LABEL_TEXTS_FILE),
         )

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from model_weights.matching import require_fit
+from shared.errors import Defect
 from workers.ct_clip.configuration import Architecture
 from workers.ct_clip.image_tower import ImageTower
+
+_NAMES_SHOWN = 8
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -41,5 +44,8 @@ def fill(network: _Network, tensors: Mapping[str, Tensor], name: str) -> _Networ
         {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()},
         {key: tuple(tensor.shape) for key, tensor in tensors.items()},
     )
+    other = sorted(key for key, tensor in tensors.items() if tensor.dtype is not torch.float32)
+    if other:
+        raise Defect(f"the weights of {name} are not all in float32: {', '.join(other[:_NAMES_SHOWN])}")
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)

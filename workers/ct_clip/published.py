@@ -7,7 +7,7 @@ are dropped once their shapes are checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,8 @@ from workers.ct_clip.model import CTCLIP
 _POSITION_IDS = "text_transformer.embeddings.position_ids"
 _INITIALISED = "visual_transformer.vq._codebook.initted"
 _PROJECTION = "to_visual_latent.weight"
+_TEMPERATURE = "temperature"
+_NAMES_SHOWN = 8
 _FIRST_GENERATION_PROJECTION = 2_097_152
 """Inputs of the image projection in the weights from before October 2024: another geometry, no mean over slices."""
 
@@ -99,7 +101,11 @@ def read_tensors(
         optional={prefix + _POSITION_IDS},
     )
     _require_sound(state, prefix)
-    return {slot.ours: take_tensor(state[name], slot.ours) for name, slot in layout.items() if slot.ours is not None}
+    used = {name: slot.ours for name, slot in layout.items() if slot.ours is not None}
+    taken = {name: take_tensor(state[name], ours) for name, ours in used.items() if state[name].is_floating_point()}
+    _refuse("are no floating-point numbers", sorted(used.keys() - taken.keys()))
+    _refuse("hold values that are not finite", [name for name, tensor in taken.items() if not _is_finite(name, tensor)])
+    return {used[name]: tensor for name, tensor in taken.items()}
 
 
 def _shape(ours: str, tensor: Tensor) -> Shape:
@@ -147,6 +153,17 @@ def _refuse_first_generation(projection: Tensor | None) -> None:
             "the checkpoint is of CT-CLIP's first generation (before October 2024: larger patches, no mean over slices)"
             "; take the second (CT-CLIP_v2.pt, CT_VocabFine_v2.pt, CT_LiPro_v2.pt)"
         )
+
+
+def _is_finite(name: str, tensor: Tensor) -> bool:
+    """Return whether all values can be used; of the temperature it is the exponential that is."""
+    return bool((tensor.exp() if name == _TEMPERATURE else tensor).isfinite().all())
+
+
+def _refuse(what: str, names: Sequence[str]) -> None:
+    if names:
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        raise Defect(f"{len(names)} tensors of the checkpoint {what}, it is not usable: {shown}")
 
 
 def _require_sound(state: Mapping[str, Tensor], prefix: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import Defect
+from workers.checkpoint import require_plain_tensors
 from workers.ct_clip.configuration import Architecture
 from workers.ct_clip.loading import fill, take_side
 from workers.ct_clip.model import CTCLIP
@@ -18,13 +19,18 @@ _CONTAINED = "model_state_dict"
 
 
 def unwrap_checkpoint(checkpoint: object) -> dict[str, Tensor]:
-    """Return the state dict of a checkpoint: bare as published, or in the container of the product's trainer."""
+    """Return the state dict of a checkpoint: bare as published, or in the container of the product's trainer.
+
+    Raises Defect when there is none, or it holds other things than plain tensors.
+    """
     state = checkpoint
     if isinstance(state, Mapping) and isinstance(state.get(_CONTAINED), Mapping):
         state = state[_CONTAINED]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise Defect(f"the checkpoint is neither a state dict nor a dict with `{_CONTAINED}`")
-    return {str(name): tensor for name, tensor in state.items()}
+    tensors = {str(name): tensor for name, tensor in state.items()}
+    require_plain_tensors(tensors)
+    return tensors
 
 
 def read_ct_clip(architecture: Architecture, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -50,6 +50,8 @@ def find_labels(checkpoint: object, told: tuple[str, ...] | None, head: HeadKind
     carried = checkpoint.get(_CARRIED) if isinstance(checkpoint, Mapping) else None
     if carried is None:
         return told or DEFAULT_LABELS[head]
+    if not isinstance(carried, list | tuple) or len({str(label) for label in carried}) != len(carried):
+        raise Defect(f"`{_CARRIED}` of the checkpoint is no list of different labels")
     labels = tuple(str(label) for label in carried)
     if told is not None and told != labels:
         raise Defect(f"the configuration says {list(told)}, the checkpoint was trained on {list(labels)}")

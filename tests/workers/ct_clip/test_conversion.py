@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from shared.stages import StageName
 from tests.workers.ct_clip.converting import DOCUMENT, convert, convert_file, get_entry
 from tests.workers.ct_clip.tiny import TINY, make_state
 from workers.ct_clip.configuration import Architecture, Preprocessing
+from workers.ct_clip.conversion import Configuration
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.prompts import Statements, load_label_texts, make_prompts
 from workers.ct_clip.text_latents import load_text_latents
@@ -153,6 +155,44 @@ class TestRefusal:
         result = convert(tmp_path, make_state(), {name: value for name, value in DOCUMENT.items() if name != field})
         assert result.exit_code == 2
         assert f"lacks ['{field}']" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"labels": "Pneumonia"}, "list of names"),
+            ({"labels": []}, "list of names"),
+            ({"labels": ["a\nb"]}, "list of names"),
+            ({"labels": ["a\udcff"]}, "list of names"),
+            ({"labels": [1]}, "list of names"),
+            ({"labels": ["Pneumonia", "Pneumonia"]}, "twice"),
+            ({"thresholds": [0.5]}, "object of labels"),
+            ({"thresholds": {"Pneumonia": "0.5"}}, "between 0 and 1"),
+            ({"thresholds": {"Pneumonia": math.nan}}, "between 0 and 1"),
+            ({"thresholds": {"pneumonia": 0.5}}, "not a label"),
+            ({"name": "a\nb"}, "one line"),
+            ({"version": ["1"]}, "one line"),
+            ({"architecture": [1]}, "table"),
+            ({"architecture": {"image": {"dim": 10**9}}}, "whole numbers"),
+            ({"architecture": {"image": {"spatial_depth": 10**6}}}, "whole numbers"),
+            ({"architecture": {"text": {"layer_norm_eps": "x"}}}, "layer_norm_eps"),
+            ({"preprocessing": None}, "table"),
+            ({"preprocessing": {"shape": "abc"}}, "three numbers"),
+            ({"preprocessing": {"shape": [12, None, 16]}}, "three numbers"),
+            ({"preprocessing": {"shape": [12, 16.5, 16]}}, "whole numbers"),
+            ({"preprocessing": {"spacing_mm": [math.nan] * 3}}, "must be positive"),
+            ({"preprocessing": {"spacing_mm": [math.inf] * 3}}, "must be positive"),
+        ],
+    )
+    def test_a_configuration_that_means_nothing(self, tmp_path: Path, changes: Mapping[str, Any], told: str) -> None:
+        result = convert(tmp_path, make_state(), {**DOCUMENT, **changes})
+        assert result.exit_code == 2
+        assert told in result.stderr
+        assert not (tmp_path / "weights" / "catalogue.toml").exists()
+
+    def test_a_configuration_nested_beyond_reading(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text("[" * 100_000)
+        with pytest.raises(Defect, match="cannot be read as JSON"):
+            Configuration.read(tmp_path / "config.json")
 
     def test_a_text_side_of_another_vocabulary(self, tmp_path: Path) -> None:
         other = replace(TINY, text=replace(TINY.text, vocab_size=40))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
 
@@ -87,6 +90,34 @@ class TestStrictReading:
         with pytest.raises(Defect, match="first generation"):
             read_ct_clip(TINY, state)
 
+    @pytest.mark.parametrize(
+        ("key", "value", "told"),
+        [
+            ("to_text_latent.weight", math.nan, "not finite"),
+            ("visual_transformer.vq._codebook.embed", math.inf, "not finite"),
+            ("temperature", 1e5, "not finite"),  # its exponential is not
+        ],
+    )
+    def test_values_that_no_score_can_be_made_of_are_named(self, key: str, value: float, told: str) -> None:
+        state = make_state()
+        state[key] = torch.full_like(state[key], value)
+        with pytest.raises(Defect, match=f"{told}.*{re.escape(key)}"):
+            read_ct_clip(TINY, state)
+
+    @pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.complex64])
+    def test_numbers_of_another_kind_are_named(self, kind: torch.dtype) -> None:
+        state = make_state()
+        state["to_text_latent.weight"] = state["to_text_latent.weight"].to(kind)
+        with pytest.raises(Defect, match=r"no floating-point numbers.*to_text_latent\.weight"):
+            read_ct_clip(TINY, state)
+
+    def test_a_name_out_of_a_file_stays_in_one_short_line(self) -> None:
+        state = {**make_state(), "a\nb\x1b[31m": torch.zeros(1), "k" * 100_000: torch.zeros(1)}
+        with pytest.raises(Defect) as caught:
+            read_ct_clip(TINY, state)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+
     def test_half_precision_becomes_float32(self) -> None:
         state = {name: tensor.half() for name, tensor in make_state().items()}
         assert {tensor.dtype for tensor in read_ct_clip(TINY, state).values()} == {torch.float32}
@@ -102,6 +133,12 @@ class TestNetworks:
         tensors = read_ct_clip(TINY, make_state())
         volume = torch.randn(1, 1, 6, 16, 16)
         assert torch.equal(make_image_tower(TINY, tensors)(volume), make_model(TINY, tensors).image(volume))
+
+    def test_stored_weights_of_another_precision_are_refused(self) -> None:
+        tensors = read_ct_clip(TINY, make_state())
+        tensors["image.projection.weight"] = tensors["image.projection.weight"].half()
+        with pytest.raises(Defect, match=r"not all in float32: projection\.weight"):
+            make_image_tower(TINY, tensors)
 
     def test_tensors_of_another_geometry_are_refused(self) -> None:
         tensors = read_ct_clip(TINY, make_state())

@@ -20,13 +20,13 @@ from workers.fvlm.configuration import Architecture
 from workers.fvlm.golden import draw_ellipsoid, draw_volume, read_architecture, sample_tokens
 from workers.fvlm.image_encoder import Block, name_block
 from workers.fvlm.image_tower import find_tokens
-from workers.fvlm.lungs import measure_lungs
 from workers.fvlm.model import FVLM
 from workers.fvlm.organs import ORGANS
 from workers.fvlm.published import describe_layout, is_leftover
 from workers.fvlm.scoring import compute_logits, compute_probabilities
 from workers.fvlm.weights import make_model, read_checkpoint
 from workers.parity import ParityCheck
+from workers.segmentation.lungs import measure_lungs
 from workers.tensor_parity import compare
 
 TOKEN_TOLERANCE = 2e-5

@@ -46,9 +46,10 @@ def complete_stage(session: Session, lease: Lease, output: StageOutput, artefact
 
 
 def reject_study(session: Session, lease: Lease, problem: Problem, output: StageOutput | None = None) -> None:
-    """End the stage because of the input: intake rejects the job, a model is left out of the result.
+    """End the stage because of the input: the job is rejected, or a model is left out of the result.
 
-    What the stage found out all the same is kept, and a job that is to be split is split.
+    A job is rejected by intake, and by any stage whose output says so; a model that only cannot read this study raises
+    InputProblem instead. What the stage found out all the same is kept, and a job that is to be split is split.
     """
     job = _lock_job(session, lease)
     output = output or StageOutput()
@@ -57,7 +58,7 @@ def reject_study(session: Session, lease: Lease, problem: Problem, output: Stage
     _fail(session, lease, problem, **_describe_findings(output))
     _link_to_patient(job, output)
     _add_rows(session, lease.job_id, output)
-    if lease.stage is StageName.INTAKE:
+    if lease.stage is StageName.INTAKE or output.rejection is not None:
         end_job(session, job, JobState.REJECTED, problem)
     else:
         _go_on_without(session, job, lease.stage, problem)

@@ -14,7 +14,7 @@ from shared.database import transaction
 from shared.endings import lock_open_job
 from shared.errors import Defect, InputProblem, StaleLease, TransientFault, Unanswerable
 from shared.events import record_stage_progress
-from shared.problems import ProblemCode
+from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.states import JobState, StageState
@@ -22,7 +22,7 @@ from shared.tables import DeadLetter, Feature, Job, Outbox, Result, StageRun
 from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.completion import complete_stage
 from workers.runtime.lease import Lease, claim
-from workers.runtime.outcomes import end_after_error
+from workers.runtime.outcomes import end_after_error, end_rejected
 from workers.runtime.stage import StageOutput
 
 DURATION = timedelta(seconds=30)
@@ -124,6 +124,19 @@ class TestThreeCauses:
         end_after_error(engine, settings, lease, InputProblem(ProblemCode.NO_LUNGS_FOUND, "None."))
         assert fetch_run(engine, job_id, StageName.MEDNEXT).reason == "no_lungs_found"
         assert fetch_run(engine, job_id, StageName.FUSION).state is StageState.READY
+
+    def test_a_late_stage_rejects_the_job_where_its_output_says_so(self, engine: Engine, make_job: JobMaker) -> None:
+        job_id = make_job(models=(StageName.MEDNEXT, StageName.SEGMENTATION))
+        complete(engine, job_id, StageName.INTAKE)
+        problem = Problem(ProblemCode.INSUFFICIENT_COVERAGE, "Short.", {"found_mm": 100.0, "needed_mm": 145.0})
+        output = StageOutput(rejection=problem, facts={"lungs": {"lung_length_mm": 100.0}})
+        end_rejected(engine, lease_stage(engine, job_id, StageName.SEGMENTATION), problem, output)
+        job = fetch_job(engine, job_id)
+        assert job.state is JobState.REJECTED
+        assert job.problem is not None
+        assert (job.problem["code"], job.problem["found_mm"]) == ("insufficient_coverage", 100.0)
+        assert fetch_run(engine, job_id, StageName.SEGMENTATION).facts == output.facts
+        assert fetch_run(engine, job_id, StageName.MEDNEXT).state is StageState.CANCELLED
 
     def test_a_transient_fault_is_retried_until_the_budget_is_spent(
         self, engine: Engine, settings: Settings, make_job: JobMaker

@@ -13,7 +13,8 @@ from itertools import groupby
 import numpy as np
 
 from shared.problems import Problem, ProblemCode
-from workers.fvlm.organs import LabelMap, Organ
+from workers.segmentation.labels import LUNG_LOBES, TOTAL_NUMBERS
+from workers.volume.label_map import Labels
 
 NEEDED_MM = 145.0
 NEEDED_SHARE = 0.35
@@ -32,6 +33,15 @@ class LungExtent:
     share: float
     length_mm: float
 
+    def describe(self) -> dict[str, float]:
+        """Return what was measured and what is needed, as JSON values."""
+        return {
+            "lung_length_mm": round(self.length_mm, 2),
+            "needed_mm": NEEDED_MM,
+            "lung_share": round(self.share, 4),
+            "needed_share": NEEDED_SHARE,
+        }
+
     def find_problem(self) -> Problem | None:
         """Return what is wrong with so much of the lungs: none, or too short, with what was measured and is needed."""
         if self.slices == 0 or self.share < NEEDED_SHARE:
@@ -49,9 +59,11 @@ class LungExtent:
         return None
 
 
-def count_lung_pixels(organs: LabelMap) -> list[int]:
-    """Return how many pixels of each slice are lung, from a merged label map (z, y, x)."""
-    return [int(count) for count in np.count_nonzero(organs == Organ.LUNG.label, axis=(1, 2))]
+def count_lung_pixels(labels: Labels) -> list[int]:
+    """Return how many pixels of each slice are lung, from labels (z, y, x) of the task `total`."""
+    is_lung = np.zeros(256, dtype=bool)
+    is_lung[[TOTAL_NUMBERS[lobe] for lobe in LUNG_LOBES]] = True
+    return [int(np.count_nonzero(is_lung[plane])) for plane in labels]
 
 
 def measure_lungs(pixels_per_slice: Sequence[int], spacing_z_mm: float) -> LungExtent:

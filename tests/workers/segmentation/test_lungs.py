@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.problems import Problem, ProblemCode
-from workers.fvlm.lungs import count_lung_pixels, measure_lungs
+from workers.segmentation.lungs import count_lung_pixels, measure_lungs
 
 
 def judge(lung_slices: int, slices: int, spacing_mm: float) -> Problem | None:
@@ -33,7 +33,17 @@ class TestLungs:
         assert problem is not None
         assert problem.code is ProblemCode.NO_LUNGS_FOUND
 
-    def test_only_lung_is_counted(self) -> None:
-        organs = np.zeros((2, 4, 4), np.uint8)
-        organs[0, :2], organs[1] = 1, 2
-        assert count_lung_pixels(organs) == [8, 0]
+    def test_only_the_five_lobes_are_counted(self) -> None:
+        labels = np.zeros((3, 4, 5), np.uint8)
+        labels[0] = [[10], [11], [12], [13]]
+        labels[1, 0] = 14
+        labels[2] = [[9], [15], [51], [0]]
+        assert count_lung_pixels(labels) == [20, 5, 0]
+
+    def test_it_tells_what_was_measured_and_what_is_needed(self) -> None:
+        assert measure_lungs([4000] * 30 + [0] * 30, 4.5).describe() == {
+            "lung_length_mm": 135.0,
+            "needed_mm": 145.0,
+            "lung_share": 0.5,
+            "needed_share": 0.35,
+        }

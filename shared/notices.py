@@ -42,6 +42,7 @@ class NoticeCode(StrEnum):
 
     # Models
     LABELS_MISSING = "labels_missing"
+    ORGANS_MISSING = "organs_missing"
     SITE_FINDINGS_UNANSWERED = "site_findings_unanswered"
     RECONSTRUCTION_SHORTENED = "reconstruction_shortened"
     NOT_RECONSTRUCTED = "not_reconstructed"
@@ -166,6 +167,11 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "not absent. Those in `not_fused` are shown with their findings and were not weighed; those in `unknown` have "
         "no finding to be shown with.",
         "Nothing for this study; install weights with these labels where they matter.",
+    ),
+    NoticeCode.ORGANS_MISSING: NoticeKind(
+        "The masks show none of the `organs`, so that `findings`, which are looked for in them, are unknown to the "
+        "fusion, not absent. The other organs were read.",
+        "Look at the masks: the organ lies outside the scan, was removed, or was not recognised.",
     ),
     NoticeCode.SITE_FINDINGS_UNANSWERED: NoticeKind(
         "Findings of the site's own, named in `findings`, could not be asked for, for `reason`: `too_long`, "

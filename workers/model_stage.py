@@ -1,4 +1,4 @@
-"""The stage of a model: volume in, features out. The same for every model that gives one probability for each label."""
+"""The stage of a model: volume (and masks) in, features out. The same for all that give one probability a label."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry, find_installed
 from model_weights.loading import verified_by_the_end
 from shared.artefacts import ArtefactKind
+from shared.errors import Defect
 from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
@@ -28,6 +28,9 @@ from workers.model_host.precision import require_measured
 from workers.renderings import RenderedStudy
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
+from workers.volume.label_map import LabelMapFile, Labels
+
+_Prepared = TypeVar("_Prepared")
 
 NameFeatures = Callable[[Sequence[str], Sequence[float]], Mapping[str, float]]
 
@@ -80,10 +83,41 @@ class Model(Protocol):
         """Return what the model says of one prepared volume, which others may read as well."""
 
 
-class ModelStage:
-    """Runs one installed model on the volume of a job."""
+@runtime_checkable
+class MaskedModel(Protocol[_Prepared]):
+    """A loaded model that is given the masks of the segmentation stage beside the volume; all else is as in `Model`."""
 
-    def __init__(self, entry: ModelEntry, model: Model, name_features: NameFeatures, host: ModelHost) -> None:
+    @property
+    def preprocessing(self) -> Hashable:
+        """What `prepare_masked` does; `Model.preprocessing`."""
+
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        """Return the most that preparing and answering takes; `Model.predict_memory`."""
+
+    def prepare_masked(self, volume: Volume, labels: Labels) -> _Prepared:
+        """Return the network's input of one volume and its labels (z, y, x) of the task `total`, on the CPU."""
+
+    def answer(self, prepared: _Prepared, question: Question) -> Answer:
+        """Return what the model says of one study, prepared so; others may read it as well."""
+
+
+AnyModel = Model | MaskedModel[Any]
+
+
+@dataclass(frozen=True)
+class _Task(Generic[_Prepared]):
+    """One study for one model. `digest` stands for all that `prepare` reads; None where that is not known."""
+
+    volume: VolumeFile
+    digest: str | None
+    prepare: Callable[[], _Prepared]
+    answer: Callable[[_Prepared, Question], Answer]
+
+
+class ModelStage:
+    """Runs one installed model on the volume of a job, and on its masks where the model takes them."""
+
+    def __init__(self, entry: ModelEntry, model: AnyModel, name_features: NameFeatures, host: ModelHost) -> None:
         self._entry = entry
         self._model = model
         self._name_features = name_features
@@ -102,23 +136,25 @@ class ModelStage:
     def run(self, context: StageContext) -> StageOutput:
         """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
         clock = _Clock()
-        file = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
-        prepare = partial(self._prepare, file)
-        with self._host.preparations.share(self._model.preprocessing, file.content_digest, prepare) as prepared:
+        volume = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
+        if isinstance(self._model, MaskedModel):
+            masks = LabelMapFile(context.fetch_artefact(ArtefactKind.MASKS))
+            return self._run(context, _plan_masked(self._model, volume, masks), clock)
+        return self._run(context, _plan(self._model, volume), clock)
+
+    def _run(self, context: StageContext, task: _Task[_Prepared], clock: _Clock) -> StageOutput:
+        with self._host.preparations.share(self._model.preprocessing, task.digest, task.prepare) as prepared:
             clock.stop("prepare_s")
             with self._host.device_turn:
                 clock.stop("wait_s")
                 context.report(_PREPARED)
-                question = Question(file.geometry, file.shape, context.policy, context.scratch)
-                answer = self._model.answer(prepared, question)
+                question = Question(task.volume.geometry, task.volume.shape, context.policy, context.scratch)
+                answer = task.answer(prepared, question)
                 clock.stop("predict_s")
         if answer.render is not None:
             answer = replace(answer, artefacts=(*answer.artefacts, *answer.render(RenderedStudy(context))))
             clock.stop("render_s")
         return self._make_output(answer, clock.seconds)
-
-    def _prepare(self, file: VolumeFile) -> Tensor:
-        return self._model.prepare(file.read())
 
     def _make_output(self, answer: Answer, seconds: Mapping[str, float]) -> StageOutput:
         return StageOutput(
@@ -127,6 +163,18 @@ class ModelStage:
             warnings=answer.warnings,
             facts={**answer.facts, **describe_run(self._entry, dict(seconds))},
         )
+
+
+def _plan(model: Model, volume: VolumeFile) -> _Task[Tensor]:
+    return _Task(volume, volume.content_digest, lambda: model.prepare(volume.read()), model.answer)
+
+
+def _plan_masked(model: MaskedModel[_Prepared], volume: VolumeFile, masks: LabelMapFile) -> _Task[_Prepared]:
+    if (masks.shape, masks.geometry) != (volume.shape, volume.geometry):
+        raise Defect("the masks do not lie on the grid of the volume")
+    # Other masks of the same volume (of another segmenter) are prepared anew.
+    digest = None if volume.content_digest is None else f"{volume.content_digest} {masks.content_digest}"
+    return _Task(volume, digest, lambda: model.prepare_masked(volume.read(), masks.read()), model.answer)
 
 
 class _Clock:
@@ -146,7 +194,7 @@ class _Clock:
 def make_model_stage(
     settings: Settings,
     name: StageName,
-    load: Callable[[ModelEntry, torch.device, ComputeMode], Model],
+    load: Callable[[ModelEntry, torch.device, ComputeMode], AnyModel],
     name_features: NameFeatures,
 ) -> ModelStage | None:
     """Return the stage, its model loaded, warm and checked; None when no such model is installed."""

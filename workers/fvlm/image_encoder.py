@@ -3,20 +3,22 @@
 Papers:  Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929; He et al., "Masked Autoencoders Are
          Scalable Vision Learners", arXiv 2111.06377 (whose weights fVLM's training starts from).
 Licence: code ours (Apache-2.0), written from the papers and a description of the weights.
-Ours:    fused attention; positions are interpolated once for each grid.
+Ours:    fused attention; positions are interpolated once for each grid; the last block computes only what is asked for.
 
 Windows are (b, 1, z, y, x) voxels, tokens (b, n, d) in the order (z, y, x).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.fvlm.configuration import ImageShape, Triple
+
+_FINAL = "final_norm"
 
 _CACHED_GRIDS = 16
 """Grids whose positions are kept: 4 MB each at the published size."""
@@ -34,8 +36,11 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """Return tokens (b, n, d) without their positions."""
-        tokens: Tensor = self.project(window)
-        return tokens.flatten(2).transpose(1, 2)
+        # The bias comes last: begun with it, the sum over 8192 voxels rounds otherwise than the reference, by 1e-5.
+        bias = self.project.bias
+        assert bias is not None
+        tokens = functional.conv3d(window, self.project.weight, stride=self.shape.patch_size)
+        return tokens.flatten(2).transpose(1, 2) + bias
 
     def get_positions(self, grid: Triple) -> Tensor:
         """Return the positions (1, n, d) of a grid; kept for the next time where the weights are frozen."""
@@ -64,13 +69,23 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(shape.dim, 3 * shape.dim)
         self.output = nn.Linear(shape.dim, shape.dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what is added to tokens (b, n, d)."""
-        split = self.query_key_value(x).unflatten(2, (3, self.heads, -1))  # (b, n, 3, heads, d/heads)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return what is added to tokens (b, n, d), or to the `kept` (bool (n,)) of them."""
+        query, key, value = self._project(x) if kept is None else self._project_apart(x, kept)
         attended = functional.scaled_dot_product_attention(query, key, value)
         output: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return output
+
+    def _project(self, x: Tensor) -> Sequence[Tensor]:
+        split: Tensor = self.query_key_value(x).view(*x.shape[:2], 3, self.heads, -1)  # (b, n, 3, heads, d/heads)
+        return split.permute(2, 0, 3, 1, 4).unbind()
+
+    def _project_apart(self, x: Tensor, kept: Tensor) -> Sequence[Tensor]:
+        """Return queries of the kept tokens, keys and values of all."""
+        dim, weight, bias = x.shape[-1], self.query_key_value.weight, self.query_key_value.bias
+        query = functional.linear(x[:, kept], weight[:dim], bias[:dim])
+        both = functional.linear(x, weight[dim:], bias[dim:]).view(*x.shape[:2], 2, self.heads, -1)
+        return query.view(*query.shape[:2], self.heads, -1).transpose(1, 2), *both.permute(2, 0, 3, 1, 4)
 
 
 class FeedForward(nn.Module):
@@ -97,9 +112,10 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(shape.dim, eps=shape.layer_norm_eps)
         self.feed_forward = FeedForward(shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return tokens (b, n, d)."""
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return tokens (b, n, d), or the `kept` (bool (n,)) of them."""
+        attended = self.attention(self.attention_norm(x), kept)
+        x = (x if kept is None else x[:, kept]) + attended
         fed: Tensor = self.feed_forward(self.feed_forward_norm(x))
         return x + fed
 
@@ -114,13 +130,21 @@ class ImageEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.dim, eps=shape.layer_norm_eps)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """Return the tokens of every level (b, levels, n, d), the final one last."""
-        kept = {*(name_block(number) for number in self.shape.levels), "final_norm"}
-        return torch.stack([tokens for name, tokens in self.iterate_activations(window) if name in kept], dim=1)
+    def forward(self, window: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return the tokens of every level (b, levels, n, d), the final one last; or the `kept` (bool (n,)) of them."""
+        last = name_block(len(self.blocks) - 1)
+        levels = {*(name_block(number) for number in self.shape.levels), _FINAL}
+        found = []
+        for name, tokens in self.iterate_activations(window, kept):
+            if name in levels:
+                found.append(tokens if kept is None or name in {last, _FINAL} else tokens[:, kept])
+        return torch.stack(found, dim=1)
 
-    def iterate_activations(self, window: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yield the name and the output (b, n, d) of each step; `positions` is (1, n, d)."""
+    def iterate_activations(self, window: Tensor, kept: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield the name and the output (b, n, d) of each step; `positions` is (1, n, d).
+
+        With `kept` (bool (n,)) the last block computes those tokens alone: nothing but the organs reads the others.
+        """
         tokens = self.patch_embedding(window)
         yield "patch_embedding", tokens
         positions = self.patch_embedding.get_positions(self.shape.compute_grid(window.shape[2:]))
@@ -128,10 +152,11 @@ class ImageEncoder(nn.Module):
         tokens = tokens + positions
         yield "embedded", tokens
         for number, block in enumerate(self.blocks):
-            tokens = block(tokens)
+            is_last = number == len(self.blocks) - 1
+            tokens = block(tokens, kept if is_last else None)
             yield name_block(number), tokens
         # Only the last level is normalised: so the published weights were trained.
-        yield "final_norm", self.norm(tokens)
+        yield _FINAL, self.norm(tokens)
 
 
 def name_block(number: int) -> str:

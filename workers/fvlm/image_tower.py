@@ -42,7 +42,12 @@ class ImageTower(nn.Module):
 
         Masks are bool (n,) in the order (z, y, x), and select at least one token each.
         """
-        levels = self.encoder(window)[0]
+        kept = torch.stack([*token_masks.values()]).any(dim=0)
+        levels = self.encoder(window, kept)[0]
+        return self.read_organs(levels, {organ: mask[kept] for organ, mask in token_masks.items()})
+
+    def read_organs(self, levels: Tensor, token_masks: Mapping[Organ, Tensor]) -> dict[Organ, Tensor]:
+        """Return latents (dim_latent,) of organs from the tokens of every level (levels, n, d) and their masks (n,)."""
         return {organ: self.pool(levels, organ, mask).latent for organ, mask in token_masks.items()}
 
     def pool(self, levels: Tensor, organ: Organ, token_mask: Tensor) -> OrganVectors:

@@ -30,3 +30,9 @@ def make_image_tower(architecture: Architecture, tensors: Mapping[str, Tensor]) 
     with torch.device("meta"):
         tower = ImageTower(architecture.image, architecture.dim_latent)
     return fill(tower, take_side(tensors, "image."), "fVLM's image side")
+
+
+def compile_blocks(tower: ImageTower) -> None:
+    """Have the blocks compiled at their first use. They share one program; the last takes another shape each time."""
+    for block in tower.encoder.blocks[:-1]:
+        block.compile(dynamic=False)

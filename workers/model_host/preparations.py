@@ -8,8 +8,9 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from torch import Tensor
+_Prepared = TypeVar("_Prepared")
 
 IDLE_LIMIT_S = 30.0
 """How long one is kept that nobody uses at the moment but somebody may yet ask for (0.2 GB at CT-CLIP's size).
@@ -22,7 +23,7 @@ The stages of one job become ready together, so the others ask soon or, where th
 class _Entry:
     expected: int
     users: int = 0
-    made: Future[Tensor] = field(default_factory=Future)
+    made: Future[Any] = field(default_factory=Future)
 
 
 class SharedPreparations:
@@ -39,7 +40,7 @@ class SharedPreparations:
         self._sharers[preprocessing] += 1
 
     @contextmanager
-    def share(self, preprocessing: Hashable, digest: str | None, make: Callable[[], Tensor]) -> Iterator[Tensor]:
+    def share(self, preprocessing: Hashable, digest: str | None, make: Callable[[], _Prepared]) -> Iterator[_Prepared]:
         """Yield the prepared volume, which is not to be written to. One caller makes it while the others wait.
 
         A volume without a digest, and one that a single model asks for, is made and not kept. Raises what `make` does.
@@ -76,7 +77,7 @@ class SharedPreparations:
             entry.users += 1
             return entry, is_maker
 
-    def _fulfil(self, entry: _Entry, make: Callable[[], Tensor]) -> None:
+    def _fulfil(self, entry: _Entry, make: Callable[[], object]) -> None:
         try:
             entry.made.set_result(make())
         except BaseException as error:

@@ -16,12 +16,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from model_weights.policies.reconstruction import ReconstructionOptions
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import (
     Architecture,
     ClassifierShape,
     ProcessShape,
-    ReconstructionOptions,
     UNetShape,
 )
 from workers.diffusion.cost import SliceCost

@@ -163,6 +163,7 @@ class ResultDocument(TypedDict):
     weights_profile: str
     findings: Sequence[Finding]
     site_findings: NotRequired[Sequence[Document]]
+    anomaly: NotRequired[Document | None]
     attribution: Document
     series: Document
     quality: Sequence[Document]

@@ -158,6 +158,7 @@ def _render_facts(result: ResultDocument, job: Job | None) -> Table:
     facts = {
         "Score": _describe_score(result.get("attribution", {})),
         "Of this site": _describe_site_findings(result.get("site_findings", ())),
+        "Anomalies": _describe_anomaly(result.get("anomaly") or {}),
         "Series": _describe_series(result.get("series", {})),
         "Quality": _describe_quality(result.get("quality", ())),
         "Models": _describe_models(result),
@@ -176,6 +177,19 @@ def _describe_score(attribution: Mapping[str, Any]) -> str:
     moved = attribution.get("by_model", {})
     parts += [f"{name_stage(model)} {value:+.2f}" for model, value in moved.items() if abs(value) >= _SMALLEST_SHOWN]
     return f"{', '.join(parts)} = {attribution['raw_score']:+.2f} (log-odds)"
+
+
+def _describe_anomaly(anomaly: Mapping[str, Any]) -> str:
+    """Return the most suspicious slice and the first region, with their places in LPS millimetres."""
+    highest = anomaly.get("slices", {}).get("highest", ())
+    told = [
+        f"slice at z {each['centre_lps_mm'][2]:.0f} mm {each['probability']:.2f} (not calibrated)"
+        for each in highest[:1]
+    ]
+    for region in anomaly.get("reconstruction", {}).get("regions", ())[:1]:
+        place = ", ".join(f"{value:.0f}" for value in region["centre_lps_mm"])
+        told.append(f"largest region at ({place}) mm, {region['area_mm2'] / 100:.1f} cm2")
+    return ", ".join(told)
 
 
 def _describe_site_findings(findings: Sequence[Mapping[str, Any]]) -> str:

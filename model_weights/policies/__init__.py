@@ -2,5 +2,15 @@
 
 from model_weights.policies.finding_texts import FindingText, read_finding_texts
 from model_weights.policies.policy import Policy, load_policies, parse_policy, read_policy
+from model_weights.policies.reconstruction import ReconstructionOptions, read_reconstruction
 
-__all__ = ["FindingText", "Policy", "load_policies", "parse_policy", "read_finding_texts", "read_policy"]
+__all__ = [
+    "FindingText",
+    "Policy",
+    "ReconstructionOptions",
+    "load_policies",
+    "parse_policy",
+    "read_finding_texts",
+    "read_policy",
+    "read_reconstruction",
+]

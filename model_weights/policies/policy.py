@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model_weights.policies.finding_texts import FindingText, parse_finding_texts, require_distinct
+from model_weights.policies.reconstruction import KEY, ReconstructionOptions
 from shared.errors import Defect
 from shared.json_values import JsonObject, JsonValue
 
@@ -29,6 +30,7 @@ class Policy:
     `threshold`: class 1 at or above this probability. `minimum_models`: fewer answers give no result.
     `calibration`: none yet; the probability is the booster's own.
     `finding_texts`: findings of the site's own that a zero-shot model is asked for; they are shown and never fused.
+    `reconstruction`: what the anomaly diffusion does beside scoring slices; nothing where it is None.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Policy:
     minimum_models: int
     calibration: None = None
     finding_texts: tuple[FindingText, ...] = ()
+    reconstruction: ReconstructionOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
@@ -65,11 +68,12 @@ class Policy:
         return {"id": self.id, "digest": self.digest, **self._list_words()}
 
     def _list_words(self) -> dict[str, JsonValue]:
-        """Return all that the policy says; without finding texts just what it said before there were any."""
+        """Return all that the policy says; without later fields just what it said before there were any."""
         words = asdict(self)
-        del words["finding_texts"]
-        texts = [text.to_document() for text in self.finding_texts]
-        return {**words, "finding_texts": texts} if texts else words
+        del words["finding_texts"], words[KEY]
+        if self.finding_texts:
+            words["finding_texts"] = [text.to_document() for text in self.finding_texts]
+        return words if self.reconstruction is None else {**words, KEY: self.reconstruction.to_document()}
 
 
 def parse_policy(document: JsonObject) -> Policy:
@@ -115,8 +119,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:
     texts = parse_finding_texts(said.get("finding_texts", ()))
+    reconstruction = ReconstructionOptions.from_table(said[KEY]) if KEY in said else None
     try:
-        return Policy(**{**said, "finding_texts": texts})
+        return Policy(**{**said, "finding_texts": texts, KEY: reconstruction})
     except TypeError as error:  # a field that is missing, unknown or of another type
         raise Defect(f"{origin} has wrong fields: {sorted(said)}; needed are {_list_needed()}") from error
 

@@ -68,10 +68,11 @@ def check(
 
 
 def _describe(policy: Policy) -> str:
-    texts = len(policy.finding_texts)
-    return (
+    texts, options = len(policy.finding_texts), policy.reconstruction
+    described = (
         f"{policy.id:<28} threshold {policy.threshold:g}, {policy.minimum_models} models needed, {texts} finding texts"
     )
+    return described if options is None else f"{described}, anomaly map {options.when}"
 
 
 def _explain(policy: Policy, entry: ModelEntry | None, faults: Mapping[str, str]) -> list[str]:

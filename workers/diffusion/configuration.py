@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from shared.errors import Defect
@@ -143,12 +142,30 @@ class ProcessShape:
 
 
 @dataclass(frozen=True)
+class MapShape:
+    """How maps of these weights are shown; the defaults leave the differences as they are.
+
+    `is_body_only`: nothing outside of the body counts. `smoothing_mm` is the standard deviation of a Gauss filter.
+    `threshold_hu` is where a region begins, unless the policy says otherwise.
+    """
+
+    is_body_only: bool = False
+    smoothing_mm: float = 0.0
+    threshold_hu: float = 150.0
+
+    def __post_init__(self) -> None:
+        if self.smoothing_mm < 0 or self.threshold_hu < 0:
+            raise Defect("map of the diffusion detector: smoothing_mm and threshold_hu must not be negative")
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """Both networks and the process in which they work together."""
+    """Both networks, the process in which they work together, and what is made of their differences."""
 
     unet: UNetShape = field(default_factory=UNetShape)
     classifier: ClassifierShape = field(default_factory=ClassifierShape)
     process: ProcessShape = field(default_factory=ProcessShape)
+    map: MapShape = field(default_factory=MapShape)
 
     def __post_init__(self) -> None:
         if (self.unet.image_size, self.unet.in_channels) != (self.classifier.image_size, self.classifier.in_channels):
@@ -160,12 +177,14 @@ class Architecture:
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """Read the `architecture` table of a catalogue entry or of a conversion; what is absent is as published."""
         refuse_unknown(table, cls, "architecture")
-        process = table.get("process", {})
+        process, shown = table.get("process", {}), table.get("map", {})
         refuse_unknown(process, ProcessShape, "process")
+        refuse_unknown(shown, MapShape, "map")
         return cls(
             unet=_read_shape(table.get("unet", {}), UNetShape),
             classifier=_read_shape(table.get("classifier", {}), ClassifierShape),
             process=ProcessShape(**process),
+            map=MapShape(**shown),
         )
 
     def to_table(self) -> dict[str, Any]:
@@ -217,94 +236,6 @@ class Preprocessing:
         return {**asdict(self), "volume": self.volume.to_table()}
 
 
-class When(StrEnum):
-    """When slices are reconstructed: never, when the classifier suspects one of them, or in every study."""
-
-    OFF = "off"
-    ON_SUSPICION = "on_suspicion"
-    ALWAYS = "always"
-
-
-class SliceChoice(StrEnum):
-    """Which slices are reconstructed: evenly over the chest, or those that the classifier suspects most."""
-
-    EVENLY = "evenly"
-    MOST_SUSPICIOUS = "most_suspicious"
-
-
-@dataclass(frozen=True)
-class Quirks:
-    """What the predecessor's reconstruction does and the paper's does not. Each is off unless named.
-
-    `random_start`: noise is drawn over the slices, where the paper encodes them. `late_start`: decoding begins one time
-    below the noise level. `repeated_times`: so many times, not the steps asked for, about every second of which comes
-    twice (0 is off; the predecessor has 300). `level_offset`: 1e-8 is added to levels. `padded_slices`: slices outside
-    the scan are reconstructed too. `hidden_faults`: an error that is not a number counts as 0.
-    """
-
-    random_start: bool = False
-    late_start: bool = False
-    repeated_times: int = 0
-    level_offset: bool = False
-    padded_slices: bool = False
-    hidden_faults: bool = False
-
-
-PREDECESSOR = "predecessor"
-PREDECESSOR_QUIRKS = Quirks(
-    random_start=True, late_start=True, repeated_times=300, level_offset=True, padded_slices=True, hidden_faults=True
-)
-
-
-@dataclass(frozen=True)
-class RegionOptions:
-    """Which parts of a map are told: where it is over `threshold_hu`, of at least `least_mm2`, the `most` largest."""
-
-    threshold_hu: float = 150.0
-    least_mm2: float = 25.0
-    most: int = 5
-
-
-@dataclass(frozen=True)
-class ReconstructionOptions:
-    """What a site decides about the reconstruction: whether, how much of it, and at what cost at most.
-
-    `suspicion` is the probability of a slice at which `on_suspicion` runs. `steps` are those of each direction. Where
-    they cost more than `budget_tflop` for all slices there are fewer, down to `fewest_steps`, then fewer slices. The
-    cost is counted, not timed, so that a busy machine gives the same map. `seed` is for `random_start`.
-    """
-
-    when: When = When.OFF
-    suspicion: float = 0.5
-    choice: SliceChoice = SliceChoice.EVENLY
-    slices: int = 16
-    steps: int = 50
-    fewest_steps: int = 10
-    budget_tflop: float = 5000.0
-    seed: int = 0
-    quirks: Quirks = field(default_factory=Quirks)
-    regions: RegionOptions = field(default_factory=RegionOptions)
-
-    def __post_init__(self) -> None:
-        if not all(_is_positive(number) for number in (self.slices, self.steps, self.fewest_steps)):
-            raise Defect("reconstruction: slices, steps and fewest_steps must be positive whole numbers")
-        if not 0 <= self.suspicion <= 1 or self.budget_tflop <= 0:
-            raise Defect("reconstruction: suspicion must lie in 0..1, and budget_tflop must be positive")
-
-    @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """Read the `reconstruction` object of a policy; `quirks` may say "predecessor" for all of them."""
-        refuse_unknown(table, cls, "reconstruction")
-        values = dict(table)
-        for name, kind in (("when", When), ("choice", SliceChoice)):
-            if name in values:
-                values[name] = _parse_member(values[name], kind, name)
-        for name, reader in (("quirks", _read_quirks), ("regions", _read_regions)):
-            if name in values:
-                values[name] = reader(values[name])
-        return cls(**values)
-
-
 def list_slices(depth: int, first: float = Preprocessing.first, last: float = Preprocessing.last) -> range:
     """Return which of `depth` slices lie between two shares of them, both cut to a whole number."""
     return range(int(first * depth), int(last * depth))
@@ -316,26 +247,6 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, what: str) -> None:
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise Defect(f"{what} of the diffusion detector: unknown {unknown}; known are {sorted(known)}")
-
-
-def _read_quirks(table: str | Mapping[str, Any]) -> Quirks:
-    if table == PREDECESSOR:
-        return PREDECESSOR_QUIRKS
-    if isinstance(table, str):
-        raise Defect(f"reconstruction: quirks are {table!r}; expected an object or {PREDECESSOR!r}")
-    refuse_unknown(table, Quirks, "quirks")
-    return Quirks(**table)
-
-
-def _read_regions(table: Mapping[str, Any]) -> RegionOptions:
-    refuse_unknown(table, RegionOptions, "regions")
-    return RegionOptions(**table)
-
-
-def _parse_member(text: object, kind: type[StrEnum], name: str) -> StrEnum:
-    if text not in list(kind):
-        raise Defect(f"reconstruction: {name} is {text!r}, expected one of {[*map(str, kind)]}")
-    return kind(str(text))
 
 
 def _read_shape(table: Mapping[str, Any], kind: type[_Shape]) -> _Shape:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
+from model_weights.policies.reconstruction import ReconstructionOptions, SliceChoice, When
 from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject
 from shared.notices import NoticeCode
 from workers.device import ComputeMode
-from workers.diffusion.anomaly_map import MEDIA_TYPE, write_anomaly_map
+from workers.diffusion.anomaly_map import MEDIA_TYPE, AnomalyMapFile, write_anomaly_map
 from workers.diffusion.classifier import SliceClassifier
-from workers.diffusion.configuration import Architecture, ReconstructionOptions, SliceChoice, When
+from workers.diffusion.configuration import Architecture, MapShape
 from workers.diffusion.cost import SliceCost
 from workers.diffusion.features import NOT_RUN, hide_faults, summarise
 from workers.diffusion.known_answer import answer_as_unet, choose_tolerance, require_known_answer
 from workers.diffusion.loading import make_unet
+from workers.diffusion.map_refining import measure_pixel, refine
 from workers.diffusion.plan import Plan, plan_reconstruction
 from workers.diffusion.process import PREDECESSOR_OFFSET, Process
 from workers.diffusion.reconstruction import average, reconstruct
@@ -31,6 +34,7 @@ from workers.diffusion.slice_grid import SliceGrid
 from workers.diffusion.slices import choose_evenly, take_slices
 from workers.diffusion.unet import UNet
 from workers.model_stage import Question
+from workers.renderings import Maker, RenderedStudy, make_anomaly_renderings
 from workers.runtime.stage import ProducedArtefact, StageWarning
 
 UNET_ROLE = "unet_weights"
@@ -48,6 +52,7 @@ class Evidence:
     statistics: tuple[float, float, float] = NOT_RUN
     artefacts: Sequence[ProducedArtefact] = ()
     warnings: Sequence[StageWarning] = ()
+    render: Callable[[RenderedStudy], Sequence[ProducedArtefact]] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,10 @@ class Reconstructor:
         chosen = choose_slices(options.choice, candidates, suspect.scores, plan.slices)
         slices = take_slices(suspect.prepared, chosen, suspect.grid.slice_size)
         with self._mode.autocast(self._device):
-            maps = reconstruct(process, slices, plan, seed=options.seed, batch=self._batch)
+            differences = reconstruct(process, slices, plan, seed=options.seed, batch=self._batch)
+        maps = Maps(slices[:, 0], differences[:, 0], chosen, suspect.grid, self._shapes.map)
         facts = describe_run(plan, options, plan.count_tflop(cost))
-        return make_evidence(Maps(maps[:, 0], chosen, suspect.grid), options, question, facts)
+        return make_evidence(maps, options, question, facts, Maker.of_entry(self._entry))
 
     def _load_unet(self) -> UNet:
         with self._loading:
@@ -109,14 +115,23 @@ class Reconstructor:
 
 @dataclass(frozen=True)
 class Maps:
-    """Differences (n, x, y), as prepared slices are scaled, of some slices of the prepared volume."""
+    """Some slices (n, x, y) of the prepared volume, and how far each pixel is from healthy, both as they are scaled."""
 
+    slices: Tensor
     differences: Tensor
     numbers: Sequence[int]
     grid: SliceGrid
+    shape: MapShape
+
+    def refine(self) -> npt.NDArray[np.float32]:
+        """Return what is shown, (n, x, y) in HU."""
+        hu = self.differences.numpy() * np.float32(_HU)
+        return refine(hu, self.slices.numpy(), self.shape, measure_pixel(self.grid))
 
 
-def make_evidence(maps: Maps, options: ReconstructionOptions, question: Question, run: JsonObject) -> Evidence:
+def make_evidence(
+    maps: Maps, options: ReconstructionOptions, question: Question, run: JsonObject, maker: Maker
+) -> Evidence:
     """Return statistics, map and regions; without the latter two where a difference is not a number."""
     errors = average(maps.differences)
     warnings = [StageWarning(NoticeCode.RECONSTRUCTION_SHORTENED)] if run["is_shortened"] else []
@@ -124,18 +139,29 @@ def make_evidence(maps: Maps, options: ReconstructionOptions, question: Question
         statistics = summarise(hide_faults(errors)) if options.quirks.hidden_faults else NOT_RUN
         declined = _decline("not_finite")
         return Evidence({**run, **declined.facts}, statistics, (), [*warnings, *declined.warnings])
-    hu = maps.differences.numpy() * np.float32(_HU)
+    hu = maps.refine()
+    regions = [
+        each.to_document()
+        for each in find_regions(hu, maps.numbers, maps.grid, options.regions, maps.shape.threshold_hu)
+    ]
+    path = question.scratch / ArtefactKind.ANOMALY_MAP.file_name
+    write_anomaly_map(path, hu, maps.numbers, maps.grid, question.geometry)
     facts = {
         **run,
         "artifact": str(ArtefactKind.ANOMALY_MAP),
         "centres_lps_mm": maps.grid.locate_centres(maps.numbers).tolist(),
         "mean_differences_hu": [float(error) * _HU for error in errors],
-        "regions": [each.to_document() for each in find_regions(hu, maps.numbers, maps.grid, options.regions)],
+        "regions": regions,
     }
-    path = question.scratch / ArtefactKind.ANOMALY_MAP.file_name
-    write_anomaly_map(path, hu, maps.numbers, maps.grid, question.geometry)
+
+    def render(study: RenderedStudy) -> Sequence[ProducedArtefact]:
+        source, volume = study.fetch_source(), study.read_volume()
+        return make_anomaly_renderings(
+            AnomalyMapFile(path), volume, regions, maker=maker, source=source, scratch=question.scratch
+        )
+
     artefact = ProducedArtefact(ArtefactKind.ANOMALY_MAP, path, MEDIA_TYPE)
-    return Evidence(facts, summarise(errors), [artefact], warnings)
+    return Evidence(facts, summarise(errors), [artefact], warnings, render)
 
 
 def is_wanted(options: ReconstructionOptions, scores: Sequence[float]) -> bool:

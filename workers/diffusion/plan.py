@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workers.diffusion.configuration import ReconstructionOptions
+from model_weights.policies.reconstruction import ReconstructionOptions
 from workers.diffusion.cost import SliceCost
 from workers.diffusion.schedule import (
     Schedule,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
+from model_weights.policies import read_reconstruction
 from shared.errors import Defect
 from shared.json_values import JsonObject
 from workers.ct_clip.configuration import Preprocessing as VolumePreprocessing
 from workers.ct_clip.preprocess import prepare
 from workers.device import ComputeMode
-from workers.diffusion.configuration import Architecture, Preprocessing, ReconstructionOptions
+from workers.diffusion.configuration import Architecture, Preprocessing
 from workers.diffusion.evidence import UNET_ROLE, Reconstructor, Suspect
 from workers.diffusion.features import LABELS, summarise
 from workers.diffusion.known_answer import answer_as_classifier, choose_tolerance, require_known_answer
@@ -27,9 +27,6 @@ from workers.diffusion.slices import take_slices
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
-
-POLICY_KEY = "reconstruction"
-"""Where a policy says whether slices are reconstructed; without it they are not."""
 
 _AS_STORED = ComputeMode()
 _GPU_BATCH = 16
@@ -78,13 +75,17 @@ class Predictor:
         numbers = self._slicing.list_slices()
         grid = make_slice_grid(question.geometry, question.shape_zyx, self._slicing)
         suspect = Suspect(prepared[0, 0], dict(zip(numbers, probabilities.tolist(), strict=True)), grid)
-        evidence = self._reconstructor.explain(suspect, read_options(question.policy), question)
+        evidence = self._reconstructor.explain(suspect, read_reconstruction(question.policy), question)
         facts: JsonObject = {
             "slices": describe_scores(numbers, probabilities, grid),
             "reconstruction": evidence.facts,
         }
         statistics = (*summarise(probabilities), *evidence.statistics)
-        return Answer(statistics, evidence.artefacts, facts, evidence.warnings)
+        return Answer(statistics, evidence.artefacts, facts, evidence.warnings, evidence.render)
+
+    def predict(self, prepared: Tensor) -> Tensor:
+        """Return the scores of the slices (1, n) of one prepared volume."""
+        return self.score(prepared)[None]
 
     def score(self, prepared: Tensor) -> Tensor:
         """Return how probable a pathology is in each slice of the range (n,), of a prepared volume (1, 1, z, x, y)."""
@@ -96,8 +97,3 @@ class Predictor:
         numbers = self._slicing.list_slices()
         for start in range(0, len(numbers), self._batch):
             yield take_slices(prepared[0, 0], numbers[start : start + self._batch], self._slicing.slice_size)
-
-
-def read_options(policy: JsonObject) -> ReconstructionOptions:
-    """Return what a policy says of the reconstruction. Raises Defect when it cannot be understood."""
-    return ReconstructionOptions.from_table(cast("Mapping[str, Any]", policy.get(POLICY_KEY, {})))

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from model_weights.policies.reconstruction import RegionOptions
 from shared.json_values import JsonObject
-from workers.diffusion.configuration import RegionOptions
 from workers.diffusion.slice_grid import SliceGrid
 from workers.volume.geometry import Triple
 
@@ -51,10 +51,15 @@ class Region:
 
 
 def find_regions(
-    maps: npt.NDArray[np.float32], numbers: Sequence[int], grid: SliceGrid, options: RegionOptions
+    maps: npt.NDArray[np.float32],
+    numbers: Sequence[int],
+    grid: SliceGrid,
+    options: RegionOptions,
+    threshold_hu: float,
 ) -> list[Region]:
-    """Return the regions with the highest scores, the highest first."""
-    is_over = (maps > options.threshold_hu) & grid.find_scanned_pixels()
+    """Return the regions with the highest scores, the highest first; `threshold_hu` is for options without one."""
+    least_hu = threshold_hu if options.threshold_hu is None else options.threshold_hu
+    is_over = (maps > least_hu) & grid.find_scanned_pixels()
     labels = _label(is_over, numbers, grid.slice_step_mm)
     areas_mm2 = np.bincount(labels.ravel())[1:] * grid.pixel_area_mm2
     sums = np.bincount(labels.ravel(), weights=maps.ravel())[1:]

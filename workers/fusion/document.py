@@ -70,6 +70,7 @@ def make_document(reading: Reading) -> Document:
         "top_pathologies": [evidence.finding.name for evidence in reading.decision.top],
         "findings": [_make_finding(evidence, reading.answers) for evidence in reading.decision.findings],
         "site_findings": _list_site_findings(reading.records),
+        "anomaly": _make_anomaly(reading.records),
         "attribution": _make_attribution(reading),
         "series": intake["series"],
         "quality": _list_quality(reading),
@@ -127,6 +128,14 @@ def _list_site_findings(records: Mapping[StageName, StageRecord]) -> list[Docume
     """Return what the zero-shot model said of the findings of the site's policy: shown, never weighed."""
     record = records.get(StageName.CT_CLIP)
     return [] if record is None else list(cast("Sequence[Document]", record.facts.get("site_findings", ())))
+
+
+def _make_anomaly(records: Mapping[StageName, StageRecord]) -> Document | None:
+    """Return what the anomaly diffusion said of slices and places; None where it did not answer."""
+    record = records.get(StageName.DIFFUSION)
+    if record is None or record.state != StageState.SUCCEEDED:
+        return None
+    return {part: record.facts.get(part) for part in ("slices", "reconstruction")}
 
 
 def _make_attribution(reading: Reading) -> Document:

@@ -25,6 +25,7 @@ PREDICTOR_MODULES: Mapping[StageName, str] = {
     StageName.CT_CLIP: "workers.ct_clip.predictor",
     StageName.SUPERVISED: "workers.supervised.predictor",
     StageName.MEDNEXT: "workers.mednext.predictor",
+    StageName.DIFFUSION: "workers.diffusion.predictor",
 }
 """Models whose arithmetic can be chosen; each module has `Predictor(entry, device, mode)`."""
 

@@ -16,6 +16,8 @@ STAGE_MODULES: Mapping[StageName, str] = {
     StageName.CT_CLIP: "workers.ct_clip.stage",
     StageName.SUPERVISED: "workers.supervised.stage",
     StageName.MEDNEXT: "workers.mednext.stage",
+    StageName.DIFFUSION: "workers.diffusion.stage",
+    StageName.SEGMENTATION: "workers.segmentation.stage",
     StageName.FUSION: "workers.fusion.stage",
 }
 """Stages that this version can run; each module has `make_stage(settings) -> Stage | None`."""

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from model_weights.policies.reconstruction import RegionOptions
 from shared.errors import Defect
 from tests.workers.diffusion.tiny import SLICING
 from workers.ct_clip.preprocess import prepare
 from workers.diffusion.anomaly_map import AnomalyMapFile, iterate_slabs, write_anomaly_map
-from workers.diffusion.configuration import RegionOptions
 from workers.diffusion.regions import find_regions
 from workers.diffusion.slice_grid import SliceGrid, make_slice_grid
 from workers.diffusion.slices import take_slices
@@ -111,7 +111,7 @@ class TestRegions:
 
     def find(self, numbers: list[int], most: int = 5) -> list[tuple[float, tuple[int, ...]]]:
         options = RegionOptions(least_mm2=1500.0, most=most)
-        regions = find_regions(self.make_maps(), numbers, make_grid(AXIAL, SHAPE), options)
+        regions = find_regions(self.make_maps(), numbers, make_grid(AXIAL, SHAPE), options, 150.0)
         return [(region.largest_hu, region.slices) for region in regions]
 
     def test_the_one_with_the_highest_score_comes_first_and_specks_do_not(self) -> None:
@@ -122,7 +122,7 @@ class TestRegions:
 
     def test_centre_extent_and_score_are_those_of_the_patient(self) -> None:
         grid = make_grid(AXIAL, SHAPE)
-        first, *_ = find_regions(self.make_maps(), [5, 10, 15], grid, RegionOptions())
+        first, *_ = find_regions(self.make_maps(), [5, 10, 15], grid, RegionOptions(), 150.0)
         assert np.allclose(first.centre_lps_mm, grid.locate([(11, 9, 15)])[0])
         pixel_mm = np.abs(np.diag(grid.to_lps)[:3])
         assert np.allclose(first.extent_lps_mm, [3 * pixel_mm[0], 3 * pixel_mm[1], pixel_mm[2]])
@@ -132,19 +132,19 @@ class TestRegions:
     def test_slices_far_from_each_other_are_not_joined(self) -> None:
         maps = np.zeros((2, SLICING.slice_size, SLICING.slice_size), np.float32)
         maps[:, 4:9, 4:9] = 400
-        regions = find_regions(maps, [6, 7], make_grid(AXIAL, SHAPE), RegionOptions())
+        regions = find_regions(maps, [6, 7], make_grid(AXIAL, SHAPE), RegionOptions(), 150.0)
         assert [region.slices for region in regions] == [(6,), (7,)]
 
     def test_neighbours_are(self) -> None:
         grid = SliceGrid(np.eye(4), np.diag([5.0, 6.0, 1.5, 1.0]), range(20), SLICING.slice_size, (80, 100, 100))
         maps = np.zeros((2, SLICING.slice_size, SLICING.slice_size), np.float32)
         maps[:, 4:9, 4:9] = 400
-        (region,) = find_regions(maps, [6, 7], grid, RegionOptions())
+        (region,) = find_regions(maps, [6, 7], grid, RegionOptions(), 150.0)
         assert region.slices == (6, 7)
 
     def test_padding_around_the_scan_is_no_region(self) -> None:
         grid = make_grid(AXIAL, SHAPE)
         maps = np.full((1, SLICING.slice_size, SLICING.slice_size), 400, np.float32)
-        (region,) = find_regions(maps, [10], grid, RegionOptions())
+        (region,) = find_regions(maps, [10], grid, RegionOptions(), 150.0)
         assert region.area_mm2 < maps[0].size * grid.pixel_area_mm2
         assert region.extent_lps_mm[0] <= 64 * 5.0 + 2 * 27.0

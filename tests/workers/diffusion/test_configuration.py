@@ -8,16 +8,7 @@ import pytest
 
 from shared.errors import Defect
 from tests.workers.diffusion.tiny import SLICING, TINY
-from workers.diffusion.configuration import (
-    PREDECESSOR_QUIRKS,
-    Architecture,
-    Preprocessing,
-    Quirks,
-    ReconstructionOptions,
-    SliceChoice,
-    UNetShape,
-    When,
-)
+from workers.diffusion.configuration import Architecture, Preprocessing, UNetShape
 
 
 class TestTables:
@@ -38,6 +29,8 @@ class TestTables:
             ({"classifier": {"pool": "adaptive"}}, "only 'attention'"),
             ({"classifier": {"image_size": 128}}, "same images"),
             ({"process": {"noise_level": 1000}}, "noise_level"),
+            ({"map": {"smoothing": 3.0}}, "unknown"),
+            ({"map": {"smoothing_mm": -1.0}}, "not be negative"),
             ({"process": {"pathological_class": 2}}, "no such class"),
         ],
     )
@@ -48,32 +41,3 @@ class TestTables:
     def test_heads_that_cannot_share_the_channels_are_refused(self) -> None:
         with pytest.raises(Defect, match="evenly"):
             UNetShape(num_head_channels=96)
-
-
-class TestOptions:
-    def test_nothing_is_reconstructed_unless_the_policy_says_so(self) -> None:
-        options = ReconstructionOptions.from_table({})
-        assert options.when is When.OFF
-        assert options.quirks == Quirks()
-
-    def test_a_policy_may_ask_for_the_predecessor(self) -> None:
-        options = ReconstructionOptions.from_table(
-            {"when": "on_suspicion", "choice": "most_suspicious", "quirks": "predecessor", "regions": {"most": 2}}
-        )
-        assert (options.when, options.choice) == (When.ON_SUSPICION, SliceChoice.MOST_SUSPICIOUS)
-        assert options.quirks == PREDECESSOR_QUIRKS
-        assert options.regions.most == 2
-
-    @pytest.mark.parametrize(
-        ("table", "message"),
-        [
-            ({"wen": "off"}, "unknown"),
-            ({"when": "sometimes"}, "expected one of"),
-            ({"quirks": "all"}, "expected an object"),
-            ({"steps": 0}, "positive"),
-            ({"budget_tflop": 0.0}, "positive"),
-        ],
-    )
-    def test_what_cannot_be_understood_is_refused(self, table: dict[str, Any], message: str) -> None:
-        with pytest.raises(Defect, match=message):
-            ReconstructionOptions.from_table(table)

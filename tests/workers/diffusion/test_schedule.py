@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from model_weights.policies.reconstruction import PREDECESSOR_QUIRKS, ReconstructionOptions
 from workers.diffusion.classifier import SliceClassifier
-from workers.diffusion.configuration import PREDECESSOR_QUIRKS, ClassifierShape, ReconstructionOptions, UNetShape
+from workers.diffusion.configuration import ClassifierShape, UNetShape
 from workers.diffusion.cost import SliceCost, count_classifier, count_unet
 from workers.diffusion.plan import plan_reconstruction, plan_steps
 from workers.diffusion.schedule import Schedule, Stop, list_repeated_times, plan_decoding, plan_encoding, space_times

@@ -1,0 +1,1 @@
+"""Training the demo fVLM on phantoms and their organs."""

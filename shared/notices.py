@@ -42,6 +42,7 @@ class NoticeCode(StrEnum):
 
     # Models
     LABELS_MISSING = "labels_missing"
+    LUNGS_SHORT_IN_MASKS = "lungs_short_in_masks"
     ORGANS_MISSING = "organs_missing"
     SITE_FINDINGS_UNANSWERED = "site_findings_unanswered"
     RECONSTRUCTION_SHORTENED = "reconstruction_shortened"
@@ -167,6 +168,12 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "not absent. Those in `not_fused` are shown with their findings and were not weighed; those in `unknown` have "
         "no finding to be shown with.",
         "Nothing for this study; install weights with these labels where they matter.",
+    ),
+    NoticeCode.LUNGS_SHORT_IN_MASKS: NoticeKind(
+        "The organ masks show no lungs, lungs in less than 35 % of the slices, or lungs shorter than 145 mm; `problem` "
+        "says which, beside what was measured and what is needed. The study was read because the policy does not "
+        "reject it for that.",
+        "Look at the masks before the result is used; `lung_check` of the policy says whether such studies are read.",
     ),
     NoticeCode.ORGANS_MISSING: NoticeKind(
         "The masks show none of the `organs`, so that `findings`, which are looked for in them, are unknown to the "

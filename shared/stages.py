@@ -75,7 +75,7 @@ STAGES: Mapping[StageName, StageDefinition] = {
         StageDefinition(StageName.DIFFUSION, (StageName.INTAKE,), timedelta(minutes=15)),
         StageDefinition(StageName.SEGMENTATION, (StageName.INTAKE,), timedelta(minutes=15)),
         StageDefinition(StageName.FVLM, (StageName.INTAKE, StageName.SEGMENTATION), timedelta(minutes=10)),
-        StageDefinition(StageName.FUSION, (StageName.INTAKE,), timedelta(minutes=2), awaits=MODELS),
+        StageDefinition(StageName.FUSION, (StageName.INTAKE,), timedelta(minutes=2), awaits=WEIGHTED_STAGES),
         StageDefinition(StageName.DELIVERY, (StageName.FUSION,), timedelta(minutes=2)),
     )
 }

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from model_weights.policies.finding_texts import FindingText, parse_finding_texts, require_distinct
+from model_weights.policies.lung_check import KEY as LUNG_KEY
+from model_weights.policies.lung_check import LungCheck, parse_lung_check
 from model_weights.policies.reconstruction import KEY, ReconstructionOptions
 from shared.errors import Defect
 from shared.json_values import JsonObject, JsonValue
@@ -31,6 +33,7 @@ class Policy:
     `calibration`: none yet; the probability is the booster's own.
     `finding_texts`: findings of the site's own that a zero-shot model is asked for; they are shown and never fused.
     `reconstruction`: what the anomaly diffusion does beside scoring slices; nothing where it is None.
+    `lung_check`: what becomes of a study whose masks show too little of the lungs.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Policy:
     calibration: None = None
     finding_texts: tuple[FindingText, ...] = ()
     reconstruction: ReconstructionOptions | None = None
+    lung_check: LungCheck = LungCheck.WARN
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
@@ -70,9 +74,11 @@ class Policy:
     def _list_words(self) -> dict[str, JsonValue]:
         """Return all that the policy says; without later fields just what it said before there were any."""
         words = asdict(self)
-        del words["finding_texts"], words[KEY]
+        del words["finding_texts"], words[KEY], words[LUNG_KEY]
         if self.finding_texts:
             words["finding_texts"] = [text.to_document() for text in self.finding_texts]
+        if self.lung_check is not LungCheck.WARN:
+            words[LUNG_KEY] = str(self.lung_check)
         return words if self.reconstruction is None else {**words, KEY: self.reconstruction.to_document()}
 
 
@@ -120,8 +126,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:
     texts = parse_finding_texts(said.get("finding_texts", ()))
     reconstruction = ReconstructionOptions.from_table(said[KEY]) if KEY in said else None
+    lung_check = parse_lung_check(said.get(LUNG_KEY, LungCheck.WARN))
     try:
-        return Policy(**{**said, "finding_texts": texts, KEY: reconstruction})
+        return Policy(**{**said, "finding_texts": texts, KEY: reconstruction, LUNG_KEY: lung_check})
     except TypeError as error:  # a field that is missing, unknown or of another type
         raise Defect(f"{origin} has wrong fields: {sorted(said)}; needed are {_list_needed()}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_weights.policies import FindingText, Policy, load_policies, parse_policy, read_finding_texts, read_policy
+from model_weights.policies.lung_check import LungCheck, read_lung_check
 from shared.errors import Defect
 
 POLICY = Policy(name="default", version="1", threshold=0.59, minimum_models=1)
@@ -140,3 +141,23 @@ class TestFindingTexts:
         assert len(self.read(tmp_path, *names[:64]).finding_texts) == 64
         with pytest.raises(Defect, match="65 are too many; at most 64"):
             self.read(tmp_path, *names)
+
+
+class TestLungCheck:
+    def test_policies_that_say_nothing_warn_and_keep_their_id(self) -> None:
+        policy = Policy("own", "1", 0.5, 1)
+        assert policy.lung_check is LungCheck.WARN
+        assert "lung_check" not in policy.to_document()
+        assert read_lung_check(policy.to_document()) is LungCheck.WARN
+
+    def test_a_policy_that_rejects_is_stored_and_read_as_such(self) -> None:
+        policy = Policy("own", "1", 0.5, 1, lung_check=LungCheck.REJECT)
+        assert policy.id != Policy("own", "1", 0.5, 1).id
+        assert read_lung_check(policy.to_document()) is LungCheck.REJECT
+        assert parse_policy(policy.to_document()) == policy
+
+    def test_another_word_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "own.toml"
+        path.write_text('name = "own"\nversion = "1"\nthreshold = 0.5\nminimum_models = 1\nlung_check = "ask"\n')
+        with pytest.raises(Defect, match=r"own\.toml: lung_check is 'ask'"):
+            read_policy(path)

@@ -29,8 +29,9 @@ class LabelRoles:
     unknown: tuple[str, ...]
 
     def describe_unfused(self, probabilities: Mapping[str, float]) -> JsonObject:
-        """Return the fact that tells of the labels which are shown only; empty where there are none."""
-        return {UNFUSED: {label: probabilities[label] for label in self.unfused}} if self.unfused else {}
+        """Return the fact that tells of those labels which are shown only; empty where there are none."""
+        shown = {label: probabilities[label] for label in self.unfused if label in probabilities}
+        return {UNFUSED: shown} if shown else {}
 
     def list_warnings(self) -> list[StageWarning]:
         """Return what a reader of the result must know."""

@@ -18,6 +18,7 @@ STAGE_MODULES: Mapping[StageName, str] = {
     StageName.MEDNEXT: "workers.mednext.stage",
     StageName.DIFFUSION: "workers.diffusion.stage",
     StageName.SEGMENTATION: "workers.segmentation.stage",
+    StageName.FVLM: "workers.fvlm.stage",
     StageName.FUSION: "workers.fusion.stage",
 }
 """Stages that this version can run; each module has `make_stage(settings) -> Stage | None`."""

@@ -49,14 +49,14 @@ class FVLMPlan:
     """
 
     seed: int = 1
-    training_studies: int = 250
-    validation_studies: int = 120
-    held_out_studies: int = 120
-    crop_stages: tuple[CropStage, ...] = (CropStage(450, (5, 5, 6), 20), CropStage(40, (9, 8, 10), 6))
-    whole_steps: int = 150
+    training_studies: int = 200
+    validation_studies: int = 90
+    held_out_studies: int = 110
+    crop_stages: tuple[CropStage, ...] = (CropStage(380, (5, 5, 6), 20), CropStage(30, (9, 8, 10), 6))
+    whole_steps: int = 130
     whole_batch: int = 32
     whole_masks: int = 3
-    look_steps: int = 100
+    look_steps: int = 120
     peak_rate: float = 2e-3
     whole_rate: float = 1e-3
     weight_decay: float = 0.05

@@ -134,7 +134,7 @@ def find_stale() -> list[Path]:
 def _describe_default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be set"
-    return f"`{_show(field.default)}`" if field.default is not None else "-"
+    return f"`{_show(field.default)}`" if field.default not in {None, ()} else "-"
 
 
 def _show(default: Any) -> str:  # noqa: ANN401  # a default may be anything
@@ -144,7 +144,7 @@ def _show(default: Any) -> str:  # noqa: ANN401  # a default may be anything
         case bool() | StrEnum():
             return str(default).lower()
         case timedelta():
-            return f"PT{default.total_seconds():g}S"
+            return f"PT{default.total_seconds():.10g}S"
         case int() if default >= MIB:
             return f"{default} ({_show_bytes(default)})"
         case Path():

@@ -22,9 +22,10 @@ from gateway.problems.api import router as problems
 from gateway.problems.handlers import install_problem_handlers
 from gateway.resources import Resources
 from gateway.results.api import router as results
+from gateway.webhooks.api import router as webhooks
 from shared.settings import Settings
 
-ROUTERS = (jobs, results, artifacts, models, limits, problems, compatible, health, documentation)
+ROUTERS = (jobs, results, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -19,8 +19,9 @@ _OPEN_STATES = (StageState.WAITING, StageState.READY, StageState.LEASED)
 
 def lock_open_job(session: Session, job_id: uuid.UUID) -> Job | None:
     """Lock and return the job, or None when it has ended or is gone."""
-    # Its key is left free: events of running stages refer to it.
-    job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
+    # Its key is left free: events of running stages refer to it. Read anew: it may have ended since it was last read.
+    query = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
+    job = session.scalar(query.execution_options(populate_existing=True))
     return None if job is None or job.state.is_terminal else job
 
 

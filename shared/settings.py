@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.byte_units import GIB, MIB
+from shared.callback_urls import IpNetwork
 
 Bytes = Annotated[int, Field(gt=0)]
 _RETENTION_WORDS = {"forever": None, "0": timedelta(0)}
@@ -20,6 +21,13 @@ Retention = Annotated[
     BeforeValidator(lambda value: _RETENTION_WORDS.get(value, value) if isinstance(value, str) else value),
 ]
 """How long something is kept after its job ended; None (`forever` in the environment): without end."""
+
+Networks = Annotated[
+    tuple[IpNetwork, ...],
+    NoDecode,
+    BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
+]
+"""Networks in CIDR notation, in the environment with commas between them."""
 
 
 class WeightsProfile(StrEnum):
@@ -98,6 +106,22 @@ class Settings(BaseSettings):
     volume_retention: Retention = Field(
         default=None,
         description="How long the volume made of an upload is kept after the job ended; `forever` when not set.",
+    )
+
+    # Webhooks
+    webhook_allowed_networks: Networks = Field(
+        default=(),
+        description="Internal networks that webhooks may be sent to (`10.1.0.0/16,fd00::/8`), also by plain HTTP; all "
+        "other private, loopback and link-local addresses are refused. `ctclip up` allows loopback when not set.",
+    )
+    webhook_timeout: timedelta = Field(
+        default=timedelta(seconds=15), description="Longest time of one try to deliver a webhook, all included."
+    )
+    webhook_secret_overlap: timedelta = Field(
+        default=timedelta(hours=24), description="How long messages are signed with the old secret too, once rotated."
+    )
+    webhook_log_retention: timedelta = Field(
+        default=timedelta(days=30), description="How long the log of deliveries is kept, and can be replayed from."
     )
 
     # Leases and retries

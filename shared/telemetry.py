@@ -24,6 +24,12 @@ UPLOAD_BYTES = Counter("ctclip_upload_bytes_total", "Bytes of uploads accepted."
 PROBLEMS = Counter("ctclip_problems_total", "HTTP problems by code.", ("code",))
 OUTBOX_RELAYED = Counter("ctclip_outbox_relayed_total", "Messages handed to the broker.", ("stage",))
 ARTEFACTS_EXPIRED = Counter("ctclip_artefacts_expired_total", "Artefacts that retention removed.", ("kind",))
+WEBHOOK_TRIES = Counter("ctclip_webhook_tries_total", "Tries to deliver webhooks, by outcome.", ("outcome",))
+WEBHOOK_LAG_SECONDS = Histogram(
+    "ctclip_webhook_lag_seconds",
+    "Seconds from the moment a webhook was due to the beginning of its try.",
+    buckets=_DURATION_BUCKETS_S,
+)
 LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
 
 

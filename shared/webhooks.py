@@ -110,12 +110,13 @@ def add_ping(session: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 def make_message(endpoint: WebhookEndpoint, payload: Document, job_id: uuid.UUID | None = None) -> WebhookDelivery:
     """Return the row of a message to an endpoint."""
+    is_ping = payload["type"] == WebhookEvent.WEBHOOK_PING
     return WebhookDelivery(
         id=uuid.uuid4(),
         tenant=endpoint.tenant,
         endpoint_id=endpoint.id,
         job_id=job_id,
-        lane=str(endpoint.id),
+        lane=f"{endpoint.id} ping" if is_ping else str(endpoint.id),
         event_type=payload["type"],
         payload=payload,
         state=DeliveryState.PENDING,
@@ -144,6 +145,7 @@ def _make_callback(job: Job, url: str, payload: Document) -> WebhookDelivery:
     return WebhookDelivery(
         id=uuid.uuid4(),
         tenant=job.tenant,
+        endpoint_id=None,
         job_id=job.id,
         lane=f"{job.tenant} {_name_origin(url)}",
         url=url,

@@ -28,8 +28,12 @@ WORKERS: Mapping[str, str] = {
     # The slowest to load goes first.
     "worker-models": "ct_clip,supervised,mednext,diffusion,segmentation,fvlm",
     _INTAKE_WORKER: "intake",
-    "worker-fusion": "fusion,delivery",
+    "worker-fusion": "fusion",
 }
+
+_DELIVERY = "worker-delivery"
+# Receivers on this machine are what a stack on it is tried with; the operator's own setting takes its place.
+_ALLOWED_NETWORKS = "127.0.0.0/8,::1/128"
 
 _ANSWER_LIMIT_S = 1.0
 _GRACE_MARGIN_S = 4.0
@@ -83,6 +87,7 @@ def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], 
     paths = [str(_PROJECT_ROOT), *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         "CTCLIP_CACHE_DIR": str(folder.cache),
+        "CTCLIP_WEBHOOK_ALLOWED_NETWORKS": _ALLOWED_NETWORKS,
         **inherited,
         **settings,
         "PYTHONPATH": os.pathsep.join(paths),
@@ -129,6 +134,7 @@ def _make_programs(surroundings: Surroundings) -> list[Program]:
         *(_worker(surroundings, name, stages) for name, stages in WORKERS.items()),
         _gateway(surroundings),
         _control(surroundings),
+        _delivery(surroundings),
         _flower(surroundings),
     ]
 
@@ -168,6 +174,17 @@ def _control(surroundings: Surroundings) -> Program:
         environment=process_environment(surroundings, "control"),
         is_ready=surroundings.folder.ready_file("control").exists,
         stop_turn=StopTurn.CONTROL,
+    )
+
+
+def _delivery(surroundings: Surroundings) -> Program:
+    return Program(
+        name=_DELIVERY,
+        command=(sys.executable, "-m", "workers.delivery"),
+        environment=process_environment(surroundings, _DELIVERY),
+        is_ready=surroundings.folder.ready_file(_DELIVERY).exists,
+        stop_turn=StopTurn.WORKERS,
+        stop_grace_s=surroundings.settings.shutdown_grace.total_seconds() + _GRACE_MARGIN_S,
     )
 
 

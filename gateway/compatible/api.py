@@ -71,6 +71,11 @@ def _list_answerable_codes() -> list[ProblemCode]:
         ProblemCode.JOB_NOT_FINISHED,
         ProblemCode.JOB_HAS_NO_RESULT,
         ProblemCode.INTAKE_NOT_FINISHED,
+        ProblemCode.JOB_ALREADY_FINISHED,
+        ProblemCode.CALLBACK_URL_NOT_ALLOWED,
+        ProblemCode.WEBHOOK_NOT_FOUND,
+        ProblemCode.WEBHOOK_DISABLED,
+        ProblemCode.WEBHOOK_LIMIT_REACHED,
     }
     return [code for code in (*SUBMISSION_PROBLEMS, *CATALOGUE) if code not in asked_elsewhere]
 

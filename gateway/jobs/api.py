@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.etags import answer_unless_known
+from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.errors import POLL_AFTER_S
 from gateway.jobs.intake_schemas import IntakeBody
@@ -96,6 +97,17 @@ async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tena
     job = await get_job(resources, tenant, job_id)
     headers = {} if job.state.is_terminal else {"Retry-After": str(POLL_AFTER_S)}
     return answer_unless_known(request, job.model_dump_json().encode(), headers=headers)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    responses=document_problems(*_READ_PROBLEMS, ProblemCode.JOB_ALREADY_FINISHED),
+    dependencies=[NO_QUERY],
+)
+async def cancel(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> JobBody:
+    """End a job that has not ended, at any stage, and answer with it. Again is no error; after another end, 409 is."""
+    return await resources.transact(lambda session: cancel_job(session, tenant, job_id))
 
 
 @router.get(

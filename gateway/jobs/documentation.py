@@ -7,6 +7,7 @@ from typing import Any
 from gateway.jobs.idempotency import LONGEST_KEY
 from gateway.jobs.options import LONGEST_POLICY, LONGEST_UID, POLICY_PATTERN, UID_PATTERN, SubmissionOptions
 from gateway.uploads.multipart import FILE_FIELD
+from shared.callback_urls import LONGEST_URL
 
 _BINARY = {"type": "string", "format": "binary"}
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,6 +41,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "default": False,
         "description": "Make one job for each study of the upload. The job of an upload with several studies still "
         "ends `rejected` with `mixed_studies`, whose `jobs` names the new ones.",
+    },
+    "callback_url": {
+        "type": "string",
+        "format": "uri",
+        "maxLength": LONGEST_URL,
+        "description": "Told how the job ends, as webhooks are; signed with `GET /v1/webhooks/default-secret`. HTTPS, "
+        "or plain HTTP inside networks that the operator has allowed.",
     },
 }
 assert set(_OPTIONS) == set(SubmissionOptions.model_fields)  # a new option must be described

@@ -32,3 +32,11 @@ class IntakeNotFinished(RetryLater):
     def __init__(self) -> None:
         detail = "The upload is still waiting to be read, or being read."
         super().__init__(ProblemCode.INTAKE_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)
+
+
+class JobAlreadyFinished(InputProblem):
+    """The job ended before it was cancelled."""
+
+    def __init__(self, state: JobState) -> None:
+        detail = f"The job is {state}: it can no longer be cancelled."
+        super().__init__(ProblemCode.JOB_ALREADY_FINISHED, detail, job_state=str(state))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gateway.problems.handlers import InvalidFields, make_pointer, say_what_is_wrong
+from shared.callback_urls import LONGEST_URL
 from shared.json_values import JsonObject
 from shared.problems import FieldError
 from shared.stages import MODELS, StageName
@@ -32,6 +33,7 @@ class SubmissionOptions(BaseModel):
     models: tuple[StageName, ...] | None = None
     policy: str | None = Field(default=None, pattern=POLICY_PATTERN, max_length=LONGEST_POLICY)
     validate_only: bool = False
+    callback_url: str | None = Field(default=None, max_length=LONGEST_URL)
 
     @field_validator("series_instance_uid")
     @classmethod
@@ -52,10 +54,12 @@ class SubmissionOptions(BaseModel):
         return names
 
 
+CALLBACK_FIELD = "callback_url"
+
 OPTION_FIELDS = frozenset(SubmissionOptions.model_fields)
 
-ANSWERED_OPTIONS = OPTION_FIELDS - {"split", "validate_only"}
-"""Options of a job that ends with a result: all that a caller may ask who waits for one."""
+ANSWERED_OPTIONS = OPTION_FIELDS - {"split", "validate_only", CALLBACK_FIELD}
+"""Options of a job that ends with a result, for a caller who waits for it."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from gateway.problems.handlers import InvalidFields
 from shared.problems import FieldError
 
 _LARGEST_ORDINAL = 2**31 - 1
+_LARGEST_PLACE = 2**63 - 1
 
 
 def make_cursor(page: Sequence[JobRecord]) -> str:
@@ -29,6 +30,22 @@ def parse_cursor(cursor: str) -> PagePosition:
         return PagePosition(_parse_time(created_at), uuid.UUID(job_id))
     except (binascii.Error, ValueError) as error:
         raise _not_a_cursor() from error
+
+
+def make_place_cursor(place: int) -> str:
+    """Return the cursor that leads behind a place of a list."""
+    return _encode(f"p{place}")
+
+
+def parse_place_cursor(cursor: str) -> int:
+    """Return the place that a cursor leads behind. Raises InvalidFields."""
+    try:
+        place = int(_decode(cursor).removeprefix("p"))
+    except (binascii.Error, ValueError) as error:
+        raise _not_a_cursor() from error
+    if not 0 <= place <= _LARGEST_PLACE:
+        raise _not_a_cursor()
+    return place
 
 
 def make_file_cursor(ordinal: int) -> str:

@@ -26,12 +26,13 @@ from gateway.jobs.idempotency import (
     renew,
     reserve,
 )
-from gateway.jobs.options import OPTION_FIELDS, JobRequest, SubmissionOptions, parse_options
+from gateway.jobs.options import CALLBACK_FIELD, OPTION_FIELDS, JobRequest, SubmissionOptions, parse_options
 from gateway.jobs.schemas import JobBody
 from gateway.resources import Resources
 from gateway.tenants import Tenant
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
+from gateway.webhooks.addresses import check_address, check_written
 from shared.artefacts import UploadKind
 from shared.byte_units import MIB
 from shared.database import may_have_committed
@@ -102,6 +103,9 @@ class Submitter:
         upload, stored = await self._reception.pour(self._resources.uploads, self._store)
         submission = Submission(self._tenant, self._make_request(upload), upload, stored)
         try:
+            callback_url = submission.request.options.callback_url
+            if callback_url is not None:
+                await check_address(CALLBACK_FIELD, callback_url, self._resources.settings)
             job = await self._make_job(submission, reservation)
         except Exception as error:
             # A cancelled request's transaction runs to its end; a lost connection may have committed. Then a job may
@@ -121,7 +125,10 @@ class Submitter:
         return JobRequest(options, sanitise_name(upload.file_name) if upload.kind is UploadKind.NIFTI else None)
 
     def _parse_options(self, fields: Iterable[tuple[str, str]]) -> SubmissionOptions:
-        return parse_options(self._query, fields, allowed=self._allowed)
+        options = parse_options(self._query, fields, allowed=self._allowed)
+        if options.callback_url is not None:
+            check_written(CALLBACK_FIELD, options.callback_url, self._resources.settings)
+        return options
 
     async def _make_job(self, submission: Submission, reservation: Reservation | None) -> JobBody:
         settings = self._resources.settings

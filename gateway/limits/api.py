@@ -12,6 +12,8 @@ from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
 from gateway.uploads.reception import IDLE_LIMIT_S, UPLOAD_LIMIT_S
+from gateway.webhooks.api import MOST_DELIVERIES_A_PAGE
+from gateway.webhooks.repository import MOST_WEBHOOKS
 from shared.planning import MOST_SPLIT_STUDIES
 from shared.problems import ProblemCode
 from shared.settings import Settings
@@ -36,6 +38,9 @@ class LimitsBody(BaseModel):
     split_studies: int = Field(description="Most studies that one upload is split into.")
     idempotency_key_characters: int
     idempotency_retention_s: float
+    webhooks: int = Field(description="Most webhooks of a tenant.")
+    deliveries_a_page: int
+    webhook_try_s: float = Field(description="Longest time of one try to deliver a webhook.")
     compatible_wait_s: float = Field(description="Longest time that `/predict` holds the connection.")
     job_s: float = Field(description="A job that has not ended after this is failed, queueing included.")
     stage_s: dict[StageName, float] = Field(description="Longest time of one run of a stage.")
@@ -67,6 +72,9 @@ def _describe(settings: Settings) -> LimitsBody:
         split_studies=MOST_SPLIT_STUDIES,
         idempotency_key_characters=LONGEST_KEY,
         idempotency_retention_s=settings.idempotency_retention.total_seconds(),
+        webhooks=MOST_WEBHOOKS,
+        deliveries_a_page=MOST_DELIVERIES_A_PAGE,
+        webhook_try_s=settings.webhook_timeout.total_seconds(),
         compatible_wait_s=settings.compatible_wait_limit.total_seconds(),
         job_s=settings.job_time_limit.total_seconds(),
         stage_s={stage.name: stage.time_limit.total_seconds() for stage in STAGES.values()},

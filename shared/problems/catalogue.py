@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.problems import archives, faults, requests, studies
+from shared.problems import archives, faults, requests, studies, webhooks
 from shared.problems.codes import ProblemCode
 from shared.problems.kinds import ProblemKind
 
-CATALOGUE: Mapping[ProblemCode, ProblemKind] = {**requests.KINDS, **archives.KINDS, **studies.KINDS, **faults.KINDS}
+CATALOGUE: Mapping[ProblemCode, ProblemKind] = {
+    **requests.KINDS,
+    **webhooks.KINDS,
+    **archives.KINDS,
+    **studies.KINDS,
+    **faults.KINDS,
+}

@@ -25,6 +25,11 @@ class ProblemCode(StrEnum):
     JOB_NOT_FINISHED = "job_not_finished"
     JOB_HAS_NO_RESULT = "job_has_no_result"
     INTAKE_NOT_FINISHED = "intake_not_finished"
+    JOB_ALREADY_FINISHED = "job_already_finished"
+    CALLBACK_URL_NOT_ALLOWED = "callback_url_not_allowed"
+    WEBHOOK_NOT_FOUND = "webhook_not_found"
+    WEBHOOK_DISABLED = "webhook_disabled"
+    WEBHOOK_LIMIT_REACHED = "webhook_limit_reached"
 
     # The archive
     ARCHIVE_CORRUPT = "archive_corrupt"

@@ -173,4 +173,17 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         example=show_of_request("The upload is still waiting to be read, or being read.", instance=f"{_JOB}/intake"),
         related=(ProblemCode.JOB_NOT_FINISHED,),
     ),
+    ProblemCode.JOB_ALREADY_FINISHED: ProblemKind(
+        "The job has already ended",
+        409,
+        "Nothing is left to cancel; `job_state` says how it ended. To be rid of it, delete it.",
+        cause="The job was to be cancelled after it had ended in another way. Cancelling a cancelled job again is no "
+        "error: it is answered with the job.",
+        example=show_of_request(
+            "The job is completed: it can no longer be cancelled.",
+            instance=f"{_JOB}/cancel",
+            job_state="completed",
+        ),
+        related=(ProblemCode.JOB_NOT_FINISHED, ProblemCode.JOB_HAS_NO_RESULT),
+    ),
 }

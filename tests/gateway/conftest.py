@@ -86,6 +86,7 @@ def settings(servers: ServerSet, tmp_path_factory: pytest.TempPathFactory) -> Se
             "database_url": url.set(database=database).render_as_string(hide_password=False),
             "storage_bucket": database.replace("_", "-"),
             "upload_limit_bytes": UPLOAD_LIMIT_BYTES,
+            "webhook_allowed_networks": "127.0.0.0/8",
             "cache_dir": tmp_path_factory.mktemp("cache"),
         }
     )

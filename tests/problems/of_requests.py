@@ -11,16 +11,20 @@ from typing import Any
 from sqlalchemy import func, select
 
 from gateway.app import create_app
+from gateway.webhooks.repository import MOST_WEBHOOKS
 from phantom.corpus.registry import CASES
 from shared.byte_units import MIB
 from shared.database import transaction
 from shared.problems import ProblemCode
 from shared.tables import IdempotencyKey
 from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP
+from tests.gateway.pipeline import finish_job
 from tests.problems.bench import Bench, Document, Generator, read_json
 from tests.stack.running import wait_until
 
 _PATH = "/v1/jobs"
+_WEBHOOKS = "/v1/webhooks"
+_PUBLIC = "https://8.8.8.8/hook"  # never called: these webhooks are gone before anything could be told
 _DIGEST_OF_NOTHING = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 
 
@@ -98,6 +102,31 @@ def _ask_for_the_result_of_a_refused_study(bench: Bench) -> Document:
     return bench.get(f"{_PATH}/{bench.read_upload(content)}/result")
 
 
+def _cancel_what_has_ended(bench: Bench) -> Document:
+    job_id = bench.submit(ZIP)
+    finish_job(bench.engine, job_id)
+    return read_json(bench.gateway.http.post(f"{_PATH}/{job_id}/cancel"))
+
+
+def _make_webhook(bench: Bench, url: str) -> Document:
+    return read_json(bench.gateway.http.post(_WEBHOOKS, json={"url": url}))
+
+
+def _ping_a_disabled_webhook(bench: Bench) -> Document:
+    place = f"{_WEBHOOKS}/{_make_webhook(bench, _PUBLIC)['id']}"
+    bench.gateway.http.patch(place, json={"enabled": False})
+    problem = read_json(bench.gateway.http.post(f"{place}/ping"))
+    bench.gateway.http.delete(place)
+    return problem
+
+
+def _make_too_many_webhooks(bench: Bench) -> Document:
+    made = [_make_webhook(bench, _PUBLIC) for _ in range(MOST_WEBHOOKS + 1)]
+    for webhook in made[:-1]:
+        bench.gateway.http.delete(f"{_WEBHOOKS}/{webhook['id']}")
+    return made[-1]
+
+
 GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.EMPTY_UPLOAD: lambda bench: _post(bench, b""),
     ProblemCode.NOT_AN_ARCHIVE: lambda bench: _post(bench, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"),
@@ -114,5 +143,10 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.JOB_NOT_FOUND: lambda bench: bench.get(f"{_PATH}/{uuid.uuid4()}"),
     ProblemCode.JOB_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/result"),
     ProblemCode.JOB_HAS_NO_RESULT: _ask_for_the_result_of_a_refused_study,
+    ProblemCode.JOB_ALREADY_FINISHED: _cancel_what_has_ended,
+    ProblemCode.CALLBACK_URL_NOT_ALLOWED: lambda bench: _make_webhook(bench, "http://169.254.169.254/"),
+    ProblemCode.WEBHOOK_NOT_FOUND: lambda bench: bench.get(f"{_WEBHOOKS}/{uuid.uuid4()}"),
+    ProblemCode.WEBHOOK_DISABLED: _ping_a_disabled_webhook,
+    ProblemCode.WEBHOOK_LIMIT_REACHED: _make_too_many_webhooks,
     ProblemCode.INTAKE_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/intake"),
 }

@@ -21,7 +21,7 @@ from tests.stack.running import CTCLIP, RunningStack, run_ctclip, running_stack,
 
 PROCESSES = {
     *("postgres", "broker", "storage", "gateway", "control", "flower", "launcher"),
-    *("worker-intake", "worker-models", "worker-fusion"),
+    *("worker-intake", "worker-models", "worker-fusion", "worker-delivery"),
 }
 # The promise is five seconds on an idle machine; a test must hold on a busy one.
 BACK_WITHIN_S = 60.0

@@ -20,7 +20,7 @@ from workers.control.relay import Relay
 from workers.control.retention import Retention
 from workers.control.sweeper import sweep
 from workers.runtime.celery_app import make_celery
-from workers.runtime.process import install_stop_signals
+from workers.runtime.stopping import install_stop_signals
 
 _log = get_logger()
 _SWEEP_INTERVAL = timedelta(hours=1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import threading
+from contextlib import closing
 
 import psycopg2
 from celery import Celery
-from sqlalchemy import Engine
-from sqlalchemy import select as select_rows
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from shared.database import OUTBOX_CHANNEL, transaction
@@ -18,6 +16,7 @@ from shared.settings import Settings
 from shared.tables import Outbox
 from shared.telemetry import OUTBOX_RELAYED, get_logger
 from workers.runtime.celery_app import publish
+from workers.runtime.listener import Listener
 
 _log = get_logger()
 _BATCH = 100
@@ -44,16 +43,11 @@ class Relay:
                 stopped.wait(_BACK_OFF_S)
 
     def _listen_and_relay(self, stopped: threading.Event) -> None:
-        connection = _open_listener(self._settings)
-        try:
+        with closing(Listener(self._settings, OUTBOX_CHANNEL)) as listener:
             while not stopped.is_set():
                 while self.relay_batch():
                     pass
-                select.select([connection], [], [], _LOOK_EVERY_S)
-                connection.poll()
-                connection.notifies.clear()
-        finally:
-            connection.close()
+                listener.wait(_LOOK_EVERY_S)
 
     def relay_batch(self) -> bool:
         """Send up to a hundred messages in the order of their writing; True if there may be more.
@@ -69,14 +63,5 @@ class Relay:
         return len(rows) == _BATCH
 
     def _lock_rows(self, session: Session) -> list[Outbox]:
-        query = select_rows(Outbox).order_by(Outbox.id).limit(_BATCH).with_for_update(skip_locked=True)
+        query = select(Outbox).order_by(Outbox.id).limit(_BATCH).with_for_update(skip_locked=True)
         return list(session.scalars(query))
-
-
-def _open_listener(settings: Settings) -> psycopg2.extensions.connection:
-    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql")
-    connection = psycopg2.connect(url.render_as_string(hide_password=False), connect_timeout=5)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"LISTEN {OUTBOX_CHANNEL}")
-    return connection

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 import uuid
 from collections.abc import Sequence
-from types import FrameType
 
 import structlog
 from celery import signals
@@ -82,13 +80,3 @@ def _hand_back_and_exit(heartbeat: Heartbeat) -> None:
     except CtclipError as error:
         _log.warning("leases could not be released", reason=str(error))
     os._exit(0)
-
-
-def install_stop_signals(stopped: threading.Event) -> None:
-    """Set `stopped` on SIGTERM and SIGINT; for processes that are not Celery workers."""
-
-    def stop(_signum: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,1 @@
+"""Webhooks: who wants to be told, with which secret, and what became of each message."""

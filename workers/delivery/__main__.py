@@ -1,0 +1,43 @@
+"""`python -m workers.delivery`: deliver webhooks until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import start_http_server
+
+from shared.database import make_engine
+from shared.settings import get_settings
+from shared.telemetry import configure_logging, get_logger
+from workers.delivery.deliverer import AT_ONCE, Deliverer, make_deliverer
+from workers.runtime.stopping import install_stop_signals
+
+_log = get_logger()
+_CONNECTIONS = 10
+
+
+def main() -> None:
+    """Run the loop in this process."""
+    settings = get_settings()
+    configure_logging(settings, process="worker-delivery")
+    engine = make_engine(settings, pool_size=_CONNECTIONS, application_name="ctclip-worker-delivery")
+    stopped = threading.Event()
+    install_stop_signals(stopped)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    if settings.ready_file is not None:
+        settings.ready_file.touch()
+    _log.info("delivery ready")
+    asyncio.run(_deliver(make_deliverer(engine, settings), stopped))
+
+
+async def _deliver(deliverer: Deliverer, stopped: threading.Event) -> None:
+    # Names are looked up on the loop's own threads, one for each message that may be under way.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names"))
+    await deliverer.run(stopped)
+
+
+if __name__ == "__main__":
+    main()

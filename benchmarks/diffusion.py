@@ -1,114 +1,197 @@
-"""The slice classifier at full size on the CPU, and what a reconstruction costs against its steps.
+"""The slice classifier at full size on the CPU, its memory, and what a reconstruction costs against its steps.
 
-Three ways to score slices: one by one with autograd on, as the stage does, and in other batches. The reconstruction is
-of a small network with random weights: the table tells how far the map moves and what it costs, not how good it is.
+    python -m benchmarks.diffusion                     all three
+    python -m benchmarks.diffusion classifier          one of them: classifier, memory or steps
+
+`classifier` scores slices one by one with autograd on, as the stage does, and in other batches, on random weights.
+`memory` is the peak of scoring some slices and four times as many. `steps` takes the demo weights and slices of
+phantoms with a mass, which no training saw, and tells how far the map is from that of the most steps.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
+from model_weights.loading import load_tensors
 from model_weights.policies.reconstruction import ReconstructionOptions
+from phantom.study import make_study
+from shared.byte_units import MIB
+from shared.settings import WeightsProfile
+from shared.stages import StageName
+from training.examples import draw_settings
+from training.phantoms import make_volume
+from workers.ct_clip.preprocess import prepare
 from workers.diffusion.classifier import SliceClassifier
-from workers.diffusion.configuration import (
-    Architecture,
-    ClassifierShape,
-    ProcessShape,
-    UNetShape,
-)
+from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing
 from workers.diffusion.cost import SliceCost
 from workers.diffusion.loading import make_classifier, make_unet
+from workers.diffusion.map_refining import measure_pixel, refine
 from workers.diffusion.plan import plan_steps
 from workers.diffusion.predictor import CPU_BATCH
 from workers.diffusion.process import Process
 from workers.diffusion.reconstruction import reconstruct
 from workers.diffusion.scoring import score_slices
-from workers.diffusion.unet import UNet
+from workers.diffusion.slice_grid import make_slice_grid
+from workers.diffusion.slices import take_slices
 
 AUTOGRAD_TARGET = 0.6
 BATCH_TARGET = 1.05
+MEMORY_TARGET = 1.05
 BATCHES = (1, 2, 4, 8)
-STEPS = (100, 50, 25, 10, 5)
-SMALL = Architecture(
-    UNetShape(image_size=64, model_channels=32, channel_mult=(1, 2, 2), num_res_blocks=1),
-    ClassifierShape(image_size=64, channel_mult=(1, 1, 2), num_res_blocks=1, attention_resolutions=(4,)),
-    ProcessShape(),
-)
+STEPS = (64, 32, 16, 8, 4, 2, 1)
+_FIRST_SEED = 2_400_000
+"""Beyond the seeds of every training."""
+
+_STUDIES = 4
+_HU = 1000.0
 
 
 def main() -> int:
-    """Print both tables; return 1 when a target of the classifier is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the tables; return 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["all", "classifier", "memory", "steps"], default="all")
     parser.add_argument("--slices", type=int, default=216)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=2, help="the shortest of so many runs counts")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    is_met = compare_classifier(arguments.slices, arguments.rounds)
-    compare_steps()
-    return 0 if is_met else 1
+    parts: dict[str, Callable[[], bool]] = {
+        "classifier": lambda: compare_classifier(arguments.slices, arguments.rounds),
+        "memory": lambda: compare_memory(arguments.slices),
+        "steps": compare_steps,
+    }
+    met = [part() for name, part in parts.items() if arguments.what in ("all", name)]
+    return 0 if all(met) else 1
 
 
 def compare_classifier(count: int, rounds: int) -> bool:
-    """Print seconds of each way to score slices; return whether both targets are met."""
+    """Print seconds of each way to score slices, taken in turns; return whether both targets are met."""
     slices = torch.rand(count, 1, 256, 256) * 2 - 1
     plain = SliceClassifier(ClassifierShape()).eval()
     ours = make_classifier(ClassifierShape(), plain.state_dict())
-    autograd = _measure(lambda: [plain(each, torch.zeros(1)) for each in torch.split(slices, 1)], rounds)
-    print(f"{count} slices, one by one with autograd on {autograd:8.2f} s")
-    seconds = {batch: _measure(partial(_score, ours, slices, batch), rounds) for batch in BATCHES}
-    for batch, each in seconds.items():
-        print(f"{count} slices, batches of {batch:<3} {each:26.2f} s{'   as the stage' if batch == CPU_BATCH else ''}")
-    to_autograd, to_best = seconds[CPU_BATCH] / autograd, seconds[CPU_BATCH] / min(seconds.values())
+    ways: dict[str, Callable[[], object]] = {
+        "autograd": lambda: [plain(each, torch.zeros(1)) for each in torch.split(slices, 1)],
+        **{str(batch): partial(_score, ours, slices, batch) for batch in BATCHES},
+    }
+    seconds = _measure_in_turns(ways, rounds)
+    print(f"{count} slices, one by one with autograd on {seconds['autograd']:8.2f} s")
+    for batch in BATCHES:
+        note = "   as the stage" if batch == CPU_BATCH else ""
+        print(f"{count} slices, batches of {batch:<3} {seconds[str(batch)]:26.2f} s{note}")
+    stage = seconds[str(CPU_BATCH)]
+    to_autograd, to_best = stage / seconds["autograd"], stage / min(seconds[str(batch)] for batch in BATCHES)
     print(f"ratio to autograd   {to_autograd:6.3f}   target {AUTOGRAD_TARGET}")
     print(f"ratio to best batch {to_best:6.3f}   target {BATCH_TARGET}")
     return to_autograd <= AUTOGRAD_TARGET and to_best <= BATCH_TARGET
 
 
-def compare_steps() -> None:
+def compare_memory(count: int) -> bool:
+    """Print the peak of scoring a quarter of the slices and all of them, each in a process of its own."""
+    few, many = (_measure_peak(number) for number in (count // 4, count))
+    print(f"peak memory of {count // 4} slices {few:7.0f} MiB, of {count} {many:7.0f} MiB: ratio {many / few:.3f}")
+    return many / few <= MEMORY_TARGET
+
+
+def compare_steps() -> bool:
     """Print cost, seconds and change of the map against the largest number of steps."""
-    unet, classifier = UNet(SMALL.unet), SliceClassifier(SMALL.classifier)
-    process = Process(
-        make_unet(SMALL.unet, unet.state_dict()),
-        make_classifier(SMALL.classifier, classifier.state_dict()),
-        SMALL.process,
-    )
-    cost = SliceCost.count(unet, classifier)
-    slices = torch.rand(2, 1, 64, 64) * 2 - 1
-    reference: Tensor | None = None
-    print("steps each way   TFLOP per slice   s per slice   mean change of the map, of its mean")
+    entry = _find_demo()
+    shapes, slicing = Architecture.from_table(entry.architecture), Preprocessing.from_table(entry.preprocessing)
+    unet = make_unet(shapes.unet, load_tensors(entry.get_file("unet_weights")))
+    classifier = make_classifier(shapes.classifier, load_tensors(entry.get_file("weights")))
+    process, cost = Process(unet, classifier, shapes.process), SliceCost.count(unet, classifier)
+    slices, pixel_mm = _take_masses(slicing)
+    shown = partial(refine, slices=slices[:, 0].numpy(), shape=shapes.map, pixel_mm=pixel_mm)
+    reference: np.ndarray | None = None
+    print("steps each way   GFLOP per slice   s per slice   mean change of the map, of its mean   peak elsewhere")
     for steps in STEPS:
         options = ReconstructionOptions(steps=steps)
         plan = plan_steps(options, process.schedule, process.noise_level, steps=steps, slices=len(slices))
         started = time.perf_counter()
-        maps = reconstruct(process, slices, plan, seed=0, batch=1)
+        maps = shown(reconstruct(process, slices, plan, seed=0, batch=CPU_BATCH)[:, 0].numpy() * _HU)
         seconds = (time.perf_counter() - started) / len(slices)
         reference = maps if reference is None else reference
-        change = float((maps - reference).abs().mean() / reference.mean())
-        tflop = replace(plan, slices=1).count_tflop(cost)
-        print(f"{steps:>14} {tflop:17.3f} {seconds:13.2f} {change:12.4f}")
+        change = float(np.abs(maps - reference).mean() / reference.mean())
+        gflop = replace(plan, slices=1).count_tflop(cost) * 1000
+        print(f"{steps:>14} {gflop:17.1f} {seconds:13.2f} {change:37.3f} {_count_moved(maps, reference):13.2f}")
+    return True
+
+
+def _take_masses(slicing: Preprocessing) -> tuple[Tensor, tuple[float, float]]:
+    """Return the slice through the middle of the mass of some phantoms, and the sides of a pixel."""
+    taken, pixel_mm = [], (1.0, 1.0)
+    for seed in range(_FIRST_SEED, _FIRST_SEED + _STUDIES):
+        study = make_study(seed, ("mass",), draw_settings(seed))
+        volume = make_volume(study)
+        depth, height, width = volume.hu.shape
+        grid = make_slice_grid(volume.geometry, (depth, height, width), slicing)
+        numbers = [number for number in slicing.list_slices() if number in grid.scanned]
+        away_mm = np.abs(grid.locate_centres(numbers)[:, 2] - study.findings[0].centre_lps_mm[2])
+        nearest = numbers[int(away_mm.argmin())]
+        taken.append(take_slices(prepare(volume, slicing.volume)[0, 0], [nearest], slicing.slice_size))
+        pixel_mm = measure_pixel(grid)
+    return torch.cat(taken), pixel_mm
+
+
+def _count_moved(maps: np.ndarray, reference: np.ndarray) -> float:
+    """Return the share of maps whose peak is more than two pixels from the reference's."""
+    places = [
+        np.stack(np.unravel_index(each.reshape(len(each), -1).argmax(1), each.shape[1:])) for each in (maps, reference)
+    ]
+    return float((np.abs(places[0] - places[1]).max(axis=0) > 2).mean())
+
+
+def _find_demo() -> ModelEntry:
+    wanted = (WeightsProfile.DEMO, StageName.DIFFUSION)
+    return next(each for each in load_catalogue(CATALOGUE_FILE) if (each.weights_profile, each.stage) == wanted)
 
 
 def _score(classifier: SliceClassifier, slices: Tensor, batch: int) -> Tensor:
     return score_slices(classifier, torch.split(slices, batch), pathological_class=1)
 
 
-def _measure(run: Callable[[], object], rounds: int) -> float:
-    shortest = float("inf")
+def _measure_in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the shortest seconds of each way; every round runs all of them, so that a busy machine is busy for all."""
+    seconds = dict.fromkeys(ways, float("inf"))
     for _ in range(rounds):
-        started = time.perf_counter()
-        run()
-        shortest = min(shortest, time.perf_counter() - started)
-    return shortest
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+    return seconds
+
+
+def _measure_peak(count: int) -> float:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_score_some, count).result()
+
+
+def _score_some(count: int) -> float:
+    """Score slices of a full-size volume as the stage takes them; return the peak of this process in MiB."""
+    torch.set_num_threads(1)
+    slicing = Preprocessing()
+    prepared = torch.zeros(slicing.volume.shape)
+    numbers = slicing.list_slices()[:count]
+    classifier = make_classifier(ClassifierShape(), SliceClassifier(ClassifierShape()).state_dict())
+    batches = (
+        take_slices(prepared, numbers[start : start + CPU_BATCH], slicing.slice_size)
+        for start in range(0, len(numbers), CPU_BATCH)
+    )
+    score_slices(classifier, batches, pathological_class=1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
 
 
 if __name__ == "__main__":

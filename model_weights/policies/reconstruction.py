@@ -23,7 +23,8 @@ _NUMBERS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)
 def _require_types(options: object, what: str) -> None:
     """Raise Defect where a number is no number or a flag is none; TOML and JSON hold anything."""
     for each in fields(cast("Any", options)):
-        value, kind = getattr(options, each.name), str(each.type)
+        value: Any = getattr(options, each.name)
+        kind = str(each.type)
         is_wrong = kind == "bool" and not isinstance(value, bool)
         if kind in _NUMBERS and not (value is None and "None" in kind):
             is_wrong = isinstance(value, bool) or not isinstance(value, _NUMBERS[kind]) or math.isnan(value)
@@ -130,7 +131,8 @@ class ReconstructionOptions:
             "quirks": _read_quirks,
             "regions": lambda value: RegionOptions(**_read_known(value, RegionOptions, "regions")),
         }
-        return cls(**{name: readers[name](value) if name in readers else value for name, value in values.items()})
+        read: dict[str, Any] = {name: readers[name](value) for name, value in values.items() if name in readers}
+        return cls(**{**values, **read})
 
     def to_document(self) -> dict[str, JsonValue]:
         """Return the JSON form, which `from_table` reads: everything that differs from the defaults, and `when`."""

@@ -273,6 +273,13 @@ class TestResult:
             {**RESULT, "site_findings": [found]}
         )
 
+    def test_shows_the_most_suspicious_slice_and_the_first_region(self) -> None:
+        region = {"centre_lps_mm": [40.2, -10.0, -56.0], "area_mm2": 240.0}
+        slices = {"highest": [{"probability": 0.7, "centre_lps_mm": [0.0, 0.0, -56.0]}]}
+        shown = self._show({**RESULT, "anomaly": {"slices": slices, "reconstruction": {"regions": [region]}}})
+        assert "slice at z -56 mm 0.70 (not calibrated)" in shown
+        assert "(40, -10, -56) mm, 2.4 cm2" in shown
+
     def test_evidence_adds_up_to_the_score(self) -> None:
         small = {"models": {"mednext": 0.02}, "attribution": 0.004, "above_threshold": False}
         others = [{"finding": f"small_{number}", "name": "Small", **small} for number in range(5)]

@@ -133,9 +133,10 @@ def _list_site_findings(records: Mapping[StageName, StageRecord]) -> list[Docume
 def _make_anomaly(records: Mapping[StageName, StageRecord]) -> Document | None:
     """Return what the anomaly diffusion said of slices and places; None where it did not answer."""
     record = records.get(StageName.DIFFUSION)
-    if record is None or record.state != StageState.SUCCEEDED:
+    parts = ("slices", "reconstruction")
+    if record is None or not all(part in record.facts for part in parts):
         return None
-    return {part: record.facts.get(part) for part in ("slices", "reconstruction")}
+    return {part: record.facts[part] for part in parts}
 
 
 def _make_attribution(reading: Reading) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from workers.diffusion.process import Process
 from workers.diffusion.published import read_classifier, read_unet
 from workers.diffusion.reconstruction import reconstruct
 from workers.diffusion.schedule import Schedule, plan_decoding, plan_encoding, space_times
+from workers.diffusion.scoring import score_slices
 from workers.diffusion.slices import take_slices
 from workers.model_stage import Answer, Question
 from workers.volume import Geometry, Volume
@@ -109,6 +111,24 @@ class TestScores:
     ) -> None:
         facts: Any = ask(predictor, prepared, tmp_path).facts["slices"]
         assert len(facts["probabilities"]) == 20  # 70 slices of 4 mm are 20 of 13.75 mm
+
+
+class TestMemory:
+    def test_no_batch_is_kept_once_it_is_scored(self) -> None:
+        classifier = make_classifier(TINY.classifier, read_classifier(TINY.classifier, make_classifier_state()))
+        alive: list[weakref.ref[Tensor]] = []
+        most = 0
+
+        def iterate() -> Iterator[Tensor]:
+            nonlocal most
+            for _ in range(12):
+                batch = torch.zeros(2, 1, 16, 16)
+                alive.append(weakref.ref(batch))
+                most = max(most, sum(each() is not None for each in alive))
+                yield batch
+
+        assert len(score_slices(classifier, iterate(), pathological_class=1)) == 24
+        assert most <= 2
 
 
 class TestPolicy:

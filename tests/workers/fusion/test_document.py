@@ -62,6 +62,38 @@ RELEVANCE: JsonValue = {
 }
 
 
+ANOMALY: Mapping[str, Any] = {
+    "slices": {
+        "first_centre_lps_mm": [0.0, 0.0, -60.0],
+        "step_lps_mm": [0.0, 0.0, 4.0],
+        "probabilities": [0.1, 0.7],
+        "highest": [{"probability": 0.7, "centre_lps_mm": [0.0, 0.0, -56.0]}],
+    },
+    "reconstruction": {
+        "state": "done",
+        "steps": {"encoding": 4, "decoding": 5},
+        "tflop": 0.2,
+        "is_shortened": False,
+        "seed": 0,
+        "quirks": {"random_start": False, "repeated_times": 0},
+        "artifact": "anomaly_map",
+        "centres_lps_mm": [[0.0, 0.0, -56.0]],
+        "mean_differences_hu": [12.5],
+        "regions": [
+            {
+                "centre_lps_mm": [40.0, -10.0, -56.0],
+                "extent_lps_mm": [20.0, 15.0, 4.0],
+                "slices": [31],
+                "area_mm2": 240.0,
+                "mean_hu": 210.0,
+                "largest_hu": 390.0,
+                "score": 0.5,
+            }
+        ],
+    },
+}
+
+
 def close(schema: JsonValue) -> JsonValue:
     """Return the schema such that a field which it does not describe is refused: ours says all that it sends."""
     if isinstance(schema, dict):
@@ -176,6 +208,18 @@ class TestWhatItSays:
         CLOSED.validate(document)
         assert document == {**plain, "site_findings": found}
         assert plain["site_findings"] == []
+
+    def test_slices_and_regions_of_the_anomaly_diffusion_are_shown(
+        self, fitted: FittedBooster, catalogue: Path
+    ) -> None:
+        records = make_records(make_features("kolyan_mass"))
+        plain = write(fitted, catalogue, records)
+        asked = records[StageName.DIFFUSION]
+        records[StageName.DIFFUSION] = replace(asked, facts={**asked.facts, **ANOMALY})
+        document = write(fitted, catalogue, records)
+        CLOSED.validate(document)
+        assert document == {**plain, "anomaly": ANOMALY}
+        assert plain["anomaly"] is None
 
     def test_class_one_without_evidence_is_admitted(self, fitted: FittedBooster, catalogue: Path) -> None:
         records = make_records(make_features("kolyan_mass", "ctclip_Thymoma", "okhr_Emphysema"), threshold=0.99)

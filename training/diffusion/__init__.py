@@ -1,0 +1,1 @@
+"""Training of the demo anomaly diffusion on phantoms: `python -m training.diffusion`."""

@@ -1,0 +1,190 @@
+"""`python -m training.diffusion`: train the demo diffusion detector on phantoms, measure it on others and publish it.
+
+Seeded and resumable: examples, checkpoints and maps stay in the state folder, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from shared.settings import WeightsProfile
+from training.diffusion.batches import Slices
+from training.diffusion.card import Localised, Measured, write_card
+from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining
+from training.diffusion.evaluation import measure_slices, measure_studies, score_example
+from training.diffusion.examples import Example, Task, iterate_examples
+from training.diffusion.fitting import fit_classifier, fit_unet
+from training.diffusion.localisation import Maps, Values, compute_dice, estimate, find_hits
+from training.diffusion.mapping import Mapper, MeanSlice, Targets, choose_targets
+from training.diffusion.plan import DiffusionPlan
+from workers.diffusion.classifier import SliceClassifier
+from workers.diffusion.configuration import Architecture
+from workers.diffusion.conversion import Configuration, publish_model
+from workers.diffusion.loading import make_classifier, make_unet
+from workers.diffusion.map_refining import refine
+from workers.diffusion.unet import UNet
+
+VERSION = "1"
+_VALIDATION_SLICES, _HELD_OUT_SLICES = 2, 3
+"""Of each study with lesions."""
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Both networks, as they are served."""
+
+    unet: UNet
+    classifier: SliceClassifier
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, measure and publish."""
+    options = _parse(arguments)
+    torch.set_num_threads(options.threads)
+    plan = DiffusionPlan(
+        seed=options.seed,
+        training_studies=options.training_studies,
+        validation_studies=options.validation_studies,
+        held_out_studies=options.held_out_studies,
+    )
+    entry = train(plan, options.state, options.catalogue, processes=options.processes)
+    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+
+
+def train(plan: DiffusionPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
+    """Fit both networks, choose the reconstruction, measure and publish; each part on seeds of its own."""
+    started = time.process_time()
+    state.mkdir(parents=True, exist_ok=True)
+    examples = list(_iterate(plan, plan.training_seeds, state, processes, is_located=False))
+    networks = _fit(examples, plan, state)
+    measured = _measure(networks, plan, MeanSlice(examples, plan.preprocessing.volume.shape[0]), state, processes)
+    took = f"{(time.process_time() - started) / 60:.0f} minutes of one core"
+    return _publish(networks, plan, measured, catalogue, took)
+
+
+def _fit(examples: Sequence[Example], plan: DiffusionPlan, state: Path) -> Networks:
+    slices, shapes = Slices(examples, plan), plan.architecture
+    classifier = fit_classifier(slices, plan, state, _say).state_dict()
+    unet = fit_unet(slices, plan, state, _say).state_dict()
+    # As they are loaded where they are served, which gives other last bits.
+    return Networks(make_unet(shapes.unet, unet), make_classifier(shapes.classifier, classifier))
+
+
+def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state: Path, processes: int) -> Measured:
+    pixel_mm = measure_pixel(plan)
+    mapper = Mapper(networks.unet, networks.classifier, plan.architecture, state / "maps")
+    validation = list(_iterate(plan, plan.validation_seeds, state, processes, is_located=True))
+    targets = choose_targets(validation, _VALIDATION_SLICES)
+    best, tried = choose_reconstruction(mapper, targets, pixel_mm, _say)
+    plain = choose_refining(baseline.make_maps(targets), targets, pixel_mm)
+    _say(f"baseline: pointing {plain.hits:.3f}, Dice {plain.dice:.3f}")
+    held_out = list(_iterate(plan, plan.held_out_seeds, state, processes, is_located=True))
+    shown = choose_targets(held_out, _HELD_OUT_SLICES)
+    localised = compare(
+        shown, (mapper.make_maps(best.candidate, shown), best.choice), (baseline.make_maps(shown), plain), pixel_mm
+    )
+    pathological = plan.architecture.process.pathological_class
+    scored = [score_example(networks.classifier, example, pathological) for example in held_out]
+    of_mean, of_largest = measure_studies(scored)
+    parameters = {
+        name: sum(parameter.numel() for parameter in network.parameters())
+        for name, network in (("unet", networks.unet), ("classifier", networks.classifier))
+    }
+    return Measured(measure_slices(scored), of_mean, of_largest, localised, best, tried, parameters)
+
+
+def compare(
+    targets: Targets, ours: tuple[Maps, Choice], plain: tuple[Maps, Choice], pixel_mm: tuple[float, float]
+) -> Localised:
+    """Return what both maps are worth on the same slices, and the paired difference."""
+    hits, dice = {}, {}
+    for name, (maps, choice) in (("map", ours), ("baseline", plain)):
+        refined = refine(maps, targets.images, choice.shape, pixel_mm)
+        hits[name] = find_hits(refined, targets.lesions)
+        dice[name] = compute_dice(refined, targets.lesions, choice.shape.threshold_hu)
+    for values in (hits, dice):
+        values["difference"] = values["map"] - values["baseline"]
+
+    def tell(values: dict[str, Values]) -> dict[str, object]:
+        return {name: estimate(each, targets.studies.tolist(), _SEED) for name, each in values.items()}
+
+    return Localised(len(targets.images), len(np.unique(targets.studies)), tell(hits), tell(dice))
+
+
+def measure_pixel(plan: DiffusionPlan) -> tuple[float, float]:
+    """Return the sides of a pixel of a slice along (x, y), in mm."""
+    _, x, y = plan.preprocessing.volume.spacing_mm
+    scale = min(plan.preprocessing.volume.shape[1:]) / plan.preprocessing.slice_size
+    return (x * scale, y * scale)
+
+
+def _iterate(plan: DiffusionPlan, seeds: range, state: Path, processes: int, *, is_located: bool) -> Iterator[Example]:
+    tasks = [Task(seed, plan.normal_share, plan.most_findings, is_located) for seed in seeds]
+    return iterate_examples(tasks, plan, state / "examples", processes)
+
+
+def _publish(networks: Networks, plan: DiffusionPlan, measured: Measured, catalogue: Path, took: str) -> ModelEntry:
+    command = f"python -m training.diffusion --seed {plan.seed} --training-studies {plan.training_studies}"
+    with TemporaryDirectory(prefix="ctclip-") as folder:
+        card = Path(folder, "card.md")
+        card.write_text(write_card(plan, measured, command=command, took=took), encoding="utf-8")
+        configuration = _configure(plan, measured.best)
+        return publish_model(
+            networks.unet, networks.classifier, configuration, WeightsProfile.DEMO, catalogue, card=card
+        )
+
+
+def _configure(plan: DiffusionPlan, best: Tried) -> Configuration:
+    return Configuration(
+        name="diffusion-demo",
+        version=VERSION,
+        origin="trained by training/diffusion on procedural phantoms of this repository",
+        licence="Apache-2.0",
+        unet=None,
+        architecture=_settle(plan.architecture, best),
+        preprocessing=plan.preprocessing,
+        thresholds={},
+    )
+
+
+def _settle(architecture: Architecture, best: Tried) -> Architecture:
+    candidate = best.candidate
+    process = replace(
+        architecture.process, noise_level=candidate.noise_level, classifier_scale=candidate.classifier_scale
+    )
+    return replace(architecture, process=process, map=best.choice.shape)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    plan = DiffusionPlan()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
+    parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
+    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/diffusion"), help="all that is kept")
+    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
+    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the networks")
+    return parser.parse_args(arguments)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The model card of the demo diffusion detector: what was measured, as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from training.diffusion.choosing import Tried
+from training.diffusion.examples import CHANGED_HU
+from training.diffusion.localisation import Estimate
+from training.diffusion.mapping import LEAST_PIXELS
+from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
+
+
+@dataclass(frozen=True)
+class Localised:
+    """Pointing game and Dice of the map, of the baseline, and of map minus baseline on the same slices."""
+
+    slices: int
+    studies: int
+    hits: Mapping[str, Estimate]
+    dice: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that the card says in figures."""
+
+    slice_auc: Estimate
+    mean_auc: Estimate
+    largest_auc: Estimate
+    localised: Localised
+    best: Tried
+    tried: Sequence[Tried]
+    parameters: Mapping[str, int]
+
+
+def write_card(plan: DiffusionPlan, measured: Measured, *, command: str, took: str) -> str:
+    """Return the card as Markdown; `took` says how long the training did."""
+    facts, shape = _list_facts(plan, command=command, took=took), measured.best.choice.shape
+    return f"""# diffusion-demo
+
+**Demo, phantoms only, not for clinical use.** A small noise predictor ({measured.parameters["unet"]:,} parameters) and
+a small slice classifier ({measured.parameters["classifier"]:,}) that make the product run as a whole without a
+download. They have seen nothing but procedural phantoms; nothing is claimed for patients.
+
+| | |
+|---|---|
+{_join(f"| {name} | {fact} |" for name, fact in facts.items())}
+
+## Held-out phantoms: slice classifier
+
+Mean and 95 % interval over resampled studies. A slice shows a lesion where the findings changed at least {LEAST_PIXELS}
+pixels by {CHANGED_HU} HU or more against the same patient without them, and none where they changed no pixel so much.
+
+| AUC of | |
+|---|---|
+| slices with a lesion against slices without | {measured.slice_auc} |
+| studies with findings against studies without, largest score | {measured.largest_auc} |
+| the same, mean score | {measured.mean_auc} |
+
+## Held-out phantoms: does the map point at the lesion?
+
+{_describe_localised(measured.localised)}
+
+| | Map | Baseline | Map minus baseline, paired |
+|---|---|---|---|
+{_tell_row("peak in the lesion (pointing game)", measured.localised.hits)}
+{_tell_row("Dice at the threshold", measured.localised.dice)}
+
+The baseline is the difference to the mean healthy training slice of the same number, aligned by the same preprocessing
+and refined in the same way; each has the smoothing and the threshold that were best for it on the validation studies.
+
+## How the reconstruction was chosen
+
+On the validation studies, one thing after another, by pointing game and Dice together. Taken:
+**{measured.best.candidate}**, smoothing {shape.smoothing_mm:g} mm, regions from {shape.threshold_hu:g} HU.
+
+| Tried | Peak in the lesion | Dice | Smoothing |
+|---|---|---|---|
+{_join(_tell_tried(each) for each in measured.tried)}
+
+## Limits
+
+- Phantoms are simpler than patients: these figures say that the code learns and answers, not how well it finds disease.
+- Findings that were taught: {", ".join(FINDINGS_IN_SLICES)}. Others were never shown as pathological.
+- A slice is {plan.preprocessing.slice_size} pixels wide, of 5 x 3.75 mm each: a small nodule is one or two of them.
+- Both networks know noise up to time {plan.last_time} only. The variance that the noise predictor puts out is
+  untrained: steps without new noise do not ask for it.
+- The training was short (see above); a longer one, on a free machine, would be expected to do better.
+"""
+
+
+def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str, str | int]:
+    unet, classifier = plan.unet_fitting, plan.classifier_fitting
+    return {
+        "Command": f"`{command}`",
+        "Seed": plan.seed,
+        "Training data": f"slices of {plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
+        "Updates of the classifier": f"{classifier.steps}, batches of {classifier.batch}; half of the slices are clean",
+        "Updates of the noise predictor": (
+            f"{unet.steps}, batches of {unet.batch} crops of {plan.crop} pixels, the last {plan.whole_steps} of"
+            f" {unet.batch // 2} whole slices; {plan.healthy_share:.0%} of the slices healthy"
+        ),
+        "Chosen on": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
+        "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
+        "Findings": f"none in {plan.normal_share:.0%} of the studies, else 1 to {plan.most_findings}",
+        "Training took": took,
+        "Licence": "Apache-2.0",
+    }
+
+
+def _describe_localised(localised: Localised) -> str:
+    return f"{localised.slices} slices with a lesion, of {localised.studies} studies, at most three of each."
+
+
+def _tell_row(what: str, estimates: Mapping[str, Estimate]) -> str:
+    return f"| {what} | {estimates['map']} | {estimates['baseline']} | {estimates['difference']} |"
+
+
+def _tell_tried(tried: Tried) -> str:
+    choice = tried.choice
+    return f"| {tried.candidate} | {choice.hits:.3f} | {choice.dice:.3f} | {choice.shape.smoothing_mm:g} mm |"
+
+
+def _name(seeds: range) -> str:
+    return f"{seeds.start} to {seeds.stop - 1}"
+
+
+def _join(rows: Iterable[str]) -> str:
+    return "\n".join(rows)

@@ -1,0 +1,90 @@
+"""What decides the demo diffusion detector's weights, in one object: the same plan and seed give the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from training.ct_clip_plan import PREPROCESSING
+from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing, ProcessShape, UNetShape
+
+FINDINGS_IN_SLICES = (
+    "nodule",
+    "mass",
+    "consolidation",
+    "ground_glass",
+    "fibrosis",
+    "atelectasis",
+    "pleural_effusion",
+    "pneumothorax",
+    "pericardial_effusion",
+    "hiatal_hernia",
+)
+"""Findings of the phantom that lie somewhere; those of a whole organ, or smaller than a pixel, cannot be pointed at."""
+
+_SIZE = 64
+
+
+@dataclass(frozen=True)
+class FittingPlan:
+    """Updates of one network. The rate rises to its peak and falls to nothing."""
+
+    steps: int
+    batch: int
+    peak_rate: float
+    weight_decay: float = 0.01
+    checkpoint_steps: int = 25
+
+
+@dataclass(frozen=True)
+class DiffusionPlan:
+    """Seeds of training, validation and held-out studies never meet, nor those of other models.
+
+    Both networks see times below `last_time` only: nothing is encoded further. Of the noise predictor's updates the
+    last `whole_steps` are on whole slices, those before on crops of `crop` pixels, which are a quarter of the work.
+    """
+
+    seed: int = 1
+    training_studies: int = 90
+    validation_studies: int = 20
+    held_out_studies: int = 40
+    normal_share: float = 0.3
+    most_findings: int = 2
+    last_time: int = 320
+    clean_share: float = 0.5
+    healthy_share: float = 0.85
+    crop: int = 32
+    whole_steps: int = 100
+    classifier_fitting: FittingPlan = FittingPlan(steps=700, batch=12, peak_rate=2e-3)
+    unet_fitting: FittingPlan = FittingPlan(steps=600, batch=12, peak_rate=2e-3, weight_decay=0.0)
+    first_training_seed: int = 2_100_000
+    first_validation_seed: int = 2_200_000
+    first_held_out_seed: int = 2_300_000
+    architecture: Architecture = field(
+        default_factory=lambda: Architecture(
+            unet=UNetShape(image_size=_SIZE, model_channels=32, channel_mult=(1, 1, 2), num_res_blocks=1),
+            classifier=ClassifierShape(
+                image_size=_SIZE,
+                channel_mult=(1, 1, 2, 2),
+                num_res_blocks=1,
+                attention_resolutions=(8,),
+                num_head_channels=32,
+            ),
+            process=ProcessShape(),
+        )
+    )
+    preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(volume=PREPROCESSING, slice_size=_SIZE))
+
+    @property
+    def training_seeds(self) -> range:
+        """Seeds of the studies that the weights are fitted on."""
+        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
+
+    @property
+    def validation_seeds(self) -> range:
+        """Seeds of the studies on which the reconstruction is chosen."""
+        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
+
+    @property
+    def held_out_seeds(self) -> range:
+        """Seeds of the studies that only the card sees."""
+        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)

@@ -1,0 +1,139 @@
+"""Fitting the demo segmentation while its phantoms are still being made.
+
+First on crops, which are cheap and different, then on windows as large as the stage's. New studies come in at a fixed
+pace in steps, not in seconds: the same plan gives the same weights however fast the machine is, and a run that was cut
+off goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+from training.segmentation.augmentation import augment
+from training.segmentation.examples import Example
+from training.segmentation.labels import OUTPUTS, PAINTED, UNPAINTED
+from training.segmentation.loss import compute_features, compute_loss
+from training.segmentation.plan import SegmentationPlan
+from training.segmentation.pointwise import speed_up_pointwise
+from workers.segmentation.network import make_untrained
+from workers.segmentation.predictor import Coarse, normalise
+
+Report = Callable[[str], None]
+
+UNPAINTED_LOGIT = -20.0
+"""What a label without examples gets in every voxel, where the mean of those with examples is 0."""
+
+_STEPS_TOLD = 25
+"""Steps from one checkpoint, and one line of progress, to the next."""
+
+
+class Fitting:
+    """Network, optimiser and schedule of one run."""
+
+    def __init__(self, plan: SegmentationPlan, state: Path, report: Report, steps_told: int = _STEPS_TOLD) -> None:
+        torch.manual_seed(plan.seed)
+        self._plan = plan
+        self._checkpoint = state / "checkpoint.pt"
+        self._report = report
+        self._steps_told = steps_told
+        self._network = make_untrained(plan.architecture, OUTPUTS).train()
+        speed_up_pointwise(self._network)
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, plan.peak_rate, total_steps=plan.steps + 1, pct_start=plan.warm_up_share
+        )
+        self._step, self._earlier_seconds = 0, 0.0
+        self._started = time.monotonic()
+        self._restore()
+
+    @property
+    def seconds(self) -> float:
+        """How long this run and those that it goes on from took."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def run(self, examples: Iterator[Example]) -> PlainConvUNet:
+        """Fit on examples as they come, and return the network in inference mode."""
+        seen: list[Example] = []
+        losses = []
+        while self._step < self._plan.steps:
+            while len(seen) < self._count_arrived():
+                seen.append(next(examples))
+            losses.append(self._learn(seen))
+            self._step += 1
+            if self._step % self._steps_told == 0 or self._step == self._plan.steps:
+                self._save()
+                self._tell(losses[-self._steps_told :], len(seen))
+        silence_unpainted(self._network)
+        return self._network.eval().requires_grad_(requires_grad=False)
+
+    def _count_arrived(self) -> int:
+        share = (self._step + 1) / (self._plan.arrival_share * self._plan.steps)
+        return min(self._plan.training_studies, max(4, int(share * self._plan.training_studies)))
+
+    def _learn(self, seen: list[Example]) -> float:
+        plan = self._plan
+        rng = np.random.default_rng((plan.seed, self._step))
+        phase = plan.find_phase(self._step)
+        drawn = rng.integers(len(seen), size=phase.batch)
+        # Augmented HU are no whole numbers; the stage's own normalising takes them all the same.
+        crops = [augment(seen[int(index)], phase.size_zyx, rng, plan.ranges) for index in drawn]
+        volumes = np.stack([normalise(cast("Coarse", hu), plan.preprocessing) for hu, _ in crops])[:, None]
+        features = compute_features(self._network, torch.from_numpy(volumes), skipped=phase.skipped_stages)
+        loss = compute_loss(self._network, features, [labels for _, labels in crops], plan, rng)
+        loss.backward()  # type: ignore[no-untyped-call]  # of torch
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._schedule.step()
+        return loss.item()
+
+    def _tell(self, losses: list[float], studies: int) -> None:
+        share = self._step / self._plan.steps
+        self._report(
+            f"step {self._step} ({share:.0%}), {studies} studies, loss {np.mean(losses):.3f}, {self.seconds:.0f} s"
+        )
+
+    def _save(self) -> None:
+        draft = self._checkpoint.with_suffix(".new")
+        torch.save(
+            {
+                "network": self._network.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "step": self._step,
+                "seconds": self.seconds,
+            },
+            draft,
+        )
+        draft.replace(self._checkpoint)
+
+    def _restore(self) -> None:
+        if not self._checkpoint.exists():
+            return
+        kept = torch.load(self._checkpoint, weights_only=True)
+        self._network.load_state_dict(kept["network"])
+        self._optimiser.load_state_dict(kept["optimiser"])
+        self._schedule.load_state_dict(kept["schedule"])
+        self._step, self._earlier_seconds = int(kept["step"]), float(kept["seconds"])
+        self._report(f"going on from step {self._step}")
+
+
+@torch.no_grad()
+def silence_unpainted(network: PlainConvUNet) -> None:
+    """Let labels without examples never be the largest, whatever the volume.
+
+    Taking the mean over the other labels from each of them changes no choice, and then one of them is never below 0.
+    """
+    for layer in network.decoder.seg_layers:
+        for values, silent in ((layer.weight, 0.0), (layer.bias, UNPAINTED_LOGIT)):
+            values[list(PAINTED)] -= values[list(PAINTED)].mean(0)
+            values[list(UNPAINTED)] = silent

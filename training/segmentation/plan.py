@@ -1,0 +1,99 @@
+"""What decides the weights of the demo segmentation, in one object: the same plan and seed give the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from phantom.study import PhantomSettings
+from training.phantoms import Prevalence
+from training.segmentation.augmentation import Ranges
+from workers.segmentation.configuration import Architecture, Preprocessing, Triple
+
+
+def _make_architecture() -> Architecture:
+    """Return the network: the finest stage looks at single voxels, the coarser ones around them.
+
+    Kernels of 3 x 3 x 3 at full resolution would take two thirds of the time of the whole network on a CPU.
+    """
+    stages = 5
+    return Architecture(
+        n_stages=stages,
+        features_per_stage=(8, 16, 32, 64, 64),
+        kernel_sizes=((1, 1, 1), *((3, 3, 3),) * (stages - 1)),
+        strides=((1, 1, 1), *((2, 2, 2),) * (stages - 1)),
+        n_conv_per_stage=(1, 1, 1, 2, 2),
+        n_conv_per_stage_decoder=(1, 1, 1, 1),
+        patch_size=(112, 144, 144),
+    )
+
+
+class Phase(NamedTuple):
+    """Some steps on crops of one size; `skipped_stages` of the decoder, finest first, are left as they are.
+
+    What lies where is learnt at 6 mm in half the time; the borders come after, and last the norms of windows as large
+    as the stage's.
+    """
+
+    steps: int
+    size_zyx: Triple
+    batch: int
+    skipped_stages: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentationPlan:
+    """Seeds of training and held-out studies never meet, nor those of other models. Sizes are (z, y, x) voxels of 3 mm.
+
+    `first_weight` is that of the five lobes, heart and aorta in the Dice loss; other organs weigh 1.
+    """
+
+    seed: int = 1
+    training_studies: int = 120
+    held_out_studies: int = 16
+    phases: tuple[Phase, ...] = (
+        Phase(steps=290, size_zyx=(48, 64, 64), batch=2, skipped_stages=1),
+        Phase(steps=240, size_zyx=(48, 64, 64), batch=2),
+        Phase(steps=14, size_zyx=(96, 96, 128), batch=1),
+    )
+    arrival_share: float = 0.9
+    warm_up_share: float = 0.18
+    peak_rate: float = 5e-3
+    weight_decay: float = 1e-4
+    drawn_voxels: int = 8_000
+    first_weight: float = 4.0
+    first_training_seed: int = 1_600_000
+    first_held_out_seed: int = 1_700_000
+    prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=4))
+    training_settings: PhantomSettings = field(
+        default_factory=lambda: PhantomSettings(matrix=128, slice_spacing_mm=(2.8, 3.2), contrast_share=0.35)
+    )
+    held_out_settings: PhantomSettings = field(
+        default_factory=lambda: PhantomSettings(matrix=160, slice_spacing_mm=(2.2, 2.8), contrast_share=0.35)
+    )
+    ranges: Ranges = field(default_factory=Ranges)
+    architecture: Architecture = field(default_factory=_make_architecture)
+    preprocessing: Preprocessing = field(
+        default_factory=lambda: Preprocessing(clip_hu=(-1000.0, 440.0), mean_hu=-400.0, std_hu=465.0)
+    )
+
+    @property
+    def training_seeds(self) -> range:
+        """Seeds of the studies that the weights are fitted on."""
+        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
+
+    @property
+    def held_out_seeds(self) -> range:
+        """Seeds of the studies that only the card sees."""
+        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
+
+    @property
+    def steps(self) -> int:
+        """Number of weight updates in all."""
+        return sum(phase.steps for phase in self.phases)
+
+    def find_phase(self, step: int) -> Phase:
+        """Return the phase that a step, counted from 0, belongs to."""
+        ends = accumulate(phase.steps for phase in self.phases)
+        return next(phase for phase, end in zip(self.phases, ends, strict=True) if step < end)

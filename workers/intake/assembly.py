@@ -18,7 +18,7 @@ from workers.intake.dicom.pixels import SliceCounts
 from workers.intake.files import FileRejected
 from workers.intake.notices import Notice
 from workers.intake.progress import Progress
-from workers.intake.resampling import count_even_slices, mend
+from workers.intake.resampling import count_even_slices, mend, needs_mending
 from workers.intake.slices import SliceReader
 from workers.intake.stacks.geometry import (
     StackGeometry,
@@ -33,13 +33,17 @@ from workers.volume import Geometry
 
 @dataclass(frozen=True)
 class Assembled:
-    """A volume, (z, y, x) int16 HU, its geometry, and the files that could not take part."""
+    """A volume, (z, y, x) int16 HU, its geometry, and the files that could not take part.
+
+    Its slices are those of the files unless it `is_resampled`.
+    """
 
     hu: npt.NDArray[np.int16]
     geometry: Geometry
     notices: tuple[Notice, ...]
     padding_voxels: int
     failures: tuple[tuple[Image, FileRejected], ...] = ()
+    is_resampled: bool = False
 
 
 @dataclass
@@ -62,7 +66,7 @@ def assemble(stack: Stack, slices: SliceReader, threads: int, report: Progress) 
     notices = (*stack.notices, *find_geometry_notices(geometry), *_tell_counts(stack, decoded))
     hu, origin_mm = mend(hu, geometry, images[0].placement)
     placed = replace(make_geometry(images[0], geometry), origin_lps_mm=origin_mm)
-    return Assembled(hu, placed, notices, decoded.padding, failures)
+    return Assembled(hu, placed, notices, decoded.padding, failures, needs_mending(geometry))
 
 
 def decode_planes(

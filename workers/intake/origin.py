@@ -15,7 +15,9 @@ _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 """As PS3.5 has it; what is written must keep to it, however tolerant we read."""
 
 
-def describe_source(images: Sequence[Image], unreadable: Collection[Image] = ()) -> SourceSeries | None:
+def describe_source(
+    images: Sequence[Image], unreadable: Collection[Image] = (), *, is_resampled: bool = False
+) -> SourceSeries | None:
     """Return the images of a stack, without those that could not be read.
 
     None where a UID is missing or malformed, and for frames of several instances: nothing could refer to them.
@@ -30,10 +32,11 @@ def describe_source(images: Sequence[Image], unreadable: Collection[Image] = ())
     has_clear_instances = len(set(instances)) == (1 if is_multi_frame else len(used))
     if not has_clear_instances or not all(len(uid) <= _LONGEST_UID and _UID.fullmatch(uid) for uid in uids):
         return None
-    return _describe(first, tuple(_describe_image(image, is_multi_frame=is_multi_frame) for image in used))
+    told = tuple(_describe_image(image, is_multi_frame=is_multi_frame) for image in used)
+    return _describe(first, told, is_resampled=is_resampled)
 
 
-def _describe(first: Image, images: tuple[SourceImage, ...]) -> SourceSeries:
+def _describe(first: Image, images: tuple[SourceImage, ...], *, is_resampled: bool) -> SourceSeries:
     identity, placement = first.identity, first.placement
     return SourceSeries(
         study_uid=identity.study_uid,
@@ -46,6 +49,7 @@ def _describe(first: Image, images: tuple[SourceImage, ...]) -> SourceSeries:
         row_direction=placement.row_direction,
         column_direction=placement.column_direction,
         images=images,
+        is_resampled=is_resampled,
     )
 
 

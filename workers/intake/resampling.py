@@ -34,6 +34,11 @@ def mend(hu: Hu, geometry: StackGeometry, first: Placement) -> tuple[Hu, Vector]
     return hu, position
 
 
+def needs_mending(geometry: StackGeometry) -> bool:
+    """Return whether slices are not where those of a volume lie, so that `mend` makes others of them."""
+    return geometry.is_tilted or bool(geometry.gaps) or not geometry.is_uniform
+
+
 def count_even_slices(geometry: StackGeometry) -> int:
     """Return how many slices a stack has once they lie at even heights."""
     if geometry.is_uniform and not geometry.gaps:

@@ -179,7 +179,8 @@ def _report(reading: Reading, problem: Problem | None) -> StudyRead:
 
 
 def _describe_source(stack: Stack, assembled: Assembled) -> SourceSeries | None:
-    return describe_source(stack.images, [image for image, _ in assembled.failures])
+    unreadable = [image for image, _ in assembled.failures]
+    return describe_source(stack.images, unreadable, is_resampled=assembled.is_resampled)
 
 
 def _find_patient(identities: Iterable[Identity]) -> str | None:

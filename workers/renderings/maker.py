@@ -8,7 +8,7 @@ from typing import Self
 from model_weights.catalogue import ModelEntry
 from shared.settings import WeightsProfile
 
-RESEARCH_USE = "Research use only, not a medical device."
+RESEARCH_USE = "Research use only."
 PHANTOM_WEIGHTS = "Demo weights, trained on phantoms."
 
 
@@ -28,5 +28,5 @@ class Maker:
 
     @property
     def caution(self) -> str:
-        """What everybody who sees a rendering is told."""
+        """What everybody who sees a rendering is told, in 64 characters at most: a DICOM description has no more."""
         return f"{RESEARCH_USE} {PHANTOM_WEIGHTS}" if self.is_demo else RESEARCH_USE

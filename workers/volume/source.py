@@ -30,7 +30,7 @@ class SourceImage:
 class SourceSeries:
     """The slices of a DICOM series that a volume was made of, in the order of ascending z of the volume.
 
-    Where the series was even and straight, image i is slice i of the volume; else the volume was resampled from them.
+    Image i is slice i of the volume unless the volume was resampled from images that are uneven or lean.
     """
 
     study_uid: str
@@ -43,6 +43,7 @@ class SourceSeries:
     row_direction: Triple
     column_direction: Triple
     images: tuple[SourceImage, ...]
+    is_resampled: bool = False
 
 
 _ADAPTER = TypeAdapter(SourceSeries)

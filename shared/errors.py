@@ -4,8 +4,9 @@ CtclipError
 ├── InputProblem     the caller must change something; never retried
 ├── TransientFault   try again later; retried, bounded
 ├── Defect           we have a bug; one retry elsewhere, then a dead letter
-├── StaleLease       somebody else owns the stage now; drop the work silently
-└── StageCancelled   the caller no longer wants the answer
+├── Unanswerable     there is nothing to answer with; the job fails with its problem
+└── StaleLease       somebody else owns the stage now; drop the work silently
+    └── StageCancelled   the job has ended: nobody wants the answer any more
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Defect(CtclipError):
 
 class StaleLease(CtclipError):
     """The lease token no longer holds: another worker owns the stage or it has ended."""
+
+
+class StageCancelled(StaleLease):
+    """The job has ended, by a cancellation or its deadline: nobody wants the answer any more."""
 
 
 class Unanswerable(CtclipError):

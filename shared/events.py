@@ -1,4 +1,8 @@
-"""Events of a job, written in the transaction of what they tell. Their ids are the order that callers see."""
+"""Events of a job, written in the transaction of what they tell. Their ids are the order that callers see.
+
+Whoever writes one holds the row of the job (`shared.endings.lock_open_job`). So the ids of a job's events are in the
+order of their commits, and who has read up to an id has missed none before it.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from functools import cache
 
+from workers.model_host.interruption import make_networks_interruptible
 from workers.model_host.memory import MemoryBudget
 from workers.model_host.preparations import SharedPreparations
 
@@ -25,4 +26,5 @@ class ModelHost:
 @cache
 def get_host() -> ModelHost:
     """Return the host of this process."""
+    make_networks_interruptible()
     return ModelHost()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.database import transaction
-from shared.errors import Defect, StaleLease
+from shared.endings import lock_open_job
+from shared.errors import Defect, StageCancelled, StaleLease
 from shared.events import record_stage_progress
 from shared.json_values import JsonObject
 from shared.stages import StageName
@@ -22,6 +24,9 @@ from shared.tables import Artefact, Feature, Job, Policy, StageRun
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.lease import Lease
 from workers.runtime.stage import ArtefactRecord, StageRecord, StageWarning
+
+_LOOK_EVERY_S = 0.5
+"""How often a running stage looks at its rows: bounds both the events of progress and how long a cancelled one runs."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class RunContext:
         self._store = store
         self._cache = cache
         self._lost = lost
+        self._looks_next_at = 0.0
 
     @property
     def job_id(self) -> str:
@@ -150,17 +156,34 @@ class RunContext:
             return float(session.scalars(select(elapsed).where(Job.id == self._lease.job_id)).one())
 
     def report(self, progress: float) -> None:
-        """Publish progress. Raises StaleLease when the lease is lost, which a cancelled job causes too."""
+        """Publish progress, not more often than every half second. Raises StaleLease, or StageCancelled."""
+        if self._is_time_to_look():
+            self._look(progress)
+
+    def check(self) -> None:
+        """Look whether the work is still wanted. Raises StaleLease, or StageCancelled."""
+        if self._is_time_to_look():
+            self._look(None)
+
+    def _is_time_to_look(self) -> bool:
         if self._lost.is_set():
             raise StaleLease(f"{self._lease.stage}: the lease was lost while running")
+        now = time.monotonic()
+        if now < self._looks_next_at:
+            return False
+        self._looks_next_at = now + _LOOK_EVERY_S
+        return True
+
+    def _look(self, progress: float | None) -> None:
         with transaction(self._engine) as session:
-            session.execute(
-                update(StageRun)
-                .where(StageRun.job_id == self._lease.job_id, StageRun.stage == self._lease.stage)
-                .where(StageRun.lease_token == self._lease.token)
-                .values(progress=progress)
-            )
-            record_stage_progress(session, self._lease.job_id, self._lease.stage, progress)
+            if lock_open_job(session, self._lease.job_id) is None:
+                raise StageCancelled(f"{self._lease.stage}: the job has ended")
+            run = session.get_one(StageRun, (self._lease.job_id, self._lease.stage), with_for_update=True)
+            if run.lease_token != self._lease.token:
+                raise StaleLease(f"{self._lease.stage}: the lease is held by somebody else")
+            if progress is not None:
+                run.progress = progress
+                record_stage_progress(session, self._lease.job_id, self._lease.stage, progress)
 
 
 def _make_record(run: StageRun, features: Mapping[str, float]) -> StageRecord:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, CursorResult, func, or_, update
 from sqlalchemy.orm import Session
 
+from shared.endings import lock_open_job
 from shared.errors import StaleLease
 from shared.events import record_job_state, record_stage_state
 from shared.json_values import JsonObject
@@ -36,6 +37,8 @@ class Lease:
 
 def claim(session: Session, job_id: uuid.UUID, stage: StageName, *, worker: str, duration: timedelta) -> Lease | None:
     """Take the lease of a ready stage; None when there is nothing to do for this worker."""
+    if lock_open_job(session, job_id) is None:
+        return None
     _start_job(session, job_id)
     token = uuid.uuid4()
     attempt = session.scalar(

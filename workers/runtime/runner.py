@@ -23,6 +23,7 @@ from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.completion import StoredArtefact, complete_stage
 from workers.runtime.context import RunContext, fetch_job_plan, fetch_volume_shape
 from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.interruption import interruptible
 from workers.runtime.lease import Lease, claim, postpone
 from workers.runtime.outcomes import end_after_error, end_rejected
 from workers.runtime.scratch import take_scratch
@@ -87,7 +88,9 @@ class StageRunner:
     def _run_leased(self, lease: Lease) -> None:
         with self._heartbeat.keep(lease) as lost, TemporaryDirectory(dir=self._scratch) as scratch:
             try:
-                output = self._stages[lease.stage].run(self._make_context(lease, Path(scratch), lost))
+                context = self._make_context(lease, Path(scratch), lost)
+                with interruptible(context.check):
+                    output = self._stages[lease.stage].run(context)
                 self._end(lease, output)
             except StaleLease:
                 raise

@@ -14,6 +14,9 @@ from workers.ct_clip.configuration import TextShape
 Triple = tuple[int, int, int]
 _Number = TypeVar("_Number", int, float)
 
+_LARGEST_SIZE = 1 << 20
+_DEEPEST = 256
+
 _BERT_ONLY = "type_vocab_size"
 """What CT-CLIP's text side has and fVLM's has not."""
 
@@ -36,11 +39,21 @@ class ImageShape:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        sizes = (self.dim, self.mlp_dim, self.heads, self.depth, self.pool_heads)
-        if not all(_is_positive(size) for size in (*sizes, *self.patch_size, *self.position_grid)):
-            raise Defect("image of fVLM: sizes must be positive whole numbers")
-        if len(self.patch_size) != 3 or len(self.position_grid) != 3:
-            raise Defect("image of fVLM: patch_size and position_grid are three numbers (z, y, x)")
+        for name in ("patch_size", "position_grid"):
+            if not isinstance(getattr(self, name), tuple) or len(getattr(self, name)) != 3:
+                raise Defect(f"image of fVLM: {name} must be three numbers (z, y, x)")
+        if not isinstance(self.levels, tuple) or not all(type(level) is int for level in self.levels):
+            raise Defect("image of fVLM: levels must be a list of blocks")
+        if not isinstance(self.layer_norm_eps, float) or not 0 < self.layer_norm_eps < 1:
+            raise Defect("image of fVLM: layer_norm_eps must be a small positive number")
+        self._require_sizes()
+
+    def _require_sizes(self) -> None:
+        sizes = (self.dim, self.mlp_dim, self.heads, self.pool_heads, *self.patch_size, *self.position_grid)
+        if not all(_is_positive(size) and size <= _LARGEST_SIZE for size in sizes):
+            raise Defect("image of fVLM: sizes must be positive whole numbers, and not beyond any network")
+        if not _is_positive(self.depth) or self.depth > _DEEPEST:
+            raise Defect(f"image of fVLM: depth must be a whole number from 1 to {_DEEPEST}")
         if self.dim % self.heads or self.dim % self.pool_heads:
             raise Defect(f"image of fVLM: {self.heads} and {self.pool_heads} heads cannot share {self.dim} channels")
         if list(self.levels) != sorted(set(self.levels)) or not set(self.levels) <= set(range(self.depth)):
@@ -131,7 +144,7 @@ class Preprocessing:
         for name in ("window", "least_shape"):
             if not all(_is_positive(size) for size in getattr(self, name)):
                 raise Defect(f"preprocessing of fVLM: {name} must be positive whole numbers (z, y, x)")
-        if min(self.margins) < 0 or not min(self.spacing_mm) > 0:
+        if min(self.margins) < 0 or not all(0 < spacing < math.inf for spacing in self.spacing_mm):
             raise Defect("preprocessing of fVLM: margins must not be negative, spacing_mm must be positive")
 
     @classmethod
@@ -160,13 +173,15 @@ class Preprocessing:
 
 
 def _parse_triple(values: Sequence[Any], kind: type[_Number]) -> tuple[_Number, _Number, _Number]:
-    if len(values) != 3 or not all(isinstance(value, int | kind) for value in values):
-        raise Defect(f"preprocessing of fVLM: expected three numbers (z, y, x), found {list(values)}")
+    if not isinstance(values, Sequence) or len(values) != 3 or not all(type(value) in (int, kind) for value in values):
+        raise Defect(f"preprocessing of fVLM: expected three numbers (z, y, x), found {values!r}")
     z, y, x = (kind(value) for value in values)
     return (z, y, x)
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: set[str], what: str) -> None:
+def _refuse_unknown(table: object, known: set[str], what: str) -> None:
+    if not isinstance(table, Mapping):
+        raise Defect(f"{what} of fVLM: expected a table of names and values")
     unknown = sorted(set(table) - known)
     if unknown:
         raise Defect(f"{what} of fVLM: unknown {unknown}; known are {sorted(known)}")

@@ -31,7 +31,7 @@ from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration
+from workers.conversion import read_configuration, read_thresholds
 from workers.ct_clip.conversion import save_tensors
 from workers.ct_clip.text_encoding import compute_text_latents
 from workers.ct_clip.text_latents import make_stored_latents
@@ -68,7 +68,7 @@ class Configuration:
             **{field: str(document[field]) for field in _REQUIRED},
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
-            thresholds=document.get("thresholds", {}),
+            thresholds=read_thresholds(document),
             vocabulary=_locate(path, document.get("vocabulary"), VOCABULARY_FILE),
             items=_locate(path, document.get("items"), ITEMS_FILE),
         )

@@ -7,7 +7,7 @@ of its training: a language head, queues of an older version, cross-attention an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from model_weights.matching import Shape, require_fit
 from shared.errors import Defect
 from workers.fvlm.configuration import Architecture
 from workers.fvlm.model import FVLM
+
+_NAMES_SHOWN = 8
 
 POSITION_IDS = "text_encoder.embeddings.position_ids"
 _LEFTOVERS = re.compile(
@@ -89,8 +91,17 @@ def read_tensors(architecture: Architecture, state: Mapping[str, Tensor]) -> dic
         {name: tuple(tensor.shape) for name, tensor in state.items() if not is_leftover(name)},
         optional={POSITION_IDS},
     )
+    _refuse("are no floating-point numbers", [name for name in layout if not state[name].is_floating_point()])
+    taken = {name: state[name].float() for name in layout}
+    _refuse("hold values that are not finite", [name for name, each in taken.items() if not each.isfinite().all()])
     _require_sound(state)
-    return {slot.ours: state[name].float() for name, slot in layout.items()}
+    return {layout[name].ours: tensor for name, tensor in taken.items()}
+
+
+def _refuse(what: str, names: Sequence[str]) -> None:
+    if names:
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        raise Defect(f"{len(names)} tensors of the checkpoint {what}, it is not usable: {shown}")
 
 
 def _require_sound(state: Mapping[str, Tensor]) -> None:

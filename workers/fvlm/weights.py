@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import Defect
+from workers.checkpoint import require_plain_tensors
 from workers.ct_clip.loading import fill, take_side
 from workers.fvlm.configuration import Architecture
 from workers.fvlm.model import FVLM
@@ -24,13 +25,15 @@ def read_checkpoint(architecture: Architecture, checkpoint: object) -> dict[str,
 
 
 def unwrap_checkpoint(checkpoint: object) -> dict[str, Tensor]:
-    """Return the state dict of a checkpoint."""
+    """Return the state dict of a checkpoint. Raises Defect when it is none of plain tensors."""
     state = checkpoint
     if isinstance(state, Mapping) and isinstance(state.get(_CONTAINED), Mapping):
         state = state[_CONTAINED]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise Defect(f"the checkpoint is neither a state dict nor a dict with `{_CONTAINED}`")
-    return {str(name): tensor for name, tensor in state.items()}
+    tensors = {str(name): tensor for name, tensor in state.items()}
+    require_plain_tensors(tensors)
+    return tensors
 
 
 def make_model(architecture: Architecture, tensors: Mapping[str, Tensor]) -> FVLM:

@@ -114,6 +114,40 @@ class TestRefusal:
         assert result.exit_code == 2
         assert "temp is not positive" in result.stderr
 
+    def test_values_that_are_not_finite(self, tmp_path: Path) -> None:
+        state = make_state()
+        state["query_tokens"][1, 2] = float("nan")
+        result = convert(tmp_path, state)
+        assert result.exit_code == 2
+        assert (
+            "1 tensors of the checkpoint hold values that are not finite, it is not usable: query_tokens"
+            in result.stderr
+        )
+
+    def test_whole_numbers_where_weights_belong(self, tmp_path: Path) -> None:
+        state = make_state()
+        result = convert(tmp_path, {**state, "text_proj.bias": state["text_proj.bias"].int()})
+        assert result.exit_code == 2
+        assert "are no floating-point numbers, it is not usable: text_proj.bias" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("image", "said"),
+        [
+            ({"patch_size": [4, 4]}, "patch_size must be three numbers"),
+            ({"depth": 100000}, "depth must be a whole number from 1 to 256"),
+            ({"levels": [5]}, "expected ascending blocks of 3"),
+            ({"levels": 2}, "levels must be a list of blocks"),
+            ({"heads": 5}, "cannot share 12 channels"),
+        ],
+    )
+    def test_an_architecture_that_cannot_be(self, tmp_path: Path, image: dict[str, object], said: str) -> None:
+        table = TINY.to_table()
+        result = convert(
+            tmp_path, make_state(), {**DOCUMENT, "architecture": {**table, "image": {**table["image"], **image}}}
+        )
+        assert result.exit_code == 2
+        assert said in result.stderr
+
     def test_positions_that_do_not_count_from_zero(self, tmp_path: Path) -> None:
         positions = torch.arange(1, 33)[None]
         result = convert(tmp_path, {**make_state(), "text_encoder.embeddings.position_ids": positions})

@@ -70,7 +70,7 @@ def prepare_study(
     else:
         values, labels = (torch.from_numpy(np.ascontiguousarray(each)) for each in (hu, organs))
     box = find_roi(labels, preprocessing.margins)
-    image = values[box].float().sub(_LOWEST_HU).div(_WIDTH_HU).clamp(0, 1)
+    image = values[box].float().sub(_LOWEST_HU).div_(_WIDTH_HU).clamp_(0, 1)
     least = preprocessing.least_shape
     return Study(_fill_up(image, least), _fill_up(labels[box], least), box)
 

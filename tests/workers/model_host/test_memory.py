@@ -117,10 +117,34 @@ def run():
 report(predict_memory(shape, preprocessing, torch.device("cpu"), volume.hu.shape), run)
 """
 
+FVLM = """
+from workers.fvlm.configuration import ImageShape, Preprocessing
+from workers.fvlm.image_tower import ImageTower
+from workers.fvlm.memory import predict_memory
+from workers.fvlm.organs import Organ, merge_labels
+from workers.fvlm.preprocess import cut_windows, orient, prepare_study
+shape = ImageShape(depth=2, levels=(0,), dim=192, mlp_dim=768, heads=3)
+preprocessing = Preprocessing()
+tower = ImageTower(shape, 16).eval().requires_grad_(False)
+volume = make_volume(200, 400, 400)
+labels = np.zeros(volume.hu.shape, np.uint8)
+labels[20:180, 40:360, 60:340] = 10
+labels[100:180, 190:200, 200:300] = 51
+def run():
+    organs = merge_labels(labels.copy(), preprocessing.geometry)
+    hu, organs, spacing = orient(Volume(volume.hu.copy(), volume.geometry), organs)
+    windows = cut_windows(prepare_study(hu, organs, spacing, preprocessing), preprocessing, shape)
+    del hu, organs
+    with torch.inference_mode():
+        for window in windows:
+            tower(window.image, window.token_masks)
+report(predict_memory(shape, preprocessing, torch.device("cpu"), volume.hu.shape), run)
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 class TestPrediction:
-    @pytest.mark.parametrize("model", [MEDNEXT, CT_CLIP], ids=["mednext", "ct_clip"])
+    @pytest.mark.parametrize("model", [MEDNEXT, CT_CLIP, FVLM], ids=["mednext", "ct_clip", "fvlm"])
     def test_it_is_above_what_is_measured_and_not_far(self, model: str) -> None:
         # In a process of its own: the allocator of this one keeps what earlier tests gave back.
         done = subprocess.run([sys.executable, "-c", MEASURE + model], check=True, timeout=500, capture_output=True)

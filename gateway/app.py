@@ -12,6 +12,7 @@ from gateway.artifacts.api import router as artifacts
 from gateway.compatible.api import router as compatible
 from gateway.documentation.api import router as documentation
 from gateway.documentation.openapi import install_openapi
+from gateway.events.api import router as events
 from gateway.health.api import router as health
 from gateway.jobs.api import router as jobs
 from gateway.limits.api import router as limits
@@ -25,7 +26,7 @@ from gateway.results.api import router as results
 from gateway.webhooks.api import router as webhooks
 from shared.settings import Settings
 
-ROUTERS = (jobs, results, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
+ROUTERS = (jobs, events, results, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
 from gateway.threads import ThreadSlots
 from shared.database import make_engine, transaction
@@ -35,6 +36,7 @@ class Resources:
         self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
+        self.streams = EventStreams(self.transact, settings.event_streams_limit)
         self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
         self._database = ThreadSlots(
             "database",

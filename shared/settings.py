@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     compatible_wait_limit: timedelta = Field(
         default=timedelta(minutes=10), description="Longest time that `/predict` holds the connection."
     )
+    event_streams_limit: int = Field(
+        default=200, gt=0, description="Streams of events that one gateway holds open at once."
+    )
+    event_heartbeat: timedelta = Field(
+        default=timedelta(seconds=15), description="How often a stream of events without news sends a comment."
+    )
     idempotency_retention: timedelta = Field(
         default=timedelta(hours=48), description="How long an Idempotency-Key is remembered."
     )

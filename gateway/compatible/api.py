@@ -72,6 +72,7 @@ def _list_answerable_codes() -> list[ProblemCode]:
         ProblemCode.JOB_HAS_NO_RESULT,
         ProblemCode.INTAKE_NOT_FINISHED,
         ProblemCode.JOB_ALREADY_FINISHED,
+        ProblemCode.TOO_MANY_STREAMS,
         ProblemCode.CALLBACK_URL_NOT_ALLOWED,
         ProblemCode.WEBHOOK_NOT_FOUND,
         ProblemCode.WEBHOOK_DISABLED,

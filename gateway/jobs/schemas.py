@@ -159,6 +159,6 @@ def _make_links(job: Job, stages: Sequence[StageRun]) -> LinksBody:
         self=path,
         result=f"{path}/result" if job.state.has_result and not is_validation(stages) else None,
         intake=f"{path}/intake" if has_intake else None,
-        events=None,
+        events=f"{path}/events",
         artifacts=f"{path}/artifacts",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from gateway.events.api import MOST_EVENTS_A_PAGE
 from gateway.jobs.api import MOST_FILES_A_PAGE, MOST_JOBS_A_PAGE
 from gateway.jobs.idempotency import LONGEST_KEY
 from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -38,6 +39,8 @@ class LimitsBody(BaseModel):
     split_studies: int = Field(description="Most studies that one upload is split into.")
     idempotency_key_characters: int
     idempotency_retention_s: float
+    events_a_page: int
+    event_streams: int = Field(description="Streams of events that one gateway holds open at once.")
     webhooks: int = Field(description="Most webhooks of a tenant.")
     deliveries_a_page: int
     webhook_try_s: float = Field(description="Longest time of one try to deliver a webhook.")
@@ -72,6 +75,8 @@ def _describe(settings: Settings) -> LimitsBody:
         split_studies=MOST_SPLIT_STUDIES,
         idempotency_key_characters=LONGEST_KEY,
         idempotency_retention_s=settings.idempotency_retention.total_seconds(),
+        events_a_page=MOST_EVENTS_A_PAGE,
+        event_streams=settings.event_streams_limit,
         webhooks=MOST_WEBHOOKS,
         deliveries_a_page=MOST_DELIVERIES_A_PAGE,
         webhook_try_s=settings.webhook_timeout.total_seconds(),

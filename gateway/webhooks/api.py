@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from functools import cache
+from importlib import resources as package_files
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from gateway.etags import answer_unless_known
 from gateway.parameters import NO_QUERY, JobId
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
@@ -79,6 +82,12 @@ async def create_webhook(
     made = await service.create_webhook(resources, tenant, body)
     response.headers["Location"] = f"/v1/webhooks/{made.id}"
     return made
+
+
+@router.get("/schemas/webhook", summary="JSON Schema of a message", dependencies=[NO_QUERY], responses=_OF_LIST)
+async def read_schema(request: Request) -> Response:
+    """Answer with the JSON Schema (2020-12) of what is sent."""
+    return answer_unless_known(request, _load_schema())
 
 
 @router.get("/webhooks", summary="List webhooks", dependencies=[NO_QUERY], responses=_OF_LIST)
@@ -175,3 +184,8 @@ async def read_job_deliveries(
 ) -> DeliveryList:
     """List the messages that told how a job ended, to webhooks and to its `callback_url`."""
     return await service.list_job_deliveries(resources, tenant, job_id, cursor=query.cursor, limit=query.limit)
+
+
+@cache
+def _load_schema() -> bytes:
+    return (package_files.files("shared") / "webhook.schema.json").read_bytes()

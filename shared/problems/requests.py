@@ -186,4 +186,13 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         ),
         related=(ProblemCode.JOB_NOT_FINISHED, ProblemCode.JOB_HAS_NO_RESULT),
     ),
+    ProblemCode.TOO_MANY_STREAMS: ProblemKind(
+        "Too many streams of events are open",
+        429,
+        "Come back as `Retry-After` says, or poll the job. One stream for each job that is followed is enough.",
+        cause="This gateway holds as many streams of events open as it may (`CTCLIP_EVENT_STREAMS_LIMIT`). A stream "
+        "ends with its job, or when its caller closes it.",
+        example=show_of_request("200 streams are open here already.", instance=f"{_JOB}/events"),
+        related=(ProblemCode.DATABASE_UNAVAILABLE,),
+    ),
 }

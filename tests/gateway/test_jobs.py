@@ -53,12 +53,12 @@ class TestAJob:
             "self": f"/v1/jobs/{job_id}",
             "result": None,
             "intake": None,
-            "events": None,
+            "events": f"/v1/jobs/{job_id}/events",
             "artifacts": f"/v1/jobs/{job_id}/artifacts",
         }
         finish_job(engine, job_id)
         links = get(gateway, job_id).json()["links"]
-        for name in ("self", "result", "intake", "artifacts"):
+        for name in ("self", "result", "intake", "events", "artifacts"):
             assert gateway.http.get(links[name]).status_code == 200
 
     def test_says_when_to_ask_again_until_it_has_ended(self, gateway: RunningGateway, engine: Engine) -> None:

@@ -17,7 +17,7 @@ from shared.byte_units import MIB
 from shared.database import transaction
 from shared.problems import ProblemCode
 from shared.tables import IdempotencyKey
-from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP
+from tests.gateway.conftest import UPLOAD_LIMIT_BYTES, ZIP, running_gateway
 from tests.gateway.pipeline import finish_job
 from tests.problems.bench import Bench, Document, Generator, read_json
 from tests.stack.running import wait_until
@@ -108,6 +108,14 @@ def _cancel_what_has_ended(bench: Bench) -> Document:
     return read_json(bench.gateway.http.post(f"{_PATH}/{job_id}/cancel"))
 
 
+def _open_one_stream_too_many(bench: Bench) -> Document:
+    with running_gateway(bench.settings.model_copy(update={"event_streams_limit": 1})) as other:
+        place = f"{_PATH}/{bench.submit(ZIP)}/events"
+        with other.http.stream("GET", place) as first:
+            next(first.iter_bytes())
+            return read_json(other.http.get(place))
+
+
 def _make_webhook(bench: Bench, url: str) -> Document:
     return read_json(bench.gateway.http.post(_WEBHOOKS, json={"url": url}))
 
@@ -144,6 +152,7 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.JOB_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/result"),
     ProblemCode.JOB_HAS_NO_RESULT: _ask_for_the_result_of_a_refused_study,
     ProblemCode.JOB_ALREADY_FINISHED: _cancel_what_has_ended,
+    ProblemCode.TOO_MANY_STREAMS: _open_one_stream_too_many,
     ProblemCode.CALLBACK_URL_NOT_ALLOWED: lambda bench: _make_webhook(bench, "http://169.254.169.254/"),
     ProblemCode.WEBHOOK_NOT_FOUND: lambda bench: bench.get(f"{_WEBHOOKS}/{uuid.uuid4()}"),
     ProblemCode.WEBHOOK_DISABLED: _ping_a_disabled_webhook,

@@ -1,0 +1,1 @@
+"""Events of a job: listed, or streamed while they happen (Server-Sent Events)."""

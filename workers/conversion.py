@@ -19,6 +19,7 @@ CONVERSION_MODULES: Mapping[str, str] = {
     "ct_clip": "workers.ct_clip.conversion",
     "supervised": "workers.supervised.conversion",
     "diffusion": "workers.diffusion.conversion",
+    "segmentation": "workers.segmentation.conversion",
     "fvlm": "workers.fvlm.conversion",
 }
 """Models whose checkpoints can be converted; each module has `Configuration` and `convert_checkpoint`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from safetensors import SafetensorError
 
 from model_weights.catalogue import ModelEntry, list_installed
 from model_weights.publishing import make_catalogue_path
@@ -75,7 +76,9 @@ def verify_models(profile: Profile = DEFAULT_PROFILE, weights_dir: Folder = None
 @app.command()
 def convert(
     model: Annotated[str, typer.Argument(help=f"Which model the checkpoint is of: {', '.join(CONVERSION_MODULES)}.")],
-    checkpoint: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint as published (.pt).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(exists=True, help="Checkpoint as published (.pt); of the segmentation also its folder.")
+    ],
     config: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON with name, labels, licence...")],
     weights_dir: Annotated[Path, typer.Option(envvar="CTCLIP_WEIGHTS_DIR", help="Folder of imported weights.")],
     as_json: AsJson = False,
@@ -181,7 +184,7 @@ def _check(name: str, golden: Path) -> Sequence[ParityCheck]:
         # safetensors names the file in its text only.
         missing = str(error.filename or error).rsplit("/", 1)[-1]
         raise Defect(f"the golden folder of {name} lacks {missing}") from error
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise Defect(f"the folder is not a golden folder of {name}: {type(error).__name__} {error}") from error
 
 

@@ -11,7 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
+from tests.parity.ct_clip_golden import write_golden
 from workers.command.models import app
+from workers.ct_clip.configuration import Architecture, ImageShape, TextShape
 from workers.parity import ParityCheck, check_parity
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ct_clip"
@@ -70,6 +72,52 @@ class TestParity:
         assert checks[f"full_size/keys of {layout}"].error == 0
 
 
+class TestAnotherGeometry:
+    """Nothing of the sizes at hand is taken for granted."""
+
+    @pytest.mark.parametrize(
+        ("image", "text", "has_norm"),
+        [
+            (
+                ImageShape(
+                    dim=24, codebook_size=33, image_size=30, patch_size=6, temporal_patch_size=3, spatial_depth=1,
+                    temporal_depth=3, dim_head=7, heads=1,
+                ),
+                TextShape(61, 18, 1, 2, 31, 23, layer_norm_eps=1e-6),
+                True,
+            ),
+            (
+                ImageShape(
+                    dim=20, codebook_size=7, image_size=8, patch_size=8, temporal_patch_size=1, spatial_depth=3,
+                    temporal_depth=2, dim_head=8, heads=5, channels=2,
+                ),
+                TextShape(90, 16, 3, 4, 20, 50, type_vocab_size=1),
+                False,
+            ),
+        ],
+        ids=["one head, odd sizes", "one patch, two channels, no norm"],
+    )  # fmt: skip
+    def test_a_folder_is_read_by_its_own_sizes(
+        self, tmp_path: Path, image: ImageShape, text: TextShape, has_norm: bool
+    ) -> None:
+        architecture = Architecture(image, text, dim_latent=13)
+        folder = write_golden(tmp_path / "other", architecture, slabs=5, batch=3, has_norm=has_norm)
+        code, document = run(folder)
+        failed = [check for check in document["checks"] if not check["passed"]]
+        assert (code, failed) == (0, [])
+        compared = {check["stage"] for check in document["checks"]}
+        assert {"vq_indices", "image_latents", "probability_present", "lipro_logits"} <= compared
+        assert ("supervised_logits.layernorm" in compared) == has_norm
+
+    def test_a_vector_that_is_left_out_is_not_missed(self, tiny: Path) -> None:
+        vectors = load_file(tiny / "tiny_io.safetensors")
+        del vectors["pooled_image"], vectors["supervised_logits.l2"]
+        save_file(vectors, tiny / "tiny_io.safetensors")
+        code, document = run(tiny)
+        assert code == 0
+        assert not {"pooled_image", "supervised_logits.l2"} & {check["stage"] for check in document["checks"]}
+
+
 class TestFaultsAreNoticed:
     @pytest.mark.parametrize(
         "key", ["spatial_position_bias", "vq_indices", "text_latents", "debug.temporal.layer0.peg_out", "lipro_logits"]
@@ -120,6 +168,23 @@ class TestFaultsAreNoticed:
         table["cases"][0]["intercept"] = 0.0
         (inputs / LARGE[0]).write_text(json.dumps(table))
         assert list_failed(inputs) == {"preprocessing/rescale public"}
+
+    @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.999])
+    @pytest.mark.parametrize("name", ["tiny_io.safetensors", "tiny_weights.safetensors", "tiny_lipro.pt"])
+    def test_a_file_that_is_cut_off_is_told_in_a_line(self, tiny: Path, name: str, kept: float) -> None:
+        content = (tiny / name).read_bytes()
+        (tiny / name).write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
+        result = CliRunner().invoke(app, ["parity", "ct_clip", "--golden", str(tiny)])
+        assert result.exit_code == 2
+        assert "cut off" in result.stderr
+
+    def test_inputs_of_another_geometry(self, tiny: Path) -> None:
+        vectors = load_file(tiny / "tiny_io.safetensors")
+        vectors["volume"] = vectors["volume"][..., :-1].copy()
+        save_file(vectors, tiny / "tiny_io.safetensors")
+        result = CliRunner().invoke(app, ["parity", "ct_clip", "--golden", str(tiny)])
+        assert result.exit_code == 2
+        assert "not a golden folder of ct_clip" in result.stderr
 
     def test_a_folder_without_vectors(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["parity", "ct_clip", "--golden", str(tmp_path)])

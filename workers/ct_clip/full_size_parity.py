@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file as load_tensors
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,7 +18,7 @@ from workers.ct_clip.image_tower import ImageTower
 from workers.ct_clip.loading import make_image_tower
 from workers.ct_clip.published import describe_layout, take_tensor
 from workers.parity import ParityCheck
-from workers.tensor_parity import compare
+from workers.tensor_parity import compare, load_golden
 
 TOLERANCE = 1e-5
 TRANSFORMER_TOLERANCE = 2e-5
@@ -39,7 +38,7 @@ _SAMPLES = {
 
 def check_full_size(golden: Path) -> Iterator[ParityCheck]:
     """Run the image tower on the recipe's volume. Takes 10 s and 2 GB on two cores."""
-    vectors = load_tensors(golden / "full_size_golden.safetensors")
+    vectors = load_golden(golden / "full_size_golden.safetensors")
     tower = make_recipe_tower()
     volume = make_recipe_volume()
     yield compare("full_size/volume", _measure_volume(volume), vectors["volume_checks"], TOLERANCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ class FindingText:
                 _require_statement(field, getattr(self, field), f"finding text {self.name!r}")
         if None in (self.present, self.absent) and not self.name.isascii():
             raise Defect(f"finding text {self.name!r}: the model reads English; give `present` and `absent` in English")
-        if self.present is not None and self.present == self.absent:
+        if self.present is not None and self.absent is not None and _fold(self.present) == _fold(self.absent):
             raise Defect(f"finding text {self.name!r}: `present` and `absent` say the same; let one deny the other")
 
     @classmethod
@@ -70,15 +71,20 @@ def require_distinct(texts: Sequence[FindingText]) -> None:
     """Raise Defect when there are too many, or two ask for the same."""
     if len(texts) > MOST_FINDINGS:
         raise Defect(f"finding_texts: {len(texts)} are too many; at most {MOST_FINDINGS} can be asked for")
-    _refuse_twice("named", [text.name.casefold() for text in texts])
+    _refuse_twice("named", [_fold(text.name) for text in texts])
     said = [(text.present, text.absent) for text in texts]
-    _refuse_twice("stated", [pair for pair in said if None not in pair])
+    _refuse_twice("stated", [(_fold(yes), _fold(no)) for yes, no in said if yes is not None and no is not None])
 
 
 def _refuse_twice(how: str, values: Sequence[Any]) -> None:
     twice = sorted(str(value) for value, count in Counter(values).items() if count > 1)
     if twice:
         raise Defect(f"finding_texts: two are {how} alike: {twice}; keep one")
+
+
+def _fold(text: str) -> str:
+    """Return what is equal for texts that look alike; the model reads without case as well."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _require_statement(field: str, text: object, whose: str) -> None:
@@ -93,5 +99,7 @@ def _require_text(field: str, text: object, longest: int, whose: str) -> None:
         raise Defect(f"{whose}: `{field}` is no text")
     if not text.isprintable() or text != " ".join(text.split()) or not text:
         raise Defect(f"{whose}: `{field}` must be one line without spaces around it or several in a row, and not empty")
+    if not any(character.isalnum() for character in text):
+        raise Defect(f"{whose}: `{field}` holds no word")
     if len(text) > longest:
         raise Defect(f"{whose}: `{field}` has {len(text)} characters; at most {longest} are taken")

@@ -18,10 +18,13 @@ from model_weights.policies.lung_check import LungCheck, parse_lung_check
 from model_weights.policies.reconstruction import KEY, ReconstructionOptions
 from shared.errors import Defect
 from shared.json_values import JsonObject, JsonValue
+from shared.stages import MODELS
 
 POLICIES_FOLDER = Path(__file__).parent
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST = 40
+_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST - 1}}}")
+_VERSION = re.compile(rf"[\w.+:-][\w.+: -]{{0,{_LONGEST - 1}}}")
 _DIGEST_CHARACTERS = 8
 
 
@@ -47,12 +50,18 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
-        if not _NAME.fullmatch(self.name) or not isinstance(self.version, str) or not self.version:
-            raise Defect(f"policy {self.name!r} version {self.version!r}: a lower-case name and a version are needed")
-        if not 0 < self.threshold < 1:
-            raise Defect(f"policy {self.name}: threshold {self.threshold} is not between 0 and 1")
-        if self.minimum_models < 0:
-            raise Defect(f"policy {self.name}: minimum_models {self.minimum_models} is negative")
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise Defect(
+                f"policy {str(self.name)[:_LONGEST]!r}: the name must be up to {_LONGEST} of a to z, 0 to 9 and _"
+            )
+        if not isinstance(self.version, str) or not _VERSION.fullmatch(self.version):
+            raise Defect(f'policy {self.name}: version must be a text in quotes, up to {_LONGEST} characters, like "2"')
+        if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
+            raise Defect(f"policy {self.name}: threshold {self.threshold!r} is not between 0 and 1")
+        if type(self.minimum_models) is not int or not 0 <= self.minimum_models <= len(MODELS):
+            raise Defect(
+                f"policy {self.name}: minimum_models {self.minimum_models!r} is no whole number from 0 to {len(MODELS)}"
+            )
         if self.calibration is not None:
             raise Defect(f"policy {self.name}: this version knows no calibration")
         require_distinct(self.finding_texts)
@@ -121,6 +130,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise Defect(f"the policy cannot be read: {type(error).__name__}") from error
     except tomllib.TOMLDecodeError as error:
         raise Defect(f"the policy is not TOML: {error}") from error
+    except RecursionError as error:
+        raise Defect("the policy is not TOML: it is nested too deep") from error
 
 
 def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:

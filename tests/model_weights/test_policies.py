@@ -85,6 +85,36 @@ class TestReading:
             parse_policy({})
 
 
+class TestFields:
+    @pytest.mark.parametrize(
+        ("field", "value", "told"),
+        [
+            ("name", "5", "name must be"),
+            ("name", f'"{"a" * 41}"', "name must be up to 40"),
+            ("version", "1", "version must be a text in quotes"),
+            ("version", '"1\\n2"', "version must be"),
+            ("version", '"../1"', "version must be"),
+            ("version", f'"{"1" * 41}"', "version must be"),
+            ("threshold", '"0.5"', "threshold '0.5' is not between"),
+            ("threshold", "true", "threshold True is not between"),
+            ("threshold", "nan", "threshold nan is not between"),
+            ("minimum_models", "1.5", "minimum_models 1.5 is no whole number"),
+            ("minimum_models", "true", "minimum_models True is no whole number"),
+            ("minimum_models", "6", "from 0 to 5"),
+        ],
+    )
+    def test_a_value_that_means_nothing_is_named(self, tmp_path: Path, field: str, value: str, told: str) -> None:
+        said = {"name": '"own"', "version": '"1"', "threshold": "0.5", "minimum_models": "1", field: value}
+        (tmp_path / "own.toml").write_text("\n".join(f"{name} = {text}" for name, text in said.items()))
+        with pytest.raises(Defect, match=told):
+            read_policy(tmp_path / "own.toml")
+
+    def test_a_file_nested_beyond_reading(self, tmp_path: Path) -> None:
+        (tmp_path / "own.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
+        with pytest.raises(Defect, match="nested too deep"):
+            read_policy(tmp_path / "own.toml")
+
+
 class TestFindingTexts:
     def read(self, folder: Path, *entries: str) -> Policy:
         path = folder / "own.toml"
@@ -113,6 +143,8 @@ class TestFindingTexts:
             ('name = "a"\nabsent = 1', "`absent` is no text"),
             (f'name = "a"\npresent = "{"a" * 241}"', "`present` has 241 characters; at most 240"),
             ('name = "a"\npresent = "A."\nabsent = "A."', "say the same"),
+            ('name = "a"\npresent = "A b."\nabsent = "a B."', "say the same"),
+            ('name = "..."', "holds no word"),
             ('name = "Стент"', "give `present` and `absent` in English"),
             ('name = "a"\npresent = "Стент."', "write `present` in English"),
             ('name = "a"\nthreshold = 0.5', r"unknown \['threshold'\]; known are"),
@@ -130,6 +162,11 @@ class TestFindingTexts:
     def test_two_of_one_name_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(Defect, match="two are named alike"):
             self.read(tmp_path, 'name = "Stent"', 'name = "stent"')
+
+    def test_two_names_that_look_alike_are_refused(self, tmp_path: Path) -> None:
+        composed, decomposed = (f'name = "Caf{last}"\npresent = "A."' for last in ("\u00e9", "e\u0301"))
+        with pytest.raises(Defect, match="two are named alike"):
+            self.read(tmp_path, f'{composed}\nabsent = "B."', f'{decomposed}\nabsent = "C."')
 
     def test_two_that_say_the_same_are_refused(self, tmp_path: Path) -> None:
         said = 'present = "A."\nabsent = "B."'

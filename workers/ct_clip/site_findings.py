@@ -123,7 +123,9 @@ class SiteFindings:
         for finding in findings:
             said = (finding.present, finding.absent)
             reasons = [reason for text in said if (reason := explain_unreadable(tokenizer, text))]
-            if finding.present == finding.absent:  # one of them told by the policy, one by the template
+            if (
+                finding.present.casefold() == finding.absent.casefold()
+            ):  # one of them told by the policy, one by the template
                 reasons.append(_SAME_STATEMENTS)
             if reasons:
                 yield finding.name, reasons[0]

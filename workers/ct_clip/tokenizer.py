@@ -46,11 +46,15 @@ def make_tokenizer(vocabulary: str, max_tokens: int) -> Tokenizer:
 
 
 def explain_unreadable(tokenizer: Tokenizer, text: str) -> str | None:
-    """Return why a text cannot be read as it stands: `too_long`, `unknown_words`; None when it can."""
+    """Return why a text cannot be read as it stands: `too_long`, `unknown_words`; None when it can.
+
+    A text that writes a special token (`[SEP]`) out would be read as one, so that it counts as unknown as well.
+    """
     encoding = tokenizer.encode(text)
     if encoding.overflowing:
         return "too_long"
-    return "unknown_words" if _UNKNOWN in encoding.tokens else None
+    own = encoding.tokens[1:-1]
+    return "unknown_words" if {_PADDING, _UNKNOWN, _START, _END, _MASK} & {*own} else None
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import Defect
 from shared.features import CT_CLIP_LABELS
 from workers.ct_clip.prompts import make_prompts
-from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
+from workers.ct_clip.tokenizer import encode_prompts, explain_unreadable, make_tokenizer
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 
 
@@ -33,6 +33,10 @@ class TestPrompts:
         assert token_ids.shape == (110, 15)
         assert not (token_ids == 1).any()
         assert ((token_ids != 0) == mask.bool()).all()
+
+    @pytest.mark.parametrize(("text", "told"), [("A stent.", None), ("A [SEP] stent.", "unknown_words"), ("肺", None)])
+    def test_a_token_that_is_written_out_is_not_read_as_one(self, text: str, told: str | None) -> None:
+        assert explain_unreadable(make_tokenizer(VOCABULARY_FILE.read_text(), 512), text) == told
 
     def test_a_long_text_is_cut_and_still_ends(self) -> None:
         tokenizer = make_tokenizer(VOCABULARY_FILE.read_text(), 512)

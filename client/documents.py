@@ -164,6 +164,7 @@ class ResultDocument(TypedDict):
     findings: Sequence[Finding]
     site_findings: NotRequired[Sequence[Document]]
     anomaly: NotRequired[Document | None]
+    organs: NotRequired[Document | None]
     attribution: Document
     series: Document
     quality: Sequence[Document]

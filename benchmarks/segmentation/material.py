@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +51,10 @@ def find_weights(kind: str, folder: Path) -> ModelEntry:
 
 def read_studies(only: str) -> Iterator[tuple[str, Volume]]:
     """Yield the bundled real chest and two phantoms, by name, where the name holds a word."""
-    makers = {"real chest": read_chest, **{f"phantom {seed}": partial(make_phantom, seed) for seed in PHANTOM_SEEDS}}
+    makers: dict[str, Callable[[], Volume]] = {
+        "real chest": read_chest,
+        **{f"phantom {seed}": partial(make_phantom, seed) for seed in PHANTOM_SEEDS},
+    }
     yield from ((name, make()) for name, make in makers.items() if only in name)
 
 

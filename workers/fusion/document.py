@@ -71,6 +71,7 @@ def make_document(reading: Reading) -> Document:
         "findings": [_make_finding(evidence, reading.answers) for evidence in reading.decision.findings],
         "site_findings": _list_site_findings(reading.records),
         "anomaly": _make_anomaly(reading.records),
+        "organs": _make_organs(reading.records),
         "attribution": _make_attribution(reading),
         "series": intake["series"],
         "quality": _list_quality(reading),
@@ -137,6 +138,16 @@ def _make_anomaly(records: Mapping[StageName, StageRecord]) -> Document | None:
     if record is None or not all(part in record.facts for part in parts):
         return None
     return {part: record.facts[part] for part in parts}
+
+
+def _make_organs(records: Mapping[StageName, StageRecord]) -> Document | None:
+    """Return what the masks say of each organ; None where there are none."""
+    record = records.get(StageName.SEGMENTATION)
+    parts = ("segmenter", "lungs", "truncated", "absent")
+    if record is None or record.state != StageState.SUCCEEDED or "organs" not in record.facts:
+        return None
+    weights = {part: record.facts[part] for part in ("name", "version", "digest")}
+    return {"present": record.facts["organs"], **{part: record.facts[part] for part in parts}, "weights": weights}
 
 
 def _make_attribution(reading: Reading) -> Document:

@@ -23,8 +23,8 @@ from workers.volume.geometry import Geometry
 Labels = npt.NDArray[np.uint8]
 """Labels of voxels, (z, y, x)."""
 
-MEDIA_TYPE = "application/octet-stream"
-"""Blosc2 has no registered media type."""
+MEDIA_TYPE = "application/x-blosc2"
+"""Blosc2 has no registered media type; volumes have this one too."""
 
 _DESCRIPTION = "ctclip_label_map"
 

@@ -28,6 +28,9 @@ from workers.fusion.attribution import compute_attribution
 from workers.fusion.decision import NO_SPECIFIC_PATHOLOGY, decide
 from workers.fusion.document import SCHEMA_VERSION, Reading, make_document
 from workers.runtime.stage import ArtefactRecord, StageRecord
+from workers.segmentation.lungs import measure_lungs
+from workers.segmentation.measuring import OrganMeasurement
+from workers.segmentation.stage import describe_findings
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "shared" / "result.schema.json").read_text())
 CONTRACT = {
@@ -220,6 +223,24 @@ class TestWhatItSays:
         CLOSED.validate(document)
         assert document == {**plain, "anomaly": ANOMALY}
         assert plain["anomaly"] is None
+
+    def test_what_the_masks_say_of_organs_is_shown(self, fitted: FittedBooster, catalogue: Path) -> None:
+        records = make_records(make_features("kolyan_mass"))
+        plain = write(fitted, catalogue, records)
+        assert plain["organs"] is None
+        heart = OrganMeasurement("heart", 612.5, (90.0, 100.0, 120.0), 45.5, 30.0, ("last_slice",))
+        facts = {**describe_findings([heart], measure_lungs([2000] * 40, 5.0)), "name": "masks", "version": "1"}
+        told = StageRecord(
+            StageName.SEGMENTATION, StageState.SUCCEEDED, None, {**facts, "digest": "d", "timings": {}}, (), {}, 2.0
+        )
+        document = write(fitted, catalogue, {**records, StageName.SEGMENTATION: told})
+        CLOSED.validate(document)
+        organs = document["organs"]
+        assert organs["present"]["heart"]["volume_ml"] == 612.5
+        assert (organs["truncated"], len(organs["absent"])) == (["heart"], 116)
+        assert organs["lungs"]["lung_length_mm"] == 200.0
+        assert organs["weights"] == {"name": "masks", "version": "1", "digest": "d"}
+        assert document["probability_of_pathology"] == plain["probability_of_pathology"]
 
     def test_class_one_without_evidence_is_admitted(self, fitted: FittedBooster, catalogue: Path) -> None:
         records = make_records(make_features("kolyan_mass", "ctclip_Thymoma", "okhr_Emphysema"), threshold=0.99)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import imagecodecs
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from workers.intake.lettering import Picture, paint_index, paint_sides
 from workers.volume.geometry import Triple
+from workers.volume.pose import find_pose
 
 Plane = npt.NDArray[np.int16]
 Reals = npt.NDArray[np.floating[Any]]
@@ -86,29 +86,6 @@ _VIEWS = (_AXIAL, _CORONAL, _SAGITTAL)
 
 
 @dataclass(frozen=True)
-class _Pose:
-    """Which stored axis, and which of its directions, runs to the patient's head, back and left."""
-
-    axes: tuple[int, int, int]
-    is_reversed: tuple[bool, bool, bool]
-
-    def turn(self, hu: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-        """Return a view of a stored volume whose axes run to head, back and left."""
-        return hu.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.is_reversed)]
-
-    def turn_spacing(self, spacing_zyx_mm: Triple) -> Triple:
-        """Return the spacing of the axes that `turn` makes."""
-        first, second, third = (spacing_zyx_mm[axis] for axis in self.axes)
-        return (first, second, third)
-
-    def find_stored_slice(self, z: int, depth: int) -> int | None:
-        """Return the index of a stored slice by its height; None when stored slices are not axial."""
-        if self.axes[0] != 0:
-            return None
-        return depth - 1 - z if self.is_reversed[0] else z
-
-
-@dataclass(frozen=True)
 class _Focus:
     """Where the lungs are: slices `first` to `last`, and the row and the column that show most of them."""
 
@@ -129,7 +106,7 @@ def render_preview(
 
     `hu` is (z, y, x); the directions are LPS, as in `Geometry`.
     """
-    pose = _find_pose(row_direction, column_direction)
+    pose = find_pose(row_direction, column_direction)
     volume, spacing = pose.turn(hu), pose.turn_spacing(spacing_zyx_mm)
     focus = _find_focus(volume)
     narrow, wide = _WIDTH_PX // _PLANES_A_ROW, _WIDTH_PX // _WIDE_A_ROW
@@ -155,7 +132,7 @@ def render_planes(
     column_direction: Triple = (0.0, 1.0, 0.0),
 ) -> bytes:
     """Return a PNG of single slices, (rows, columns) each, by index z. No more than these need be decoded."""
-    pose = _find_pose(row_direction, column_direction)
+    pose = find_pose(row_direction, column_direction)
     spacing = pose.turn_spacing((1.0, *spacing_yx_mm))
     view = _VIEWS[pose.axes.index(0)]
     pictures = []
@@ -178,16 +155,6 @@ def _spread(start: int, stop: int, count: int) -> tuple[int, ...]:
     length = stop - start
     count = min(count, length)
     return tuple(start + (2 * step + 1) * length // (2 * count) for step in range(count))
-
-
-def _find_pose(row_direction: Triple, column_direction: Triple) -> _Pose:
-    """Match each direction of the patient with the stored axis that comes nearest to it."""
-    row, column = np.asarray(row_direction), np.asarray(column_direction)
-    stored = np.array([np.cross(row, column), column, row])  # (stored z, y, x) by (left, back, head)
-    to_patient = stored[:, ::-1].T  # (head, back, left) by stored axis
-    axes = max(permutations(range(3)), key=lambda order: sum(abs(to_patient[i, order[i]]) for i in range(3)))
-    first, second, third = (bool(to_patient[i, axis] < 0) for i, axis in enumerate(axes))
-    return _Pose((axes[0], axes[1], axes[2]), (first, second, third))
 
 
 def _find_focus(volume: npt.NDArray[np.int16]) -> _Focus:

@@ -98,6 +98,8 @@ def complete(dataset: Dataset, provenance: Provenance) -> None:
     for name in ("Content", "InstanceCreation", "Series"):
         setattr(dataset, f"{name}Date", provenance.made_at.strftime("%Y%m%d"))
         setattr(dataset, f"{name}Time", provenance.made_at.strftime("%H%M%S"))
+    for equipment in dataset.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = provenance.made_at.strftime("%Y%m%d%H%M%S")
 
 
 def name_dimensions(dataset: Dataset) -> None:

@@ -26,6 +26,10 @@ class Maker:
         """Return the maker that an entry of the catalogue is."""
         return cls(entry.name, entry.version, entry.digest, entry.weights_profile is WeightsProfile.DEMO)
 
+    def describe(self) -> str:
+        """Return who it is and what everybody is told, as a caption ends."""
+        return f"{self.name} {self.version}. {self.caution}"
+
     @property
     def caution(self) -> str:
         """What everybody who sees a rendering is told, in 64 characters at most: a DICOM description has no more."""

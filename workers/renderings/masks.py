@@ -16,6 +16,8 @@ from workers.renderings.dicom import MEDIA_TYPE as DICOM
 from workers.renderings.dicom import Provenance
 from workers.renderings.maker import Maker
 from workers.renderings.nifti import make_image, write_nifti
+from workers.renderings.outlines import render_outlines
+from workers.renderings.pictures import PNG
 from workers.renderings.segmentation import Organs, Segment, list_segments, write_segmentation
 from workers.runtime.stage import ProducedArtefact
 from workers.volume import Volume
@@ -48,7 +50,9 @@ def make_mask_renderings(
         dicom = scratch / ArtefactKind.MASKS_DICOM.file_name
         write_segmentation(dicom, organs, Provenance(maker, source, datetime.now(UTC)))
         made.append(ProducedArtefact(ArtefactKind.MASKS_DICOM, dicom, DICOM))
-    return tuple(made)
+    preview = scratch / ArtefactKind.MASKS_PREVIEW.file_name
+    preview.write_bytes(render_outlines(volume, labels, names, f"Organs by {maker.describe()}"))
+    return (*made, ProducedArtefact(ArtefactKind.MASKS_PREVIEW, preview, PNG))
 
 
 def write_mask_nifti(path: Path, organs: Organs, maker: Maker) -> None:

@@ -175,9 +175,10 @@ def _describe(
 
 def _find_slices(template: Segmentation, organs: Organs, provenance: Provenance) -> list[int]:
     """Return which slice each frame of the template is; highdicom sorts them by position, and not as we do."""
-    positions = lay_planes(provenance.source, organs.geometry, len(organs.labels)).positions
-    slices = {_get_position(position[0]): z for z, position in enumerate(positions)}
-    return [slices[_get_position(item.PlanePositionSequence[0])] for item in template.PerFrameFunctionalGroupsSequence]
+    planes = lay_planes(provenance.source, organs.geometry, len(organs.labels)).positions
+    places = np.array([_get_position(plane[0]) for plane in planes])
+    frames = [_get_position(item.PlanePositionSequence[0]) for item in template.PerFrameFunctionalGroupsSequence]
+    return [int(np.linalg.norm(places - frame, axis=1).argmin()) for frame in frames]  # its decimals are rounded
 
 
 def _get_position(plane: Dataset) -> tuple[float, ...]:

@@ -119,7 +119,7 @@ def compare_steps() -> bool:
     print("steps each way   GFLOP per slice   s per slice   mean change of the map, of its mean   peak elsewhere")
     for steps in STEPS:
         options = ReconstructionOptions(steps=steps)
-        plan = plan_steps(options, process.schedule, process.noise_level, steps=steps, slices=len(slices))
+        plan = plan_steps(options, process.schedule, shapes.process, steps=steps, slices=len(slices))
         started = time.perf_counter()
         maps = shown(reconstruct(process, slices, plan, seed=0, batch=CPU_BATCH)[:, 0].numpy() * _HU)
         seconds = (time.perf_counter() - started) / len(slices)

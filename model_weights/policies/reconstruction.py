@@ -17,7 +17,12 @@ KEY = "reconstruction"
 PREDECESSOR = "predecessor"
 
 
-_NUMBERS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "float | None": (int, float)}
+_NUMBERS: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int,),
+    "float": (int, float),
+    "float | None": (int, float),
+}
 
 
 def _require_types(options: object, what: str) -> None:
@@ -96,16 +101,17 @@ class RegionOptions:
 class ReconstructionOptions:
     """What a site decides about the reconstruction: whether, how much of it, and at what cost at most.
 
-    `suspicion` is the probability of a slice at which `on_suspicion` runs. `steps` are those of each direction. Where
-    they cost more than `budget_tflop` for all slices there are fewer, down to `fewest_steps`, then fewer slices. The
-    cost is counted, not timed, so that a busy machine gives the same map. `seed` is for `random_start`.
+    `suspicion` is the probability of a slice at which `on_suspicion` runs. `steps` are those of each direction, the
+    model's own where None. Where they cost more than `budget_tflop` for all slices there are fewer, down to
+    `fewest_steps`, then fewer slices. The cost is counted, not timed, so that a busy machine gives the same map. `seed`
+    is for noise that is drawn.
     """
 
     when: When = When.OFF
     suspicion: float = 0.5
     choice: SliceChoice = SliceChoice.EVENLY
     slices: int = 16
-    steps: int = 50
+    steps: int | None = None
     fewest_steps: int = 10
     budget_tflop: float = 5000.0
     seed: int = 0
@@ -114,7 +120,7 @@ class ReconstructionOptions:
 
     def __post_init__(self) -> None:
         _require_types(self, "reconstruction")
-        if min(self.slices, self.steps, self.fewest_steps) < 1:
+        if min(self.slices, self.fewest_steps, 1 if self.steps is None else self.steps) < 1:
             raise Defect("reconstruction: slices, steps and fewest_steps must be positive whole numbers")
         if not 0 <= self.suspicion <= 1 or self.budget_tflop <= 0:
             raise Defect("reconstruction: suspicion must lie in 0..1, and budget_tflop must be positive")

@@ -41,6 +41,7 @@ PLAN = DiffusionPlan(
     whole_steps=1,
     classifier_fitting=FittingPlan(steps=3, batch=4, peak_rate=1e-3),
     unet_fitting=FittingPlan(steps=3, batch=4, peak_rate=1e-3),
+    late_fitting=FittingPlan(steps=2, batch=2, peak_rate=1e-3),
     architecture=TINY,
     preprocessing=SLICING,
 )

@@ -160,11 +160,7 @@ def _configure(plan: DiffusionPlan, best: Tried) -> Configuration:
 
 
 def _settle(architecture: Architecture, best: Tried) -> Architecture:
-    candidate = best.candidate
-    process = replace(
-        architecture.process, noise_level=candidate.noise_level, classifier_scale=candidate.classifier_scale
-    )
-    return replace(architecture, process=process, map=best.choice.shape)
+    return replace(architecture, process=best.candidate.settle(architecture.process), map=best.choice.shape)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -61,6 +61,18 @@ class Slices:
             images = np.stack([_crop(image, plan.crop, rng) for image in images])
         return self._add_noise(images, rng.integers(0, plan.last_time, size), labels, rng)
 
+    def draw_late(self, rng: np.random.Generator) -> Batch:
+        """Return whole healthy slices under much noise."""
+        size = self._plan.late_fitting.batch
+        labels = np.zeros(size, np.int64)
+        images = self._draw_images(labels, rng)
+        return self._add_noise(images, rng.integers(*self._plan.late_times, size), labels, rng)
+
+    def measure_amplification(self, times: Tensor) -> Tensor:
+        """Return how many times larger the square of an error is in the slice than in the noise (b, 1, 1, 1)."""
+        levels = self._levels[times][:, None, None, None]
+        return (1 - levels) / levels
+
     def _draw_images(self, labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
         places = [rng.choice(self._by_label[label]) for label in labels.tolist()]
         return np.stack([_shift(self._images[place], rng) for place in places]).astype(np.float32)

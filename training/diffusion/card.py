@@ -85,14 +85,14 @@ On the validation studies, one thing after another, by pointing game and Dice to
 - Phantoms are simpler than patients: these figures say that the code learns and answers, not how well it finds disease.
 - Findings that were taught: {", ".join(FINDINGS_IN_SLICES)}. Others were never shown as pathological.
 - A slice is {plan.preprocessing.slice_size} pixels wide, of 5 x 3.75 mm each: a small nodule is one or two of them.
-- Both networks know noise up to time {plan.last_time} only. The variance that the noise predictor puts out is
-  untrained: steps without new noise do not ask for it.
+- The classifier knows noise up to time {plan.last_time}, the noise predictor up to {plan.late_times[1]}, whose variance
+  is untrained: steps without new noise do not ask for it.
 - The training was short (see above); a longer one, on a free machine, would be expected to do better.
 """
 
 
 def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str, str | int]:
-    unet, classifier = plan.unet_fitting, plan.classifier_fitting
+    unet, late, classifier = plan.unet_fitting, plan.late_fitting, plan.classifier_fitting
     return {
         "Command": f"`{command}`",
         "Seed": plan.seed,
@@ -100,7 +100,8 @@ def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str,
         "Updates of the classifier": f"{classifier.steps}, batches of {classifier.batch}; half of the slices are clean",
         "Updates of the noise predictor": (
             f"{unet.steps}, batches of {unet.batch} crops of {plan.crop} pixels, the last {plan.whole_steps} of"
-            f" {unet.batch // 2} whole slices; {plan.healthy_share:.0%} of the slices healthy"
+            f" {unet.batch // 2} whole slices ({plan.healthy_share:.0%} healthy); then {late.steps},"
+            f" batches of {late.batch} whole healthy slices at times {plan.late_times[0]} to {plan.late_times[1]}"
         ),
         "Chosen on": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",

@@ -13,11 +13,13 @@ from training.diffusion.mapping import Candidate, Mapper, Targets
 from workers.diffusion.configuration import MapShape
 from workers.diffusion.map_refining import refine
 
-LEVELS = (100, 200, 300)
-SCALES = (0.0, 30.0, 300.0)
-STEPS = (1, 10)
-SMOOTHINGS_MM = (0.0, 3.0, 6.0, 9.0)
-FIRST = Candidate(is_random=False, noise_level=200, classifier_scale=100.0, steps=4)
+ENCODED_LEVELS = (100, 200)
+DRAWN_LEVELS = (300, 400, 500, 600)
+SCALES = (0.0, 10.0, 100.0)
+STEPS = (2, 4)
+DRAWS = 2
+SMOOTHINGS_MM = (0.0, 3.0, 6.0, 9.0, 12.0, 16.0, 20.0)
+FIRST = Candidate(draws=0, noise_level=200, classifier_scale=10.0, steps=4)
 
 Report = Callable[[str], None]
 
@@ -75,11 +77,8 @@ def _try_refinings(maps: Maps, targets: Targets, pixel_mm: tuple[float, float]) 
 
 
 def _vary_start(best: Candidate) -> Sequence[Candidate]:
-    return [
-        replace(best, is_random=is_random, noise_level=level, classifier_scale=scale)
-        for is_random, scale in ((False, best.classifier_scale), (True, best.classifier_scale))
-        for level in LEVELS
-    ]
+    encoded = [replace(best, draws=0, noise_level=level) for level in ENCODED_LEVELS]
+    return encoded + [replace(best, draws=DRAWS, noise_level=level, steps=1) for level in DRAWN_LEVELS]
 
 
 def _vary_scale(best: Candidate) -> Sequence[Candidate]:

@@ -23,6 +23,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 _REPORT_STEPS = 25
 _WARM_SHARE = 0.1
+_WEIGHTS = (0.1, 10.0)
 
 
 class Fitting(Generic[_Network]):
@@ -115,7 +116,16 @@ def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -
         noise, _ = unet(batch.noisy, batch.times, batch.labels)
         return functional.mse_loss(noise, batch.noise)
 
-    return Fitting("unet", network, plan.unet_fitting, plan.seed + 1, compute_loss).run(state, report)
+    def compute_late_loss(unet: UNet, rng: np.random.Generator, _step: int) -> Tensor:
+        batch = slices.draw_late(rng)
+        noise, _ = unet(batch.noisy, batch.times, batch.labels)
+        # What counts is the slice without noise, not the noise.
+        weights = slices.measure_amplification(batch.times).clamp(*_WEIGHTS)
+        return (weights * (noise - batch.noise).square()).mean()
+
+    fitted = Fitting("unet", network, plan.unet_fitting, plan.seed + 1, compute_loss).run(state, report)
+    network = fitted.requires_grad_().train()
+    return Fitting("unet_late", network, plan.late_fitting, plan.seed + 2, compute_late_loss).run(state, report)
 
 
 def quieten(network: _Network) -> _Network:

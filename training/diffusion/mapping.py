@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model_weights.policies.reconstruction import Quirks, ReconstructionOptions
+from model_weights.policies.reconstruction import ReconstructionOptions
 from training.diffusion.examples import Example
 from workers.diffusion.classifier import SliceClassifier
-from workers.diffusion.configuration import Architecture
+from workers.diffusion.configuration import Architecture, ProcessShape
 from workers.diffusion.plan import plan_steps
 from workers.diffusion.process import Process
 from workers.diffusion.reconstruction import reconstruct
@@ -43,15 +43,26 @@ class Targets:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to reconstruct. `is_random`: from noise drawn over the slice; otherwise the slice is encoded."""
+    """One way to reconstruct: from noise drawn over the slice so many times, or, with none, from the encoded slice."""
 
-    is_random: bool
+    draws: int
     noise_level: int
     classifier_scale: float
     steps: int
 
+    def settle(self, shape: ProcessShape) -> ProcessShape:
+        """Return a process that does this."""
+        return replace(
+            shape,
+            noise_level=self.noise_level,
+            classifier_scale=self.classifier_scale,
+            steps=self.steps,
+            is_encoded=not self.draws,
+            draws=max(self.draws, 1),
+        )
+
     def __str__(self) -> str:
-        start = "noise drawn" if self.is_random else "encoded"
+        start = f"noise drawn {self.draws} x" if self.draws else "encoded"
         return f"{start}, level {self.noise_level}, scale {self.classifier_scale:g}, {self.steps} steps"
 
 
@@ -75,13 +86,10 @@ class Mapper:
         return maps
 
     def _reconstruct(self, candidate: Candidate, targets: Targets) -> Maps:
-        shape = replace(
-            self._shapes.process, noise_level=candidate.noise_level, classifier_scale=candidate.classifier_scale
-        )
+        shape = candidate.settle(self._shapes.process)
         process = Process(self._unet, self._classifier, shape)
-        options = ReconstructionOptions(steps=candidate.steps, quirks=Quirks(random_start=candidate.is_random))
         plan = plan_steps(
-            options, process.schedule, process.noise_level, steps=candidate.steps, slices=len(targets.images)
+            ReconstructionOptions(), process.schedule, shape, steps=candidate.steps, slices=len(targets.images)
         )
         images = torch.from_numpy(targets.images)[:, None]
         maps = reconstruct(process, images, plan, seed=_SEED, batch=_TOGETHER)
@@ -127,8 +135,7 @@ def choose_targets(examples: Sequence[Example], most: int) -> Targets:
 
 def _name(candidate: Candidate, targets: Targets) -> str:
     digest = hashlib.sha256(targets.images.tobytes()).hexdigest()[:8]
-    start = "random" if candidate.is_random else "encoded"
-    return f"{digest}-{start}-{candidate.noise_level}-{candidate.classifier_scale:g}-{candidate.steps}"
+    return f"{digest}-{candidate.draws}-{candidate.noise_level}-{candidate.classifier_scale:g}-{candidate.steps}"
 
 
 def _compute_digest(unet: UNet, classifier: SliceClassifier) -> str:

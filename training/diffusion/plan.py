@@ -39,8 +39,9 @@ class FittingPlan:
 class DiffusionPlan:
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
-    Both networks see times below `last_time` only: nothing is encoded further. Of the noise predictor's updates the
-    last `whole_steps` are on whole slices, those before on crops of `crop` pixels, which are a quarter of the work.
+    The classifier sees times below `last_time`. So does the noise predictor at first: on crops of `crop` pixels, which
+    are a quarter of the work, and in the last `whole_steps` on whole slices. Then it learns at the `late_times` what
+    healthy slices look like as a whole, which is what a lesion is held against.
     """
 
     seed: int = 1
@@ -56,6 +57,8 @@ class DiffusionPlan:
     whole_steps: int = 100
     classifier_fitting: FittingPlan = FittingPlan(steps=700, batch=12, peak_rate=2e-3)
     unet_fitting: FittingPlan = FittingPlan(steps=600, batch=12, peak_rate=2e-3, weight_decay=0.0)
+    late_times: tuple[int, int] = (100, 700)
+    late_fitting: FittingPlan = FittingPlan(steps=360, batch=6, peak_rate=1e-3, weight_decay=0.0)
     first_training_seed: int = 2_100_000
     first_validation_seed: int = 2_200_000
     first_held_out_seed: int = 2_300_000

@@ -125,7 +125,8 @@ class ProcessShape:
     """The process that the weights were trained for; the defaults are the published ones.
 
     `noise_level` is the time to which a slice is encoded; `classifier_scale` is the weight of the guidance, which leads
-    to `healthy_class`.
+    to `healthy_class`. `steps` are those that suit the weights, each way; a policy may ask for others. Where
+    `is_encoded` is false noise is drawn over the slice instead, `draws` times, and the mean of what is decoded counts.
     """
 
     diffusion_steps: int = 1000
@@ -133,8 +134,15 @@ class ProcessShape:
     classifier_scale: float = 100.0
     healthy_class: int = 0
     pathological_class: int = 1
+    steps: int = 50
+    is_encoded: bool = True
+    draws: int = 1
 
     def __post_init__(self) -> None:
+        if not _is_positive(self.steps) or not _is_positive(self.draws):
+            raise Defect("process of the diffusion detector: steps and draws must be positive whole numbers")
+        if self.is_encoded and self.draws > 1:
+            raise Defect("process of the diffusion detector: a slice that is encoded has no draws to take the mean of")
         if not 0 < self.noise_level < self.diffusion_steps:
             raise Defect(f"noise_level is {self.noise_level}; it must lie between 0 and {self.diffusion_steps}")
         if self.classifier_scale < 0 or self.healthy_class == self.pathological_class:

@@ -91,7 +91,7 @@ class Reconstructor:
         cost = SliceCost.count(unet, self._classifier)
         offset = PREDECESSOR_OFFSET if options.quirks.level_offset else 0.0
         process = Process(unet, self._classifier, self._shapes.process, level_offset=offset)
-        plan = plan_reconstruction(options, process.schedule, process.noise_level, cost, slices=len(candidates))
+        plan = plan_reconstruction(options, process.schedule, self._shapes.process, cost, slices=len(candidates))
         if plan is None:
             return _decline("over_budget")
         chosen = choose_slices(options.choice, candidates, suspect.scores, plan.slices)
@@ -183,6 +183,7 @@ def describe_run(plan: Plan, options: ReconstructionOptions, tflop: float) -> Js
     return {
         "state": "done",
         "steps": {"encoding": len(plan.encoding), "decoding": len(plan.decoding)},
+        "draws": plan.draws,
         "tflop": tflop,
         "is_shortened": plan.is_shortened,
         "seed": options.seed,

@@ -93,7 +93,7 @@ class Process:
     def step(self, x: Tensor, stop: Stop, *, is_guided: bool) -> Tensor:
         """Return images at the level of a stop, earlier or later, without new noise."""
         image = self.predict(x, stop.time)
-        if is_guided:
+        if is_guided and self._shape.classifier_scale:
             image = self.guide(x, stop.time, image)
         noise = self._find_noise(x, image, stop.time)
         return math.sqrt(stop.target_level) * image + math.sqrt(1 - stop.target_level) * noise

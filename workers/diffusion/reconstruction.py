@@ -29,15 +29,20 @@ def reconstruct(process: Process, slices: Tensor, plan: Plan, *, seed: int, batc
     maps = []
     with _repeatable():
         for piece in torch.split(slices, batch):
-            # Drawn one by one, so that the noise of a slice does not depend on the batch.
-            noise = torch.stack([torch.randn(each.shape, generator=generator) for each in piece])
+            # Drawn slice by slice, so that the noise of a slice does not depend on the batch.
+            noise = torch.stack([torch.randn(plan.draws, *each.shape, generator=generator) for each in piece])
             images = piece.to(process.device)
-            start = process.add_noise(images, process.noise_level, noise.to(process.device))
-            if plan.encoding:
-                start = process.follow(images, plan.encoding, is_guided=False)
-            decoded = process.follow(start, plan.decoding, is_guided=True)
-            maps.append(measure_errors(images, decoded)[0].float().cpu())
+            decoded = [_decode(process, images, each.to(process.device), plan) for each in noise.unbind(dim=1)]
+            maps.append(measure_errors(images, torch.stack(decoded).mean(dim=0))[0].float().cpu())
     return torch.cat(maps)
+
+
+def _decode(process: Process, images: Tensor, noise: Tensor, plan: Plan) -> Tensor:
+    """Return images as they would look healthy, encoded or, where the plan does not encode, from noise over them."""
+    start = process.add_noise(images, process.noise_level, noise)
+    if plan.encoding:
+        start = process.follow(images, plan.encoding, is_guided=False)
+    return process.follow(start, plan.decoding, is_guided=True)
 
 
 def measure_errors(images: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 
 from model_weights.policies.reconstruction import PREDECESSOR_QUIRKS, ReconstructionOptions
 from workers.diffusion.classifier import SliceClassifier
-from workers.diffusion.configuration import ClassifierShape, UNetShape
+from workers.diffusion.configuration import ClassifierShape, ProcessShape, UNetShape
 from workers.diffusion.cost import SliceCost, count_classifier, count_unet
 from workers.diffusion.plan import plan_reconstruction, plan_steps
 from workers.diffusion.schedule import Schedule, Stop, list_repeated_times, plan_decoding, plan_encoding, space_times
@@ -46,20 +46,20 @@ class TestSteps:
 
     def test_the_predecessor_takes_299_steps_from_drawn_noise(self) -> None:
         options = ReconstructionOptions(quirks=PREDECESSOR_QUIRKS)
-        plan = plan_steps(options, SCHEDULE, 200, steps=options.steps, slices=16)
+        plan = plan_steps(options, SCHEDULE, ProcessShape(), steps=50, slices=16)
         assert (len(plan.encoding), len(plan.decoding)) == (0, 299)
         assert plan.decoding[0].time == 199
 
 
 class TestBudget:
     def test_enough_leaves_all_as_asked(self) -> None:
-        plan = plan_reconstruction(ReconstructionOptions(), SCHEDULE, 200, COST, slices=200)
+        plan = plan_reconstruction(ReconstructionOptions(), SCHEDULE, ProcessShape(), COST, slices=200)
         assert plan is not None
         assert (plan.slices, len(plan.encoding), plan.is_shortened) == (16, 50, False)
 
     def test_too_little_takes_steps_first(self) -> None:
         options = ReconstructionOptions(budget_tflop=16 * 76.0)
-        plan = plan_reconstruction(options, SCHEDULE, 200, COST, slices=200)
+        plan = plan_reconstruction(options, SCHEDULE, ProcessShape(), COST, slices=200)
         assert plan is not None
         assert plan.is_shortened
         assert plan.slices == 16
@@ -67,12 +67,15 @@ class TestBudget:
         assert plan.count_tflop(COST) <= options.budget_tflop
 
     def test_then_slices(self) -> None:
-        plan = plan_reconstruction(ReconstructionOptions(budget_tflop=80.0), SCHEDULE, 200, COST, slices=200)
+        plan = plan_reconstruction(ReconstructionOptions(budget_tflop=80.0), SCHEDULE, ProcessShape(), COST, slices=200)
         assert plan is not None
         assert (plan.slices, len(plan.encoding)) == (3, 10)
 
     def test_and_then_there_is_none(self) -> None:
-        assert plan_reconstruction(ReconstructionOptions(budget_tflop=1.0), SCHEDULE, 200, COST, slices=200) is None
+        assert (
+            plan_reconstruction(ReconstructionOptions(budget_tflop=1.0), SCHEDULE, ProcessShape(), COST, slices=200)
+            is None
+        )
 
 
 class TestCost:

@@ -24,12 +24,12 @@ from training.fvlm.evaluation import MaskKind, Reader, answer, choose_thresholds
 from training.fvlm.examples import Example, iterate_examples
 from training.fvlm.fitting import Fitting
 from training.fvlm.plan import FVLMPlan
+from training.fvlm.predicted import make_segment
 from training.supervised.measures import compute_macro_auc
 from workers.fvlm.conversion import Configuration, publish_model
 from workers.fvlm.model import FVLM
 
 VERSION = "1"
-_HELD_OUT_MASKS = (MaskKind.TRUE, MaskKind.SPOILT)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training_studies=options.training_studies,
         validation_studies=options.validation_studies,
         held_out_studies=options.held_out_studies,
+        predicted_studies=options.predicted_studies,
         crop_stages=(replace(narrow, steps=options.crop_steps), replace(wide, steps=options.wide_crop_steps)),
         whole_steps=options.whole_steps,
     )
@@ -61,7 +62,7 @@ def train(plan: FVLMPlan, state: Path, catalogue: Path, *, processes: int) -> Mo
     reader = Reader(model, plan.preprocessing)
     validation = answer(reader, islice(examples, plan.validation_studies), plan.preprocessing, [MaskKind.SPOILT])
     thresholds = choose_thresholds(validation[MaskKind.SPOILT], plan.least_specificity)
-    measured = _measure(reader, plan, examples, thresholds)
+    measured = _measure(reader, plan, examples, thresholds, catalogue)
     card = state / "card.md"
     card.write_text(write_card(plan, _describe_run(plan, model, fitting.seconds), measured), encoding="utf-8")
     vocabulary = state / "vocabulary.txt"
@@ -69,8 +70,15 @@ def train(plan: FVLMPlan, state: Path, catalogue: Path, *, processes: int) -> Mo
     return publish_model(model, _configure(plan, model, thresholds, vocabulary), WeightsProfile.DEMO, catalogue, card)
 
 
-def _measure(reader: Reader, plan: FVLMPlan, examples: Iterator[Example], thresholds: Mapping[str, float]) -> Measured:
-    answers = answer(reader, islice(examples, plan.held_out_studies), plan.preprocessing, _HELD_OUT_MASKS)
+def _measure(
+    reader: Reader, plan: FVLMPlan, examples: Iterator[Example], thresholds: Mapping[str, float], catalogue: Path
+) -> Measured:
+    held_out = list(islice(examples, plan.held_out_studies))
+    answers = dict(answer(reader, held_out, plan.preprocessing, (MaskKind.TRUE, MaskKind.SPOILT)))
+    segment = make_segment(catalogue)
+    if segment is not None and plan.predicted_studies:
+        some = held_out[: plan.predicted_studies]
+        answers |= answer(reader, some, plan.preprocessing, (MaskKind.PREDICTED,), segment)
     reports = {kind: report_items(each, thresholds, plan.seed) for kind, each in answers.items()}
     for kind, each in reports.items():
         macro = compute_macro_auc(each)
@@ -118,6 +126,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--training-studies", type=int, default=plan.training_studies)
     parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
     parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser.add_argument(
+        "--predicted-studies",
+        type=int,
+        default=plan.predicted_studies,
+        help="held-out studies that are read through the demo segmenter's masks too, where the catalogue has one",
+    )
     parser.add_argument("--crop-steps", type=int, default=narrow.steps, help="updates on small crops, which come first")
     parser.add_argument("--wide-crop-steps", type=int, default=wide.steps, help="updates on larger crops")
     parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates of all but the encoder")

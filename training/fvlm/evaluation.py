@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -80,7 +80,7 @@ class Reader:
 
 def answer(
     reader: Reader,
-    examples: Iterator[Example],
+    examples: Iterable[Example],
     preprocessing: Preprocessing,
     kinds: Sequence[MaskKind],
     segment: Segment | None = None,

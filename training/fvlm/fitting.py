@@ -37,6 +37,8 @@ _FIRST_STUDIES = 40
 
 _ARRIVAL_SHARE = 0.6
 _GRADIENT_LIMIT = 1.0
+_QUICK = 5.0
+"""Rate of the queries and of the scores' biases, which are single numbers, beside that of matrices."""
 
 
 class Fitting:
@@ -166,10 +168,14 @@ class Fitting:
         plan, learner = self._plan, self.learner
         is_whole = step >= plan.crop_steps
         encoder = {id(parameter) for parameter in learner.model.image.encoder.parameters()} if is_whole else set()
-        moved = [parameter for parameter in learner.parameters() if id(parameter) not in encoder]
+        quick = [learner.score_bias, learner.model.image.queries]
+        apart = encoder | {id(parameter) for parameter in quick}
+        moved = [parameter for parameter in learner.parameters() if id(parameter) not in apart]
         peak, steps = (plan.whole_rate, plan.whole_steps) if is_whole else (plan.peak_rate, plan.crop_steps)
-        optimiser = torch.optim.AdamW(moved, lr=peak, weight_decay=plan.weight_decay)
-        return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, total_steps=steps, pct_start=0.1)
+        groups = [{"params": moved, "lr": peak}, {"params": quick, "lr": _QUICK * peak}]
+        optimiser = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
+        peaks = [group["lr"] for group in optimiser.param_groups]
+        return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=steps, pct_start=0.1)
 
     def _save(self) -> None:
         draft = self._checkpoint.with_suffix(".new")

@@ -85,15 +85,16 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def spread_patches(self, patches: Tensor) -> None:
-        """Begin with an embedding that sees each direction in which patches (n, voxels) differ equally well.
+        """Begin with an embedding that sees faint directions of patches (n, voxels) nearly as well as strong ones.
 
-        Differences between lung and soft tissue are ten times those within the lung, and would hide them.
+        Differences between lung and soft tissue are ten times those within the lung, and would hide them; but made
+        quite even, the many directions of fine grain would hide all others. So strengths go by their root.
         """
         project = self.model.image.encoder.patch_embedding.project
         centred = patches - _MIDDLE
         values, vectors = torch.linalg.eigh(centred.t() @ centred / len(patches))
         kept = vectors.flip(1)[:, : project.out_channels]
-        scales = (values.flip(0)[: project.out_channels] + _RIDGE).rsqrt()
+        scales = (values.flip(0)[: project.out_channels] + _RIDGE) ** -0.25
         weight = torch.zeros(project.out_channels, patches.shape[1])
         weight[: kept.shape[1]] = (kept * scales).t()
         project.weight.copy_(weight.view_as(project.weight))

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     compatible_wait_limit: timedelta = Field(
         default=timedelta(minutes=10), description="Longest time that `/predict` holds the connection."
     )
+    prefer_wait_limit: timedelta = Field(
+        default=timedelta(minutes=1), description="Longest time that a submission with `Prefer: wait=N` is held."
+    )
     event_streams_limit: int = Field(
         default=200, gt=0, description="Streams of events that one gateway holds open at once."
     )

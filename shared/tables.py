@@ -377,3 +377,16 @@ class WebhookTry(Base):
     status_code: Mapped[int | None]
     error: Mapped[str | None]
     response_body: Mapped[str | None]
+
+
+class Erasure(Base):
+    """That a job was erased: all that is left of it. Names nothing of the study."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    job_id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    objects: Mapped[int]
+    rows: Mapped[int]
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())

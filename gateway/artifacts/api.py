@@ -20,7 +20,7 @@ from shared.storage import StoredObject
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["Artefacts"], dependencies=[NO_QUERY])
 
-_PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.VALIDATION_FAILED)
+_PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.ERASED, ProblemCode.VALIDATION_FAILED)
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes, in the media type that the list names.",

@@ -68,6 +68,7 @@ def _list_answerable_codes() -> list[ProblemCode]:
         ProblemCode.NOT_FOUND,
         ProblemCode.METHOD_NOT_ALLOWED,
         ProblemCode.JOB_NOT_FOUND,
+        ProblemCode.ERASED,
         ProblemCode.JOB_NOT_FINISHED,
         ProblemCode.JOB_HAS_NO_RESULT,
         ProblemCode.INTAKE_NOT_FINISHED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,13 +16,12 @@ from gateway.compatible.schemas import PredictionBody, pick_prediction
 from gateway.jobs.options import ANSWERED_OPTIONS
 from gateway.jobs.repository import fetch_job
 from gateway.jobs.submission import Submitter
+from gateway.jobs.waiting import wait_for_end
 from gateway.resources import Resources
 from gateway.tenants import Tenant
 from shared.problems import CATALOGUE, ProblemCode
 from shared.tables import Job, Result
 
-# How often a waiting request looks whether its caller is still there.
-_LOOK_EVERY_S = 1.0
 _CALLERS_FAULTS = range(400, 500)
 _STATUS_OF_BAD_STUDY = 422
 # Statuses of ours that the predecessor's callers know for an unread upload too.
@@ -80,16 +78,8 @@ class Prediction:
             raise HTTPException(400, f"The file's name must end in {' or '.join(self._extensions)}.")
 
     async def _wait(self, job_id: uuid.UUID) -> bool:
-        """Wait for the end of the job; a caller that is gone ends the waiting, not the job."""
         limit_s = self._resources.settings.compatible_wait_limit.total_seconds()
-        ending = asyncio.ensure_future(self._resources.endings.wait(job_id, limit_s))
-        try:
-            while not (await asyncio.wait({ending}, timeout=_LOOK_EVERY_S))[0]:
-                if await self._request.is_disconnected():
-                    return False
-            return await ending
-        finally:
-            ending.cancel()
+        return await wait_for_end(self._resources, self._request, job_id, limit_s)
 
     def _give_up(self, job_id: uuid.UUID) -> PredictionFailed:
         limit_s = self._resources.settings.compatible_wait_limit.total_seconds()

@@ -38,6 +38,7 @@ _EXAMPLE = (
 )
 _PROBLEMS = (
     ProblemCode.JOB_NOT_FOUND,
+    ProblemCode.ERASED,
     ProblemCode.VALIDATION_FAILED,
     ProblemCode.TOO_MANY_STREAMS,
     ProblemCode.DATABASE_UNAVAILABLE,

@@ -11,12 +11,15 @@ from starlette.responses import Response
 from gateway.etags import answer_unless_known
 from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.documentation import SUBMISSION
+from gateway.jobs.erasing import erase_job
 from gateway.jobs.errors import POLL_AFTER_S
 from gateway.jobs.intake_schemas import IntakeBody
+from gateway.jobs.preferences import parse_wait
 from gateway.jobs.repository import JobFilters
-from gateway.jobs.schemas import JobBody, JobList
+from gateway.jobs.schemas import ErasureBody, JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
 from gateway.jobs.submission import Submitter
+from gateway.jobs.waiting import wait_for_end
 from gateway.parameters import NO_QUERY, JobId
 from gateway.problems.examples import DEPENDENCIES, SUBMISSION_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
@@ -31,7 +34,15 @@ MOST_FILES_A_PAGE = 10_000
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
 
-_READ_PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
+_READ_PROBLEMS = (
+    ProblemCode.JOB_NOT_FOUND,
+    ProblemCode.ERASED,
+    ProblemCode.VALIDATION_FAILED,
+    ProblemCode.DATABASE_UNAVAILABLE,
+)
+_ENDED: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobBody, "description": "The job has ended while the caller waited (`Prefer: wait=N`)."}
+}
 _NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed since the ETag named."}}
 
 
@@ -63,22 +74,31 @@ class IntakeQuery(BaseModel):
     status_code=202,
     summary="Submit a study",
     response_model=JobBody,
-    responses=document_problems(*SUBMISSION_PROBLEMS, *DEPENDENCIES, ProblemCode.NOT_READY),
+    responses={**document_problems(*SUBMISSION_PROBLEMS, *DEPENDENCIES, ProblemCode.NOT_READY), **_ENDED},
     openapi_extra=SUBMISSION,
 )
 async def submit_job(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
     """Take in a ZIP of DICOM files or a NIfTI file and answer with the job that will read it.
 
-    The body is stored while it comes; its size is limited by `GET /v1/limits`. Follow `Location`.
+    The body is stored while it comes; its size is limited by `GET /v1/limits`. Follow `Location`. With `Prefer: wait=N`
+    the answer comes when the job has ended, then with 200, or after N seconds.
     """
+    wait_s = parse_wait(request.headers.getlist("prefer"), int(resources.settings.prefer_wait_limit.total_seconds()))
     accepted = await Submitter(resources, tenant, request).submit()
-    headers = {"Location": accepted.job.links.self, "Retry-After": str(POLL_AFTER_S)}
+    job, headers = accepted.job, {"Location": accepted.job.links.self}
     if accepted.is_replayed:
         headers["Idempotent-Replayed"] = "true"
-    return Response(accepted.job.model_dump_json(), 202, headers, media_type="application/json")
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s}"
+        await wait_for_end(resources, request, job.id, wait_s)
+        job = await get_job(resources, tenant, job.id)
+    if job.state.is_terminal:
+        return Response(job.model_dump_json(), 200, headers, media_type="application/json")
+    headers["Retry-After"] = str(POLL_AFTER_S)
+    return Response(job.model_dump_json(), 202, headers, media_type="application/json")
 
 
-@router.get("", summary="List jobs", responses=document_problems(*_READ_PROBLEMS[1:]))
+@router.get("", summary="List jobs", responses=document_problems(*_READ_PROBLEMS[2:]))
 async def read_jobs(query: Annotated[ListQuery, Query()], resources: ResourcesOf, tenant: TenantOf) -> JobList:
     """List jobs, newest first."""
     filters = JobFilters(query.state, query.patient)
@@ -108,6 +128,20 @@ async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tena
 async def cancel(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> JobBody:
     """End a job that has not ended, at any stage, and answer with it. Again is no error; after another end, 409 is."""
     return await resources.transact(lambda session: cancel_job(session, tenant, job_id))
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Erase a job",
+    responses=document_problems(*_READ_PROBLEMS, ProblemCode.STORAGE_UNAVAILABLE),
+    dependencies=[NO_QUERY],
+)
+async def erase(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> ErasureBody:
+    """Remove the study, everything made of it and every row of the job, cancelling it first where it still runs.
+
+    The answer is a certificate. Afterwards every address of the job answers 410 with its id.
+    """
+    return await resources.transact(lambda session: erase_job(session, resources.store, tenant, job_id))
 
 
 @router.get(

@@ -69,6 +69,15 @@ _DIGEST = {
     "schema": {"type": "string"},
     "example": "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
 }
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` (RFC 7240): hold the answer until the job has ended, N seconds at most; the limit stands "
+    "in `GET /v1/limits`. `Preference-Applied` tells what was granted.",
+    "schema": {"type": "string"},
+    "example": "wait=30",
+}
 
 
 def _describe_file(description: str) -> dict[str, Any]:
@@ -101,6 +110,7 @@ SUBMISSION: dict[str, Any] = {
     "parameters": [
         _KEY,
         _DIGEST,
+        _PREFER,
         *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _OPTIONS.items()),
     ],
 }

@@ -6,6 +6,7 @@ from gateway.problems.handlers import RetryLater
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.states import JobState
+from shared.tables import Erasure
 
 POLL_AFTER_S = 1
 """When to look again at a job that has not ended; stages take seconds, and looking is cheap (ETag)."""
@@ -16,6 +17,18 @@ class JobNotFound(InputProblem):
 
     def __init__(self) -> None:
         super().__init__(ProblemCode.JOB_NOT_FOUND, "There is no job of this id.")
+
+
+class JobErased(InputProblem):
+    """The job was erased; only its certificate is left."""
+
+    def __init__(self, erasure: Erasure) -> None:
+        super().__init__(
+            ProblemCode.ERASED,
+            "The job was erased.",
+            certificate_id=str(erasure.id),
+            erased_at=erasure.erased_at.isoformat().replace("+00:00", "Z"),
+        )
 
 
 class JobNotFinished(RetryLater):

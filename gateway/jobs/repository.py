@@ -11,11 +11,12 @@ from datetime import datetime
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from gateway.jobs.errors import JobNotFound
+from gateway.jobs.errors import JobErased, JobNotFound
 from gateway.jobs.schemas import JobRecord
 from gateway.tenants import Tenant
+from shared.errors import InputProblem
 from shared.states import JobState
-from shared.tables import Job, StageRun
+from shared.tables import Erasure, Job, StageRun
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,16 @@ class JobFilters:
 
 
 def fetch_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
-    """Return a job. Raises JobNotFound, for another tenant's too."""
+    """Return a job. Raises JobErased, or JobNotFound, for another tenant's too."""
     job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant == tenant))
     if job is None:
-        raise JobNotFound
+        raise _explain_absence(session, tenant, job_id)
     return job
+
+
+def _explain_absence(session: Session, tenant: Tenant, job_id: uuid.UUID) -> InputProblem:
+    erasure = session.scalar(select(Erasure).where(Erasure.job_id == job_id, Erasure.tenant == tenant))
+    return JobNotFound() if erasure is None else JobErased(erasure)
 
 
 def fetch_job_record(session: Session, tenant: Tenant, job_id: uuid.UUID) -> JobRecord:

@@ -78,6 +78,15 @@ class JobList(BaseModel):
     next_cursor: str | None
 
 
+class ErasureBody(BaseModel):
+    """The certificate of an erased job."""
+
+    certificate_id: uuid.UUID
+    erased_at: datetime
+    objects: int = Field(description="Objects removed from storage.")
+    rows: int = Field(description="Rows removed from the database.")
+
+
 @dataclass(frozen=True)
 class JobRecord:
     """A job's row with what belongs to it."""

@@ -45,6 +45,7 @@ class LimitsBody(BaseModel):
     deliveries_a_page: int
     webhook_try_s: float = Field(description="Longest time of one try to deliver a webhook.")
     compatible_wait_s: float = Field(description="Longest time that `/predict` holds the connection.")
+    prefer_wait_s: float = Field(description="Longest time that a submission with `Prefer: wait` is held.")
     job_s: float = Field(description="A job that has not ended after this is failed, queueing included.")
     stage_s: dict[StageName, float] = Field(description="Longest time of one run of a stage.")
 
@@ -81,6 +82,7 @@ def _describe(settings: Settings) -> LimitsBody:
         deliveries_a_page=MOST_DELIVERIES_A_PAGE,
         webhook_try_s=settings.webhook_timeout.total_seconds(),
         compatible_wait_s=settings.compatible_wait_limit.total_seconds(),
+        prefer_wait_s=settings.prefer_wait_limit.total_seconds(),
         job_s=settings.job_time_limit.total_seconds(),
         stage_s={stage.name: stage.time_limit.total_seconds() for stage in STAGES.values()},
     )

@@ -24,6 +24,7 @@ SCHEMA_PATH = "/v1/schemas/result"
 
 _RESULT_PROBLEMS = (
     ProblemCode.JOB_NOT_FOUND,
+    ProblemCode.ERASED,
     ProblemCode.JOB_NOT_FINISHED,
     ProblemCode.JOB_HAS_NO_RESULT,
     ProblemCode.VALIDATION_FAILED,

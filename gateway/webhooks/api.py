@@ -177,7 +177,7 @@ async def read_deliveries(
 @router.get(
     "/jobs/{job_id}/deliveries",
     summary="Who was told of a job",
-    responses=document_problems(ProblemCode.JOB_NOT_FOUND, *_ALWAYS),
+    responses=document_problems(ProblemCode.JOB_NOT_FOUND, ProblemCode.ERASED, *_ALWAYS),
 )
 async def read_job_deliveries(
     job_id: JobId, query: Annotated[DeliveriesQuery, Query()], resources: ResourcesOf, tenant: TenantOf

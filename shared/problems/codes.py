@@ -22,6 +22,7 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     JOB_NOT_FOUND = "job_not_found"
+    ERASED = "erased"
     JOB_NOT_FINISHED = "job_not_finished"
     JOB_HAS_NO_RESULT = "job_has_no_result"
     INTAKE_NOT_FINISHED = "intake_not_finished"

@@ -141,6 +141,20 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         example=show_of_request("There is no job of this id.", instance=_JOB),
         related=(ProblemCode.NOT_FOUND,),
     ),
+    ProblemCode.ERASED: ProblemKind(
+        "The job was erased",
+        410,
+        "Nothing can be had of it any more. Keep the certificate; submit the study again if it is to be read again.",
+        cause="The job was deleted (`DELETE /v1/jobs/{id}`): its objects and rows are gone. `certificate_id` and "
+        "`erased_at` are all that is left.",
+        example=show_of_request(
+            "The job was erased.",
+            instance=_JOB,
+            certificate_id="0d6b1b5e-5d1f-4c57-9a55-8f6f1ef0a1c3",
+            erased_at="2026-03-01T10:00:07.120000Z",
+        ),
+        related=(ProblemCode.JOB_NOT_FOUND,),
+    ),
     ProblemCode.JOB_NOT_FINISHED: ProblemKind(
         "The job has not finished",
         409,

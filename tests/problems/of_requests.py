@@ -102,6 +102,12 @@ def _ask_for_the_result_of_a_refused_study(bench: Bench) -> Document:
     return bench.get(f"{_PATH}/{bench.read_upload(content)}/result")
 
 
+def _erase_twice(bench: Bench) -> Document:
+    place = f"{_PATH}/{bench.submit(ZIP)}"
+    bench.gateway.http.delete(place)
+    return read_json(bench.gateway.http.delete(place))
+
+
 def _cancel_what_has_ended(bench: Bench) -> Document:
     job_id = bench.submit(ZIP)
     finish_job(bench.engine, job_id)
@@ -149,6 +155,7 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.NOT_FOUND: lambda bench: bench.get("/v1/job"),
     ProblemCode.METHOD_NOT_ALLOWED: lambda bench: read_json(bench.gateway.http.put(_PATH, content=ZIP)),
     ProblemCode.JOB_NOT_FOUND: lambda bench: bench.get(f"{_PATH}/{uuid.uuid4()}"),
+    ProblemCode.ERASED: _erase_twice,
     ProblemCode.JOB_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/result"),
     ProblemCode.JOB_HAS_NO_RESULT: _ask_for_the_result_of_a_refused_study,
     ProblemCode.JOB_ALREADY_FINISHED: _cancel_what_has_ended,

@@ -20,6 +20,7 @@ from shared.database import transaction
 from shared.errors import TransientFault
 from shared.events import record_artefact_removed
 from shared.settings import Settings
+from shared.shared_objects import is_shared
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, UploadFile
 from shared.telemetry import ARTEFACTS_EXPIRED, get_logger
@@ -57,7 +58,7 @@ class Retention:
             artefact = _lock_due(session, kind, period)
             if artefact is None:
                 return False
-            if not _is_shared(session, artefact):
+            if not is_shared(session, artefact):
                 self._store.remove(artefact.key)
             session.delete(artefact)
             record_artefact_removed(session, artefact.job_id, kind)
@@ -71,6 +72,7 @@ class Retention:
 def _list_periods(settings: Settings) -> Iterator[tuple[ArtefactKind, timedelta]]:
     if settings.upload_retention is not None:
         yield ArtefactKind.UPLOAD, settings.upload_retention
+        yield ArtefactKind.SOURCE_SERIES, settings.upload_retention
     if settings.volume_retention is not None:
         yield ArtefactKind.VOLUME, settings.volume_retention
 
@@ -87,13 +89,6 @@ def _lock_due(session: Session, kind: ArtefactKind, period: timedelta) -> Artefa
         .limit(1)
         .with_for_update(of=(Artefact, Job), key_share=True, skip_locked=True)
     )
-
-
-def _is_shared(session: Session, artefact: Artefact) -> bool:
-    """Say whether another job's row names the object. Who removes the last of them waits here until it is the last."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(artefact.key, 0))))
-    others = select(Artefact.id).where(Artefact.key == artefact.key, Artefact.id != artefact.id)
-    return session.scalar(others.limit(1)) is not None
 
 
 def _forget_names(session: Session, job_id: uuid.UUID) -> None:

@@ -130,13 +130,20 @@ class ModelStage:
         return self._entry.stage
 
     def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
-        """Set aside what a volume of this shape will take; False inside where memory is too short for it now."""
-        return self._host.memory.hold(self._model.predict_memory(shape_zyx))
+        """Set aside what a volume of this shape will take; False inside where memory is too short for it now.
+
+        What can never fit is let through: `run` ends it at once, instead of letting the job wait for its deadline.
+        """
+        return self._host.memory.admit(self._model.predict_memory(shape_zyx))
 
     def run(self, context: StageContext) -> StageOutput:
-        """Return the features of the study. Raises StaleLease when the work is no longer wanted."""
+        """Return the features of the study.
+
+        Raises StaleLease when the work is no longer wanted, Unanswerable when this worker has too little memory.
+        """
         clock = _Clock()
         volume = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
+        self._host.memory.require_possible(self._model.predict_memory(volume.shape))
         if isinstance(self._model, MaskedModel):
             masks = LabelMapFile(context.fetch_artefact(ArtefactKind.MASKS))
             return self._run(context, _plan_masked(self._model, volume, masks), clock)

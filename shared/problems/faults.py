@@ -95,6 +95,20 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         example=show_of_request("There is no space left. The same request may succeed later."),
         related=(ProblemCode.STORAGE_UNAVAILABLE, ProblemCode.RETRIES_EXHAUSTED),
     ),
+    ProblemCode.MEMORY_INSUFFICIENT: ProblemKind(
+        "The volume needs more memory than the worker has",
+        507,
+        "Send a series with fewer or thicker slices, or let the operator give the workers more memory.",
+        cause="What a model takes for a volume is predicted before it runs. Work that fits but for other work waits; a "
+        "volume that would not fit on the idle machine (`needed_bytes` beside `available_bytes`, of main memory or of "
+        "the GPU) is not answered by that model. The job goes on without it.",
+        example=show_of_job(
+            "The model needs 40.2 GiB of main memory for this volume; its worker has 31.2 GiB.",
+            needed_bytes=43164421325,
+            available_bytes=33500744908,
+        ),
+        related=(ProblemCode.WORKER_LOST, ProblemCode.NO_MODEL_ANSWERED),
+    ),
     ProblemCode.NOT_READY: ProblemKind(
         "The service is not ready",
         503,

@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import func, text, update
 from sqlalchemy.engine import make_url
 
+from gateway.jobs.schemas import describe_problem
 from gateway.problems.handlers import describe_fault
 from model_weights.policies import Policy
 from shared import tables
 from shared.artefacts import UploadKind
 from shared.database import transaction
-from shared.errors import InputProblem, TransientFault
+from shared.errors import InputProblem, TransientFault, Unanswerable
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import StageName
@@ -30,6 +31,7 @@ from workers.fusion.stage import make_stage as make_fusion
 from workers.intake.children import ChildPool
 from workers.intake.limits import make_limits
 from workers.intake.messages import Order
+from workers.model_host.memory import MemoryAmount, MemoryBudget
 from workers.runtime.celery_app import make_celery, publish
 from workers.runtime.outcomes import end_after_error
 
@@ -115,6 +117,19 @@ def _read_on_a_full_disk(bench: Bench) -> Document:
     return describe_fault(fault.value).to_document()
 
 
+def _answer_a_volume_that_fits_nowhere(bench: Bench) -> Document:
+    job_id = bench.submit(ZIP)
+    complete_intake(bench.engine, job_id)
+    with pytest.raises(Unanswerable) as refusal:
+        MemoryBudget().require_possible(MemoryAmount(2**60))
+    lease = lease_stage(bench.engine, job_id, StageName.MEDNEXT)
+    end_after_error(bench.engine, bench.settings, lease, refusal.value)
+    with transaction(bench.engine) as session:
+        told = describe_problem(session.get_one(StageRun, (job_id, StageName.MEDNEXT)).problem, job_id)
+    assert told is not None
+    return told.model_dump(mode="json")
+
+
 def _ask_a_gateway_without_policy(bench: Bench) -> Document:
     with running_gateway(bench.settings.model_copy(update={"policy": "unknown"})) as other:
         return read_json(other.http.get("/readyz"))
@@ -139,6 +154,7 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.DATABASE_UNAVAILABLE: _list_jobs_without_database,
     ProblemCode.BROKER_UNAVAILABLE: _publish_without_broker,
     ProblemCode.NO_SPACE: _read_on_a_full_disk,
+    ProblemCode.MEMORY_INSUFFICIENT: _answer_a_volume_that_fits_nowhere,
     ProblemCode.NOT_READY: _ask_a_gateway_without_policy,
     ProblemCode.INTERNAL_ERROR: _hide_a_table,
 }

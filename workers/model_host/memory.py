@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+
+from shared.byte_units import GIB
+from shared.errors import Unanswerable
+from shared.problems import ProblemCode
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"), "inactive_file"),
@@ -52,7 +56,19 @@ def read_free_memory() -> MemoryAmount:
     return MemoryAmount(int(host_bytes), _read_device_bytes())
 
 
+def read_total_memory() -> MemoryAmount:
+    """Return what this process could take if nothing else did: of the machine, of its container, of the first GPU."""
+    host_bytes = min([psutil.virtual_memory().total, *(allowed for allowed, _ in _iterate_containers())])
+    device_bytes = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    return MemoryAmount(host_bytes, device_bytes)
+
+
 def _iterate_container_limits() -> Iterator[int]:
+    return (allowed - used for allowed, used in _iterate_containers())
+
+
+def _iterate_containers() -> Iterator[tuple[int, int]]:
+    """Yield the limit of each control group, and what it uses without what it would give back."""
     for limit, usage, cache in _CGROUPS:
         try:
             allowed, used = limit.read_text().strip(), int(usage.read_text())
@@ -60,7 +76,7 @@ def _iterate_container_limits() -> Iterator[int]:
         except (OSError, ValueError):
             continue  # no control groups of this version
         if allowed != "max":
-            yield int(allowed) - used + int(rows.get(cache, 0))
+            yield int(allowed), used - int(rows.get(cache, 0))
 
 
 def _read_device_bytes() -> int:
@@ -74,15 +90,44 @@ class MemoryBudget:
     """Admits stages of one process by their predicted memory."""
 
     def __init__(
-        self, read_free: Callable[[], MemoryAmount] = read_free_memory, release: Callable[[], None] = lambda: None
+        self,
+        read_free: Callable[[], MemoryAmount] = read_free_memory,
+        release: Callable[[], None] = lambda: None,
+        read_total: Callable[[], MemoryAmount] = read_total_memory,
     ) -> None:
         """`release` lets go of what is only kept in case; it is called before anything is made to wait."""
+        self._read_total = read_total
         self._read_free = read_free
         self._release = release
         self._held = MemoryAmount()
         self._holders = 0
         self._free_at_rest = MemoryAmount()
         self._changed = threading.Condition()
+
+    def admit(self, need: MemoryAmount) -> AbstractContextManager[bool]:
+        """As `hold`, but let through what would not fit if nothing else ran here: no waiting helps it.
+
+        The stage ends it with `require_possible`.
+        """
+        return self.hold(need) if need.fits(self._read_total()) else nullcontext(enter_result=True)
+
+    def require_possible(self, need: MemoryAmount) -> None:
+        """Raise Unanswerable when `need` is more than there is at all."""
+        total = self._read_total()
+        if need.fits(total):
+            return
+        is_host = need.host_bytes > total.host_bytes
+        kind, needed, there = (
+            ("main memory", need.host_bytes, total.host_bytes)
+            if is_host
+            else ("GPU memory", need.device_bytes, total.device_bytes)
+        )
+        raise Unanswerable(
+            ProblemCode.MEMORY_INSUFFICIENT,
+            f"The model needs {needed / GIB:.1f} GiB of {kind} for this volume; its worker has {there / GIB:.1f} GiB.",
+            needed_bytes=needed,
+            available_bytes=there,
+        )
 
     @contextmanager
     def hold(self, need: MemoryAmount) -> Iterator[bool]:

@@ -140,4 +140,7 @@ class AdmittingStage(Stage, Protocol):
     """A stage whose work on large volumes may have to wait for memory."""
 
     def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
-        """Set aside what a volume of this shape will take; False inside where memory is too short for it now."""
+        """Set aside what a volume of this shape will take; False inside where memory is too short for it now.
+
+        True where it will always be: `run` is to end such work with a problem, for no waiting helps.
+        """

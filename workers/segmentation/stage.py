@@ -56,12 +56,16 @@ class SegmentationStage:
 
     def admit(self, shape_zyx: tuple[int, int, int]) -> AbstractContextManager[bool]:
         """Set aside what a volume of this shape will take; False inside where memory is too short for it now."""
-        return self._host.memory.hold(self._predictor.predict_memory(shape_zyx))
+        return self._host.memory.admit(self._predictor.predict_memory(shape_zyx))
 
     def run(self, context: StageContext) -> StageOutput:
-        """Return masks and measurements of the study. Raises StaleLease when the work is no longer wanted."""
+        """Return masks and measurements of the study.
+
+        Raises StaleLease when the work is no longer wanted, Unanswerable when this worker has too little memory.
+        """
         timings: dict[str, float] = {}
         file = VolumeFile(context.fetch_artefact(ArtefactKind.VOLUME))
+        self._host.memory.require_possible(self._predictor.predict_memory(file.shape))
         labels = self._label(file, context, timings)
         with _timed(timings, "measure_s"):
             organs = measure_organs(labels, _read_slabs(file), file.geometry.spacing_zyx_mm)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
 from shared.errors import Defect, InputProblem, StaleLease
 from shared.features import FVLM_ITEMS, FVLM_LABELS, make_feature_name
 from shared.problems import ProblemCode
-from shared.settings import Settings
+from shared.settings import Precision, Settings
 from shared.stages import StageName
 from tests.workers.folder_context import FolderContext
 from tests.workers.fvlm.studies import MaskedStudy, make_masked_study
 from tests.workers.fvlm.tiny import DOCUMENT, PREPROCESSING, convert, get_entry, make_state
+from workers.command.models import app
 from workers.fvlm.organs import Organ
 from workers.fvlm.stage import make_stage
 from workers.runtime.stage import AdmittingStage, Stage, StageContext, StageOutput
@@ -175,6 +177,21 @@ class TestItems:
 class TestMakeStage:
     def test_without_weights_there_is_no_stage(self, tmp_path: Path) -> None:
         assert make_stage(make_settings(tmp_path)) is None
+
+    def test_it_runs_in_float32_where_the_others_run_in_less(
+        self, installed: Path, study: MaskedStudy, tmp_path: Path, stage: Stage
+    ) -> None:
+        asked = make_settings(installed / "weights").model_copy(update={"precision": Precision.BF16})
+        found = make_stage(asked)
+        assert found is not None
+        context = study.write(tmp_path)
+        assert run(found, context).features == run(stage, context).features
+
+    def test_its_precision_cannot_be_measured(self, installed: Path) -> None:
+        where = ["--profile", "full", "--weights-dir", str(installed / "weights")]
+        result = CliRunner().invoke(app, ["precision", "fvlm", *where])
+        assert result.exit_code == 2
+        assert "the precision of fvlm cannot be chosen" in result.stderr
 
     def test_weights_that_answer_otherwise_than_known_are_not_served(self, tmp_path: Path) -> None:
         convert(tmp_path, make_state())

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from shared.artefacts import ArtefactKind
+from shared.errors import Unanswerable
+from shared.problems import ProblemCode
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from tests.workers.folder_context import FolderContext
 from workers.model_host.host import ModelHost
-from workers.model_host.memory import MemoryAmount
+from workers.model_host.memory import MemoryAmount, MemoryBudget
 from workers.model_stage import Answer, ModelStage, Question
 from workers.runtime.stage import AdmittingStage, StageContext
 from workers.volume import Geometry, Volume, write_volume
@@ -127,5 +129,19 @@ class TestAdmission:
         assert isinstance(stage, AdmittingStage)
         with stage.admit((10, 10, 10)) as is_admitted:
             assert is_admitted
-        with stage.admit((10**5, 10**5, 10**5)) as is_admitted:
+        host = ModelHost()
+        host.memory = MemoryBudget(read_free=lambda: MemoryAmount(0), read_total=lambda: MemoryAmount(2**60))
+        with make_stage(host, StubModel()).admit((10, 10, 10)) as is_admitted:
             assert not is_admitted
+
+    def test_what_can_never_fit_is_told_at_once_instead_of_waiting(self, tmp_path: Path) -> None:
+        host, model = ModelHost(), StubModel()
+        host.memory = MemoryBudget(read_free=lambda: MemoryAmount(0), read_total=lambda: MemoryAmount(1))
+        stage = make_stage(host, model)
+        with stage.admit((2, 3, 4)) as is_admitted:
+            assert is_admitted
+        with pytest.raises(Unanswerable, match=r"needs .* of main memory") as caught:
+            stage.run(make_context(tmp_path, 1))
+        assert caught.value.problem.code is ProblemCode.MEMORY_INSUFFICIENT
+        assert caught.value.problem.facts["available_bytes"] == 1
+        assert model.preparations == 0

@@ -10,12 +10,13 @@ import psutil
 import pytest
 
 from shared.artefacts import ArtefactKind
-from shared.errors import Defect, StaleLease
+from shared.errors import Defect, StaleLease, Unanswerable
 from shared.json_values import JsonObject
 from shared.settings import Settings
 from tests.workers.folder_context import FolderContext
 from tests.workers.segmentation.making import make_volume, publish_tiny
 from workers.model_host.host import ModelHost
+from workers.model_host.memory import MemoryAmount, MemoryBudget
 from workers.runtime.stage import AdmittingStage, StageContext, StageOutput
 from workers.segmentation.labels import TOTAL_NAMES, TOTAL_NUMBERS
 from workers.segmentation.predictor import Predictor
@@ -67,6 +68,9 @@ class FixedPredictor:
     def __init__(self, number: int, slices: int, raises: BaseException | None = None) -> None:
         self._number, self._slices, self._raises = number, slices, raises
 
+    def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
+        return MemoryAmount(shape_zyx[0])
+
     def label(self, coarse: np.ndarray, report: object) -> Labels:
         if self._raises is not None:
             raise self._raises
@@ -75,8 +79,8 @@ class FixedPredictor:
         return labels
 
 
-def make_fixed(stage: SegmentationStage, predictor: FixedPredictor) -> SegmentationStage:
-    return SegmentationStage(stage._entry, cast("Predictor", predictor), ModelHost())
+def make_fixed(stage: SegmentationStage, predictor: FixedPredictor, host: ModelHost | None = None) -> SegmentationStage:
+    return SegmentationStage(stage._entry, cast("Predictor", predictor), host or ModelHost())
 
 
 class TestMasks:
@@ -168,8 +172,15 @@ class TestContainment:
         assert isinstance(stage, AdmittingStage)
         with stage.admit((10, 20, 20)) as is_admitted:
             assert is_admitted
-        with stage.admit((10_000_000, 512, 512)) as is_admitted:
-            assert not is_admitted
+
+    def test_a_volume_that_fits_nowhere_ends_at_once(self, stage: SegmentationStage, tmp_path: Path) -> None:
+        host = ModelHost()
+        host.memory = MemoryBudget(read_total=lambda: MemoryAmount(1))
+        starved = make_fixed(stage, FixedPredictor(0, 0), host)
+        with starved.admit((10, 20, 20)) as is_admitted:
+            assert is_admitted
+        with pytest.raises(Unanswerable, match="of main memory"):
+            run(starved, make_context(tmp_path))
 
     def test_without_weights_there_is_no_stage(self, tmp_path: Path) -> None:
         assert make_stage(make_settings(tmp_path, weights_profile="none")) is None

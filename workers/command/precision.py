@@ -22,7 +22,14 @@ from workers.intake.children import ChildPool
 from workers.intake.local_study import make_local_order
 from workers.intake.question import Question
 from workers.model_host.precision import LARGEST_ERROR, PrecisionMeasurement, record
-from workers.model_host.precision_measuring import Trial, compare, find_largest_error, run_trial
+from workers.model_host.precision_measuring import (
+    PREDICTOR_MODULES,
+    Trial,
+    compare,
+    find_largest_error,
+    list_names,
+    run_trial,
+)
 from workers.volume import Volume, VolumeFile
 
 _FINDINGS = ("pleural_effusion", "", "consolidation", "cardiomegaly", "emphysema", "mass", "ground_glass", "fibrosis")
@@ -33,6 +40,8 @@ def measure(
     entry: ModelEntry, studies: Sequence[Path], *, phantoms: int, compiles: bool, as_json: bool
 ) -> PrecisionMeasurement:
     """Measure, record and print. Raises Defect and InputProblem."""
+    if entry.stage not in PREDICTOR_MODULES:
+        raise Defect(f"the precision of {entry.stage} cannot be chosen; it can for {', '.join(list_names())}")
     device = choose_device()
     with tempfile.TemporaryDirectory(prefix="ctclip-") as folder:
         paths = studies or list(_make_phantoms(phantoms, Path(folder)))

@@ -25,10 +25,17 @@ class ArtefactKind(StrEnum):
     SUPERVISED_RELEVANCE = "supervised_relevance"
 
     @property
+    def names_images(self) -> bool:
+        """Whether it holds the UIDs of the images that it was made of (docs/adr/0013-dicom-outputs.md)."""
+        return self in _NAMING_IMAGES
+
+    @property
     def file_name(self) -> str:
         """What a downloaded copy is called; its ending tells programs what it is."""
         return f"{self}{_ENDINGS.get(self, '')}"
 
+
+_NAMING_IMAGES = {ArtefactKind.SOURCE_SERIES, ArtefactKind.MASKS_DICOM, ArtefactKind.ANOMALY_MAP_DICOM}
 
 _ENDINGS = {
     ArtefactKind.PREVIEW: ".png",

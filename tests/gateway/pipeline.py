@@ -85,14 +85,20 @@ def end_intake(engine: Engine, settings: Settings, job_id: uuid.UUID, errors: Se
 
 
 def add_masks(engine: Engine, store: ObjectStore, job_id: uuid.UUID, content: bytes) -> Artefact:
+    return add_artefact(engine, store, job_id, content, kind=ArtefactKind.MASKS, media_type="application/x-blosc2")
+
+
+def add_artefact(
+    engine: Engine, store: ObjectStore, job_id: uuid.UUID, content: bytes, *, kind: ArtefactKind, media_type: str
+) -> Artefact:
     stored = store.write_bytes(content, prefix="artefacts")
     artefact = Artefact(
         id=uuid.uuid4(),
         job_id=job_id,
-        kind=ArtefactKind.MASKS,
+        kind=kind,
         stage=StageName.SEGMENTATION,
         key=stored.key,
-        media_type="application/x-blosc2",
+        media_type=media_type,
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,14 @@ from shared.settings import Settings
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Base, Job, UploadFile
 from tests.hostile.packing import edit, unpack
-from tests.privacy.identity import KNOWN_UID_MARK, MARK, NAME_MARK, UPLOAD_MARK, mark_files, pack
+from tests.privacy.identity import (
+    KNOWN_UID_MARK,
+    MARK,
+    NAME_MARK,
+    UPLOAD_MARK,
+    mark_files,
+    pack,
+)
 from tests.privacy.marks import IDENTITY, expand, find_marks, iterate_files
 from tests.stack.running import RunningStack, wait_until
 
@@ -104,19 +112,38 @@ def iterate_answers(stack: RunningStack, told: Told) -> Iterator[tuple[str, byte
         for part in PARTS:
             yield part, stack.http.get(f"/v1/jobs/{job_id}{part}").content
         for artefact in stack.http.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]:
+            if ArtefactKind(artefact["name"]).names_images:
+                continue
             yield artefact["name"], stack.http.get(f"/v1/jobs/{job_id}/artifacts/{artefact['name']}").content
     for path in ("/v1/jobs?limit=100", "/metrics", "/v1/models"):
         yield path, stack.http.get(path).content
 
 
 def iterate_objects(stack: RunningStack, settings: Settings) -> Iterator[tuple[str, bytes]]:
-    """Yield every object of the storage but the uploads."""
+    """Yield every object of the storage but the uploads, and those that may hold UIDs."""
+    left_out = {ArtefactKind.UPLOAD, *(kind for kind in ArtefactKind if kind.names_images)}
     with Session(stack.engine) as session:
-        uploads = set(session.scalars(select(Artefact.key).where(Artefact.kind == ArtefactKind.UPLOAD)))
+        keys = set(session.scalars(select(Artefact.key).where(Artefact.kind.in_(left_out))))
     store = ObjectStore(settings)
     for key, _ in store.iterate_keys():
-        if key not in uploads:
+        if key not in keys:
             yield key, stack.http.get(store.presign(key)).content
+
+
+def iterate_references(stack: RunningStack, settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """Yield the objects that hold the UIDs of images, datasets inflated."""
+    for _, kind, key in list_references(stack):
+        content = stack.http.get(ObjectStore(settings).presign(key)).content
+        is_dicom = kind.file_name.endswith(".dcm")
+        yield kind, str(pydicom.dcmread(io.BytesIO(content))).encode() if is_dicom else content
+
+
+def list_references(stack: RunningStack) -> list[tuple[str, ArtefactKind, str]]:
+    """Return digest, kind and key of what refers to images; workers keep copies under the digest."""
+    kinds = [kind for kind in ArtefactKind if kind.names_images]
+    with Session(stack.engine) as session:
+        rows = session.scalars(select(Artefact).where(Artefact.kind.in_(kinds))).all()
+        return [(row.sha256, row.kind, row.key) for row in rows]
 
 
 def find_in(places: Iterator[tuple[str, bytes]], *marks: str) -> dict[str, list[bytes]]:
@@ -164,6 +191,11 @@ class TestTraces:
         assert len(objects) >= 3
         assert not find_in(iter(objects.items()), *CONFIDENTIAL)
 
+    def test_are_in_no_object_that_refers_to_images_but_uids(self, stack: RunningStack, settings: Settings) -> None:
+        objects = dict(iterate_references(stack, settings))
+        assert ArtefactKind.SOURCE_SERIES in objects
+        assert not find_in(iter(objects.items()), MARK, NAME_MARK, UPLOAD_MARK)
+
     def test_are_in_no_row(self, stack: RunningStack) -> None:
         assert not find_in(iterate_rows(stack), *IDENTITY, UPLOAD_MARK)
 
@@ -179,7 +211,10 @@ class TestTraces:
 
     def test_are_in_no_file_of_the_platform(self, stack: RunningStack) -> None:
         """The broker's journal and the cluster of the database included: what was deleted still stands there."""
-        assert not find_in(iterate_files(stack.state, but={"storage"}), *IDENTITY, UPLOAD_MARK)
+        copies = {digest for digest, _, _ in list_references(stack)}
+        files = iterate_files(stack.state, but={"storage"})
+        kept = ((name, content) for name, content in files if Path(name).name not in copies)
+        assert not find_in(kept, *IDENTITY, UPLOAD_MARK)
 
     def test_are_in_no_key_of_the_broker(self, stack: RunningStack) -> None:
         broker = redis.Redis.from_url(stack.environment["CTCLIP_BROKER_URL"])

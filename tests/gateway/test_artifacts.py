@@ -1,0 +1,59 @@
+"""Every kind of artefact as callers get it: its type, and a name by whose ending programs know it."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.artefacts import ArtefactKind
+from shared.storage import ObjectStore
+from tests.gateway.conftest import RunningGateway
+from tests.gateway.pipeline import add_artefact
+from workers.diffusion.anomaly_map import MEDIA_TYPE as ANOMALY_MAP
+from workers.intake.stage import PREVIEW_MEDIA_TYPE, VOLUME_MEDIA_TYPE
+from workers.renderings.dicom import MEDIA_TYPE as DICOM
+from workers.renderings.pictures import PNG
+from workers.volume.label_map import MEDIA_TYPE as LABEL_MAP
+from workers.volume.nifti import MEDIA_TYPE as NIFTI
+from workers.volume.source import MEDIA_TYPE as SOURCE
+
+NOT_MADE = {ArtefactKind.UPLOAD, ArtefactKind.RUN_MANIFEST}
+
+OFFERED = {
+    ArtefactKind.SOURCE_SERIES: (SOURCE, "source_series.json"),
+    ArtefactKind.VOLUME: (VOLUME_MEDIA_TYPE, "volume"),
+    ArtefactKind.PREVIEW: (PREVIEW_MEDIA_TYPE, "preview.png"),
+    ArtefactKind.MASKS: (LABEL_MAP, "masks.b2nd"),
+    ArtefactKind.MASKS_NIFTI: (NIFTI, "masks_nifti.nii.gz"),
+    ArtefactKind.MASKS_DICOM: (DICOM, "masks_dicom.dcm"),
+    ArtefactKind.MASKS_PREVIEW: (PNG, "masks_preview.png"),
+    ArtefactKind.ANOMALY_MAP: (ANOMALY_MAP, "anomaly_map"),
+    ArtefactKind.ANOMALY_MAP_NIFTI: (NIFTI, "anomaly_map_nifti.nii.gz"),
+    ArtefactKind.ANOMALY_MAP_DICOM: (DICOM, "anomaly_map_dicom.dcm"),
+    ArtefactKind.ANOMALY_MAP_PREVIEW: (PNG, "anomaly_map_preview.png"),
+    ArtefactKind.CT_CLIP_RELEVANCE: (NIFTI, "ct_clip_relevance.nii.gz"),
+    ArtefactKind.SUPERVISED_RELEVANCE: (NIFTI, "supervised_relevance.nii.gz"),
+}
+
+
+class TestDownloads:
+    def test_all_kinds_are_looked_at(self) -> None:
+        assert OFFERED.keys() == set(ArtefactKind) - NOT_MADE
+
+    @pytest.mark.parametrize("kind", OFFERED)
+    def test_come_under_their_name(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore, kind: ArtefactKind
+    ) -> None:
+        job_id = uuid.UUID(gateway.submit()["id"])
+        media_type, file_name = OFFERED[kind]
+        content = f"bytes of {kind}".encode()
+        add_artefact(engine, store, job_id, content, kind=kind, media_type=media_type)
+        (item,) = gateway.http.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
+        assert (item["name"], item["media_type"]) == (kind, media_type)
+        answer = gateway.http.get(item["href"])
+        assert (answer.status_code, answer.content) == (200, content)
+        assert answer.headers["content-type"] == media_type
+        assert answer.headers["content-disposition"] == f'attachment; filename="{file_name}"'
+        assert answer.headers["x-content-type-options"] == "nosniff"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from shared.stages import StageName
 from training.segmentation.card import Facts, read_duration, tell_duration, write_card
 from training.segmentation.evaluation import OrganReport, RealFinding, measure_real, measure_studies
 from training.segmentation.examples import LabelledStudy, Recipe, iterate_examples, iterate_studies
-from training.segmentation.fitting import Fitting
+from training.segmentation.fitting import fit
 from training.segmentation.labels import OUTPUTS
 from training.segmentation.plan import SegmentationPlan
 from workers.segmentation.configuration import Architecture
@@ -63,11 +64,11 @@ def train(
     """Fit, measure and publish; each part on seeds of its own."""
     state.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(plan.training_settings, plan.prevalence)
-    fitting = Fitting(plan, state, _say)
-    trained = fitting.run(iterate_examples(plan.training_seeds, recipe, state / "studies", processes))
+    open_examples = partial(iterate_examples, plan.training_seeds, recipe, state / "studies", processes)
+    trained, seconds = fit(plan, open_examples, state, _say)
     # As the stage builds it: the network of the training computes some layers another way.
     network = make_network(plan.architecture, OUTPUTS, collect_tensors(trained))
-    took = tell_duration(fitting.seconds)
+    took = tell_duration(seconds)
     return _measure_and_publish(
         network, plan, Measuring(_iterate_held_out(plan, state, processes), real_study), catalogue, took
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.segmentation.evaluation import OrganReport, RealFinding
 from training.segmentation.labels import PAINTED, UNPAINTED
-from training.segmentation.plan import SegmentationPlan
+from training.segmentation.plan import Part, SegmentationPlan
 from workers.segmentation.labels import TOTAL_NAMES
 
 _LUNGS_NEEDED = 0.9
@@ -89,14 +89,19 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
-        "Updates": "; ".join(
-            f"{phase.steps} on {phase.batch} x {' x '.join(map(str, phase.size_zyx))} voxels" for phase in plan.phases
-        ),
+        "Updates": "; then ".join(_describe_part(part) for part in plan.parts),
         "Network": f"PlainConvUNet, {plan.architecture.n_stages} stages of {features} features, instance norm",
         "Window": f"{' x '.join(map(str, plan.architecture.patch_size))} voxels of 3 mm (z, y, x)",
         _TOOK: facts.took,
         "Licence": "Apache-2.0",
     }
+
+
+def _describe_part(part: Part) -> str:
+    phases = (
+        f"{phase.steps} on {phase.batch} x {' x '.join(map(str, phase.size_zyx))} voxels" for phase in part.phases
+    )
+    return f"with {part.finest_features} features at full resolution {', '.join(phases)}"
 
 
 def _judge(dice: float) -> str:

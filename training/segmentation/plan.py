@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ def _make_architecture() -> Architecture:
     stages = 5
     return Architecture(
         n_stages=stages,
-        features_per_stage=(8, 16, 32, 64, 64),
+        features_per_stage=(16, 16, 32, 64, 64),
         kernel_sizes=((1, 1, 1), *((3, 3, 3),) * (stages - 1)),
         strides=((1, 1, 1), *((2, 2, 2),) * (stages - 1)),
         n_conv_per_stage=(1, 1, 1, 2, 2),
@@ -43,6 +43,26 @@ class Phase(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Part:
+    """One cycle of the learning rate with so many features at full resolution; the next part goes on from it."""
+
+    finest_features: int
+    phases: tuple[Phase, ...]
+    peak_rate: float
+    warm_up_share: float
+
+    @property
+    def steps(self) -> int:
+        """Number of weight updates."""
+        return sum(phase.steps for phase in self.phases)
+
+    def find_phase(self, step: int) -> Phase:
+        """Return the phase that a step, counted from 0, belongs to."""
+        ends = accumulate(phase.steps for phase in self.phases)
+        return next(phase for phase, end in zip(self.phases, ends, strict=True) if step < end)
+
+
+@dataclass(frozen=True)
 class SegmentationPlan:
     """Seeds of training and held-out studies never meet, nor those of other models. Sizes are (z, y, x) voxels of 3 mm.
 
@@ -51,15 +71,29 @@ class SegmentationPlan:
 
     seed: int = 1
     training_studies: int = 120
-    held_out_studies: int = 16
-    phases: tuple[Phase, ...] = (
-        Phase(steps=290, size_zyx=(48, 64, 64), batch=2, skipped_stages=1),
-        Phase(steps=240, size_zyx=(48, 64, 64), batch=2),
-        Phase(steps=14, size_zyx=(96, 96, 128), batch=1),
+    held_out_studies: int = 6
+    parts: tuple[Part, ...] = (
+        Part(
+            finest_features=8,
+            phases=(
+                Phase(steps=290, size_zyx=(48, 64, 64), batch=2, skipped_stages=1),
+                Phase(steps=240, size_zyx=(48, 64, 64), batch=2),
+                Phase(steps=14, size_zyx=(96, 96, 128), batch=1),
+            ),
+            peak_rate=5e-3,
+            warm_up_share=0.18,
+        ),
+        Part(
+            finest_features=16,
+            phases=(
+                Phase(steps=130, size_zyx=(48, 64, 64), batch=2),
+                Phase(steps=8, size_zyx=(96, 96, 128), batch=1),
+            ),
+            peak_rate=4e-3,
+            warm_up_share=0.1,
+        ),
     )
     arrival_share: float = 0.9
-    warm_up_share: float = 0.18
-    peak_rate: float = 5e-3
     weight_decay: float = 1e-4
     drawn_voxels: int = 8_000
     first_weight: float = 4.0
@@ -70,7 +104,7 @@ class SegmentationPlan:
         default_factory=lambda: PhantomSettings(matrix=128, slice_spacing_mm=(2.8, 3.2), contrast_share=0.35)
     )
     held_out_settings: PhantomSettings = field(
-        default_factory=lambda: PhantomSettings(matrix=160, slice_spacing_mm=(2.2, 2.8), contrast_share=0.35)
+        default_factory=lambda: PhantomSettings(matrix=144, slice_spacing_mm=(2.2, 2.8), contrast_share=0.35)
     )
     ranges: Ranges = field(default_factory=Ranges)
     architecture: Architecture = field(default_factory=_make_architecture)
@@ -88,12 +122,7 @@ class SegmentationPlan:
         """Seeds of the studies that only the card sees."""
         return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
-    @property
-    def steps(self) -> int:
-        """Number of weight updates in all."""
-        return sum(phase.steps for phase in self.phases)
-
-    def find_phase(self, step: int) -> Phase:
-        """Return the phase that a step, counted from 0, belongs to."""
-        ends = accumulate(phase.steps for phase in self.phases)
-        return next(phase for phase, end in zip(self.phases, ends, strict=True) if step < end)
+    def make_architecture(self, part: Part) -> Architecture:
+        """Return the network of a part."""
+        _, *coarser = self.architecture.features_per_stage
+        return replace(self.architecture, features_per_stage=(part.finest_features, *coarser))

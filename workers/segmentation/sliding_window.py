@@ -66,9 +66,11 @@ class _Slab:
         self._weights = torch.zeros(tuple(shape), dtype=torch.half, device=device)
 
     def add(self, logits: Tensor, weights: Tensor, place: tuple[slice, ...]) -> None:
-        logits *= weights
-        self._sums[(slice(None), slice(None), *place)] += logits
-        self._weights[(slice(None), *place)] += weights
+        inside = (slice(None), *place)
+        # Class by class: on a CPU torch makes float32 of all that it adds to half precision, and of the sums as well.
+        for sums, logit in zip(self._sums, logits, strict=True):
+            sums[inside] += logit.mul_(weights)
+        self._weights[inside] += weights
 
     def label_and_drop(self, slices: int) -> Tensor:
         """Return the labels of the lowest slices, which are complete, and move the others down."""

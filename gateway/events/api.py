@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/events", tags=["Events"])
 
 _STREAM = "text/event-stream"
 _LARGEST_ID = 2**63 - 1
+_LONGEST_ID = len(str(_LARGEST_ID))
 _SEND_LIMIT_S = 30.0  # a reader that takes nothing for this long is given up
 _EXAMPLE = (
     "id: 1041\nevent: stage.state\n"
@@ -69,7 +70,7 @@ def parse_reader(
 ) -> Reader:
     """Return whose events are asked for and behind which. Raises JobNotFound or InvalidFields."""
     value = last_event_id or "0"
-    if not value.isascii() or not value.isdecimal() or int(value[:20]) > _LARGEST_ID:
+    if not value.isascii() or not value.isdecimal() or len(value) > _LONGEST_ID or int(value) > _LARGEST_ID:
         raise InvalidFields(FieldError("/Last-Event-ID", "Not the id of an event"))
     return Reader(job_id, int(value))
 

@@ -132,7 +132,7 @@ class TestAStream:
         assert len(told) == len(threads)
         assert all(one == told[0] for one in told)
 
-    @pytest.mark.parametrize("value", ["-1", "abc", "1.5", "9" * 30])
+    @pytest.mark.parametrize("value", ["-1", "abc", "1.5", "9" * 30, "0" * 20 + "9" * 20])
     def test_behind_what_is_no_event_is_refused(self, gateway: RunningGateway, value: str) -> None:
         answer = gateway.http.get(f"/v1/jobs/{submit(gateway)}/events", headers={"Last-Event-ID": value})
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/Last-Event-ID")

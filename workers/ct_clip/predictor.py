@@ -23,6 +23,7 @@ from workers.ct_clip.preprocess import prepare
 from workers.ct_clip.site_findings import FACT, Questionnaire, SiteFindings
 from workers.ct_clip.text_latents import load_text_latents
 from workers.device import ComputeMode
+from workers.label_roles import sort_labels
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
@@ -60,6 +61,7 @@ class Predictor:
         self._temperature = tensors[_TEMPERATURE]
         self._axes = self._make_axes(load_text_latents(entry))
         self._site_findings = SiteFindings(entry, latents_folder)
+        self._roles = sort_labels(entry.stage, entry.labels)
         self._entry, self.explainer = entry, Explainer(entry, self._tower, ArtefactKind.CT_CLIP_RELEVANCE)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
@@ -79,13 +81,14 @@ class Predictor:
         probabilities = self.score(encoding)[0].tolist()
         claims = make_claims(self._entry, probabilities)
         evidence = self.explainer.explain(encoding.codes[0], claims, self.direct, question)
-        facts = {RELEVANCE: evidence.facts}
+        unfused = self._roles.describe_unfused(dict(zip(self._entry.labels, probabilities, strict=True)))
+        facts, warnings = {RELEVANCE: evidence.facts, **unfused}, self._roles.list_warnings()
         texts = read_finding_texts(question.policy)
         if not texts:
-            return Answer(probabilities, [evidence.artefact], facts)
+            return Answer(probabilities, [evidence.artefact], facts, warnings)
         questionnaire = self._site_findings.read(texts)
         found = questionnaire.describe(probabilities, self._score_others(encoding, questionnaire))
-        return Answer(probabilities, [evidence.artefact], {**facts, FACT: found}, questionnaire.warnings)
+        return Answer(probabilities, [evidence.artefact], {**facts, FACT: found}, [*warnings, *questionnaire.warnings])
 
     def predict(self, prepared: Tensor) -> Tensor:
         """Return how probable each label is (b, labels), on the CPU in float32, of prepared volumes (b, c, z, x, y)."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from model_weights.policies import FindingText, Policy
 from shared.json_values import JsonValue
 from tests.workers.ct_clip.converting import DOCUMENT, convert, get_entry
 from tests.workers.ct_clip.tiny import TINY, make_state
+from workers.ct_clip.features import name_features
 from workers.ct_clip.model import compute_probabilities
 from workers.ct_clip.predictor import Predictor
 from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
@@ -33,7 +35,7 @@ PLAQUE = FindingText("Plaque")
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    convert(folder, make_state(), {**DOCUMENT, "labels": ["Pneumonia", "Rib fracture"]})
+    convert(folder, make_state(), {**DOCUMENT, "labels": ["Pneumonia", "Rib fracture", "Spleen rupture"]})
     return folder
 
 
@@ -67,7 +69,11 @@ def iterate_found(answer: Answer) -> Iterator[dict[str, JsonValue]]:
 
 
 def list_warnings(answer: Answer) -> list[tuple[str, JsonValue, JsonValue]]:
-    return [(warning.code, warning.facts["reason"], warning.facts["findings"]) for warning in answer.warnings]
+    return [
+        (warning.code, warning.facts["reason"], warning.facts["findings"])
+        for warning in answer.warnings
+        if warning.code == "site_findings_unanswered"
+    ]
 
 
 def lose_text_side(entry: ModelEntry) -> None:
@@ -176,3 +182,15 @@ class TestFailures:
             ("site_findings_unanswered", "too_long", ["long"]),
             ("site_findings_unanswered", "unknown_words", ["unknown"]),
         ]
+
+
+class TestLabelsOfTheWeights:
+    def test_one_that_is_no_feature_is_shown_and_features_without_one_are_declared(self, predictor: Predictor) -> None:
+        answer = ask(predictor)
+        features = name_features(("Pneumonia", "Rib fracture", "Spleen rupture"), answer.probabilities)
+        assert list(features) == ["ctclip_Pneumonia", "ctclip_Rib fracture"]
+        assert answer.facts["unfused"] == {"Spleen rupture": answer.probabilities[2]}
+        (warning,) = answer.warnings
+        assert warning.code == "labels_missing"
+        assert warning.facts["unknown"] == ["Spleen rupture"]
+        assert len(cast("list[str]", warning.facts["missing"])) == 53

@@ -35,6 +35,7 @@ _EMPTY = (
     *("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
 )
 _UUID_BITS = 128
+_LONGEST_TEXT = 64
 _FAR_AWAY_MM = (1e6, 1e6, 1e6)
 
 
@@ -51,6 +52,11 @@ def make_uid(*parts: str) -> UID:
     """Return the UID that follows from some texts: the same ones always give the same (2.25 and a hashed UUID)."""
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return UID(f"2.25.{int.from_bytes(digest[: _UUID_BITS // 8], 'big')}")
+
+
+def fit(text: str) -> str:
+    """Return a text as the representation LO holds it: 64 characters at most, ASCII, one value."""
+    return text.encode("ascii", "replace").decode().replace("\\", "/")[:_LONGEST_TEXT]
 
 
 def make_source_images(source: SourceSeries, geometry: Geometry) -> list[Dataset]:

@@ -21,6 +21,7 @@ from workers.renderings.dicom import (
     MANUFACTURER,
     Provenance,
     complete,
+    fit,
     lay_planes,
     make_source_images,
     make_uid,
@@ -32,7 +33,6 @@ HU_PER_STEP = 0.1
 
 _SERIES_NUMBER = 9002
 _LARGEST = np.iinfo(np.uint16).max
-_LONGEST_TEXT = 64
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ def write_parametric_map(path: Path, sparse: SparseMap, provenance: Provenance) 
         sop_instance_uid=make_uid("anomaly map", series_uid, sparse.digest),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=maker.name,
-        software_versions=maker.version,
-        device_serial_number=maker.digest[:_LONGEST_TEXT],
+        manufacturer_model_name=fit(maker.name),
+        software_versions=fit(maker.version),
+        device_serial_number=fit(maker.digest),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_map_to_hu()],
         voi_lut_transformations=[VOILUTTransformation(window_center=largest / 2, window_width=float(largest))],
         content_label="ANOMALY",
         content_description=maker.caution,
-        series_description=f"Difference to healthy by {maker.name}",
+        series_description=fit(f"Difference to healthy by {maker.name}"),
         plane_positions=[planes.positions[number] for number in sparse.numbers],
         plane_orientation=planes.orientation,
         pixel_measures=planes.measures,

@@ -29,6 +29,7 @@ from workers.renderings.dicom import (
     MANUFACTURER,
     Provenance,
     complete,
+    fit,
     lay_planes,
     make_source_images,
     make_uid,
@@ -39,7 +40,6 @@ from workers.volume import Geometry
 Labels = npt.NDArray[np.uint8]
 
 _SERIES_NUMBER = 9001
-_LONGEST_TEXT = 64
 _FRAMES_A_PACK = 64
 """A multiple of 8, so that a pack of frames ends with a whole byte."""
 
@@ -119,12 +119,12 @@ def make_segmentation(organs: Organs, provenance: Provenance) -> Segmentation:
         sop_instance_uid=make_uid("masks", series_uid, organs.digest),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=maker.name,
-        software_versions=maker.version,
-        device_serial_number=maker.digest[:_LONGEST_TEXT],
+        manufacturer_model_name=fit(maker.name),
+        software_versions=fit(maker.version),
+        device_serial_number=fit(maker.digest),
         content_label="ORGANS",
         content_description=maker.caution,
-        series_description=f"Organs by {maker.name}",
+        series_description=fit(f"Organs by {maker.name}"),
         plane_positions=planes.positions,
         plane_orientation=planes.orientation,
         pixel_measures=planes.measures,
@@ -138,9 +138,9 @@ def describe_segments(organs: Organs, provenance: Provenance) -> list[SegmentDes
     """Return what the object says of each organ: SNOMED CT code, side, colour, and who found it."""
     maker = provenance.maker
     algorithm = AlgorithmIdentificationSequence(
-        name=maker.name,
+        name=fit(maker.name),
         family=codes.DCM.ArtificialIntelligence,
-        version=maker.version,
+        version=fit(maker.version),
         parameters={"weights": maker.digest},
     )
     return [

@@ -19,6 +19,7 @@ from tests.workers.renderings.scans import (
     AXIAL,
     CORONAL,
     FEET_FIRST,
+    MAKER,
     SHAPE,
     draw_geometries,
     make_labels,
@@ -169,6 +170,14 @@ class TestContent:
             )  # fmt: skip
             assert segment.TrackingID == segment.SegmentLabel
         assert len({segment.TrackingUID for segment in read.SegmentSequence}) == len(read.SegmentSequence)
+
+    def test_holds_any_name_of_weights(self, tmp_path: Path) -> None:
+        maker = replace(MAKER, name="Сегментация\\" + "long " * 20, version="v" * 99)
+        provenance = replace(make_provenance(make_source(AXIAL)), maker=maker)
+        write_segmentation(tmp_path / "masks.dcm", make_organs(make_labels()), provenance)
+        read = pydicom.dcmread(tmp_path / "masks.dcm")
+        assert read.ManufacturerModelName.startswith("???????????/long")
+        assert len(read.SeriesDescription) <= 64
 
     def test_says_what_it_is_for(self, read: Dataset) -> None:
         assert read.ContentDescription == "Research use only. Demo weights, trained on phantoms."

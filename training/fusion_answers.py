@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -24,17 +25,20 @@ import torch
 import phantom
 from model_weights.catalogue import ModelEntry, load_catalogue
 from phantom.study import PhantomSettings, make_study
+from shared.errors import InputProblem
 from shared.settings import WeightsProfile
 from shared.stages import MODELS
 from training import phantoms
 from training.examples import FINE_SHARE, draw_settings
 from training.fusion_evaluation import Case
+from training.fusion_masks import find_segmenter, label_organs, reads_masks
 from training.fusion_plan import find_policy
 from training.phantoms import Prevalence, draw_findings, make_volume
 from training.processes import make_ahead
-from workers.model_stage import Model, NameFeatures, Question
+from workers.model_stage import AnyModel, MaskedModel, NameFeatures, Question
 from workers.runtime.registry import STAGE_MODULES
 from workers.volume import Volume
+from workers.volume.label_map import Labels
 
 _TOLD_EVERY = 100
 
@@ -55,13 +59,23 @@ class AskedModel:
     """A loaded model with the names of what it gives."""
 
     entry: ModelEntry
-    model: Model
+    model: AnyModel
     name_features: NameFeatures
 
-    def ask(self, volume: Volume) -> Mapping[str, float]:
-        """Return the features that the model gives to the fusion."""
-        prepared = self.model.prepare(volume)
+    def ask(self, volume: Volume, label: Callable[[], Labels]) -> Mapping[str, float]:
+        """Return the features that a job would keep: none where the model refuses the study, none that is unknown."""
+        try:
+            features = self._ask(volume, label)
+        except InputProblem:
+            return {}
+        return {name: value for name, value in features.items() if not math.isnan(value)}
+
+    def _ask(self, volume: Volume, label: Callable[[], Labels]) -> Mapping[str, float]:
         depth, height, width = volume.hu.shape
+        if isinstance(self.model, MaskedModel):
+            prepared = self.model.prepare_masked(volume, label())
+        else:
+            prepared = self.model.prepare(volume)
         with TemporaryDirectory(prefix="ctclip-") as scratch:
             question = Question(volume.geometry, (depth, height, width), find_policy().to_document(), Path(scratch))
             answer = self.model.answer(prepared, question)
@@ -73,7 +87,8 @@ def find_models(catalogue: Path) -> tuple[ModelEntry, ...]:
     installed = {
         entry.stage: entry for entry in load_catalogue(catalogue) if entry.weights_profile is WeightsProfile.DEMO
     }
-    models = tuple(installed[stage] for stage in MODELS if stage in installed and stage in STAGE_MODULES)
+    found = (installed[stage] for stage in MODELS if stage in installed and stage in STAGE_MODULES)
+    models = tuple(entry for entry in found if not reads_masks(entry) or find_segmenter(catalogue) is not None)
     if not models:
         raise LookupError("the catalogue has no demo model: train one first, as with `python -m training.mednext`")
     return models
@@ -82,11 +97,11 @@ def find_models(catalogue: Path) -> tuple[ModelEntry, ...]:
 def ask_models(seeds: Sequence[int], origin: Origin, catalogue: Path, folder: Path, *, processes: int) -> list[Case]:
     """Let every demo model of the catalogue answer the studies of the seeds. Answers are kept in `folder`."""
     folder = folder / compute_recipe_digest(origin)
-    models = find_models(catalogue)
-    lacking = [seed for seed in seeds if not all(_locate(folder, entry, seed).exists() for entry in models)]
+    names = [_name_answers(entry, catalogue) for entry in find_models(catalogue)]
+    lacking = [seed for seed in seeds if not all(_locate(folder, name, seed).exists() for name in names)]
     if lacking:
         _answer_all(lacking, partial(_answer_seed, origin=origin, catalogue=catalogue, folder=folder), processes)
-    return [Case(seed, _read_features(folder, models, seed), draw_findings(seed, origin.prevalence)) for seed in seeds]
+    return [Case(seed, _read_features(folder, names, seed), draw_findings(seed, origin.prevalence)) for seed in seeds]
 
 
 def compute_recipe_digest(origin: Origin) -> str:
@@ -110,11 +125,12 @@ def _answer_all(seeds: Sequence[int], answer: Callable[[int], None], processes: 
 
 def _answer_seed(seed: int, origin: Origin, catalogue: Path, folder: Path) -> None:
     """Make the study of a seed and keep what the models say that have not answered it yet."""
-    lacking = [model for model in _load_models(catalogue) if not _locate(folder, model.entry, seed).exists()]
+    models = {_name_answers(model.entry, catalogue): model for model in _load_models(catalogue)}
+    lacking = {name: model for name, model in models.items() if not _locate(folder, name, seed).exists()}
     study = make_study(seed, draw_findings(seed, origin.prevalence), origin.scanner or draw_settings(seed))
     volume = make_volume(study)
-    for model in lacking:
-        _keep(_locate(folder, model.entry, seed), model.ask(volume))
+    for name, model in lacking.items():
+        _keep(_locate(folder, name, seed), model.ask(volume, partial(label_organs, volume, catalogue)))
 
 
 @cache
@@ -130,9 +146,16 @@ def _load_model(entry: ModelEntry) -> AskedModel:
     return AskedModel(entry, load(entry, torch.device("cpu")), import_module(f"{package}.features").name_features)
 
 
-def _locate(folder: Path, entry: ModelEntry, seed: int) -> Path:
-    digest = replace(entry, thresholds={}).digest  # thresholds say what an answer means and do not change it
-    return folder / f"{entry.stage}-{digest[:12]}" / f"{seed}.json"
+def _name_answers(entry: ModelEntry, catalogue: Path) -> str:
+    """Return what names the answers of a model: its digest, and that of the segmentation whose masks it reads."""
+    segmenter = find_segmenter(catalogue) if reads_masks(entry) else None
+    # Thresholds say what an answer means and do not change it.
+    digests = [each.digest for each in (replace(entry, thresholds={}), segmenter) if each is not None]
+    return "-".join([str(entry.stage), *(digest[:12] for digest in digests)])
+
+
+def _locate(folder: Path, name: str, seed: int) -> Path:
+    return folder / name / f"{seed}.json"
 
 
 def _keep(path: Path, features: Mapping[str, float]) -> None:
@@ -142,9 +165,9 @@ def _keep(path: Path, features: Mapping[str, float]) -> None:
     draft.replace(path)
 
 
-def _read_features(folder: Path, models: Iterable[ModelEntry], seed: int) -> dict[str, float]:
+def _read_features(folder: Path, names: Iterable[str], seed: int) -> dict[str, float]:
     return {
-        name: value
-        for entry in models
-        for name, value in json.loads(_locate(folder, entry, seed).read_text(encoding="utf-8")).items()
+        feature: value
+        for name in names
+        for feature, value in json.loads(_locate(folder, name, seed).read_text(encoding="utf-8")).items()
     }

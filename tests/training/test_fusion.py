@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
 from phantom.study import FINDINGS, PhantomSettings
 from shared.features import CT_CLIP_LABELS, FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model, make_feature_name
 from shared.findings import FINDING_OF_LABEL
 from shared.settings import WeightsProfile
 from shared.stages import StageName
+from tests.workers.fvlm.studies import make_masked_study
+from tests.workers.fvlm.tiny import convert, make_state
 from training.fusion import Studies, list_subsets, publish, train
-from training.fusion_answers import Origin, ask_models, compute_recipe_digest, find_models
+from training.fusion_answers import AskedModel, Origin, ask_models, compute_recipe_digest, find_models
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
 from training.fusion_card import Trained
 from training.fusion_evaluation import Case
@@ -34,6 +37,9 @@ from training.fusion_plan import FusionPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import load_booster
+from workers.fvlm.features import name_features
+from workers.fvlm.organs import Organ
+from workers.fvlm.predictor import Predictor
 
 PLAN = FusionPlan(training_studies=300, held_out_studies=100, shifted_studies=60, booster=BoosterSettings(trees=40))
 
@@ -241,6 +247,32 @@ class TestAsking:
     def test_another_scanner_is_another_study(self) -> None:
         shifted = replace(self.ORIGIN, scanner=PhantomSettings.shifted())
         assert compute_recipe_digest(self.ORIGIN) != compute_recipe_digest(shifted)
+
+
+@pytest.fixture(scope="module")
+def masked_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo fVLM alone."""
+    folder = tmp_path_factory.mktemp("fvlm")
+    assert convert(folder, make_state()).exit_code == 0
+    path = folder / "weights" / "catalogue.toml"
+    path.write_text(path.read_text().replace('"weights_profile" = "full"', '"weights_profile" = "demo"'))
+    return path
+
+
+class TestMaskedModel:
+    def test_without_a_segmentation_it_is_not_asked_as_in_a_job(self, masked_catalogue: Path) -> None:
+        with pytest.raises(LookupError, match="no demo model"):
+            find_models(masked_catalogue)
+
+    def test_it_is_asked_with_masks_and_what_it_does_not_know_is_left_out(self, masked_catalogue: Path) -> None:
+        (entry,) = load_catalogue(masked_catalogue)
+        asked = AskedModel(entry, Predictor(entry, torch.device("cpu")), name_features)
+        study = make_masked_study(3)
+        whole = asked.ask(study.volume, lambda: study.labels)
+        assert len(whole) == len(LABELS[StageName.FVLM])
+        without_aorta = asked.ask(study.volume, lambda: study.leave_out({Organ.AORTA}).labels)
+        assert whole.keys() - without_aorta.keys() == {"okhr_Arterial wall calcification", "okhr_Aortic aneurysm"}
+        assert asked.ask(study.volume, lambda: np.zeros_like(study.labels)) == {}
 
 
 class TestDirections:

@@ -43,7 +43,14 @@ def require_policy_id(session: Session, settings: Settings, asked: str | None = 
         return policy.id
     if asked in {None, settings.policy}:
         raise TransientFault(ProblemCode.NOT_READY, f"no active policy is named {settings.policy}")
-    raise InvalidFields(FieldError(make_pointer(["policy"]), "No policy of this name is offered here"))
+    offered = ", ".join(_list_offered(session))
+    told = f"No policy of this name is offered here; there are {offered}"
+    raise InvalidFields(FieldError(make_pointer(["policy"]), told))
+
+
+def _list_offered(session: Session) -> list[str]:
+    policies = session.scalars(select(Policy).where(Policy.is_active).order_by(Policy.name))
+    return [policy.name for policy in policies if _is_offered(policy)]
 
 
 def _is_offered(policy: Policy) -> bool:

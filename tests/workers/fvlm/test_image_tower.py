@@ -58,5 +58,5 @@ class TestPositions:
         embedding = ImageTower(TINY.image, TINY.dim_latent).encoder.patch_embedding
         before = embedding.get_positions(GRID).detach().clone()
         with torch.no_grad():
-            embedding.positions += 1
+            embedding.positions.add_(1)
         assert torch.allclose(embedding.get_positions(GRID), before + 1)

@@ -4,7 +4,7 @@
 
 A phantom's labels, stretched to 300 x 512 x 512, and a map of 16 slices. Seconds are of this process alone (CPU), so
 that other work on the machine does not count. `--alone` also lets highdicom make the segmentation by itself, which
-takes most of a minute and a gigabyte.
+takes far longer, and over a gigabyte.
 """
 
 from __future__ import annotations

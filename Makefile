@@ -52,7 +52,7 @@ format: setup ## Format the code and mend what the linter can mend
 
 bench: setup ## Run every benchmark; each prints ratios taken in one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.lock
-	@for name in intake volume_artefact large_study platform_overhead upload_memory model_host mednext ct_clip; do \
+	@for name in intake volume_artefact large_study platform_overhead upload_memory model_host mednext ct_clip segmentation; do \
 		echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: setup ## Write the pages that are made from the code

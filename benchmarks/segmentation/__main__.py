@@ -37,6 +37,8 @@ from workers.volume.label_map import LabelMapFile, Labels, write_label_map
 TIME_TARGET = 0.5
 GROWTH_TARGET = 1.05
 _SETTLED_AFTER = 10
+_SIZES = 5
+"""Different sizes of the studies that come one after another."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,20 @@ def label(predictor: Predictor, folder: Path) -> Labels:
     return labels
 
 
+def cut_out(volume: Volume, margin: int) -> Volume:
+    """Return the middle of a volume, smaller by a margin: no two studies in a row have one size."""
+    inner = tuple(slice(size // 3 + margin, size - size // 3 - margin) for size in volume.hu.shape)
+    return Volume(np.ascontiguousarray(volume.hu[inner]), volume.geometry)
+
+
 def repeat(entry: ModelEntry, studies: int, folder: Path) -> int:
     """Label one study after another in this process and print memory and children."""
     predictor = Predictor(entry, torch.device("cpu"))
-    write_volume(make_phantom(31), folder / "volume.b2nd")
+    phantom = make_phantom(31)
     process = psutil.Process()
     settled_mb = 0.0
     for number in range(1, studies + 1):
+        write_volume(cut_out(phantom, number % _SIZES), folder / "volume.b2nd")
         label(predictor, folder)
         resident_mb = process.memory_info().rss / 1e6
         if number == min(_SETTLED_AFTER, studies):

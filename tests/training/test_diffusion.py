@@ -196,7 +196,7 @@ class TestTraining:
         Predictor(entry, torch.device("cpu"))
         card = (catalogue.parent / str(entry.card)).read_text()
         assert "Demo, phantoms only, not for clinical use." in card
-        assert "Map minus baseline, paired" in card
+        assert "map minus plain baseline" in card
 
     def test_no_study_is_seen_twice(self) -> None:
         plan = DiffusionPlan()

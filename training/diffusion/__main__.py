@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +19,12 @@ import torch
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from shared.settings import WeightsProfile
 from training.diffusion.batches import Slices
-from training.diffusion.card import Localised, Measured, write_card
-from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining
+from training.diffusion.card import MAP, PLAIN, REFINED, Localised, Measured, name_difference, write_card
+from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining, choose_threshold
 from training.diffusion.evaluation import measure_slices, measure_studies, score_example
 from training.diffusion.examples import Example, Task, iterate_examples
 from training.diffusion.fitting import fit_classifier, fit_unet
-from training.diffusion.localisation import Maps, Values, compute_dice, estimate, find_hits
+from training.diffusion.localisation import Estimate, Maps, Values, compute_dice, estimate, find_hits
 from training.diffusion.mapping import Mapper, MeanSlice, Targets, choose_targets
 from training.diffusion.plan import DiffusionPlan
 from workers.diffusion.classifier import SliceClassifier
@@ -70,7 +70,7 @@ def train(plan: DiffusionPlan, state: Path, catalogue: Path, *, processes: int) 
     examples = list(_iterate(plan, plan.training_seeds, state, processes, is_located=False))
     networks = _fit(examples, plan, state)
     measured = _measure(networks, plan, MeanSlice(examples, plan.preprocessing.volume.shape[0]), state, processes)
-    took = f"{(time.process_time() - started) / 60:.0f} minutes of one core"
+    took = f"{(time.process_time() - started) / 60:.0f} minutes of one core, what earlier runs had left aside"
     return _publish(networks, plan, measured, catalogue, took)
 
 
@@ -88,13 +88,19 @@ def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state
     validation = list(_iterate(plan, plan.validation_seeds, state, processes, is_located=True))
     targets = choose_targets(validation, _VALIDATION_SLICES)
     best, tried = choose_reconstruction(mapper, targets, pixel_mm, _say)
-    plain = choose_refining(baseline.make_maps(targets), targets, pixel_mm)
-    _say(f"baseline: pointing {plain.hits:.3f}, Dice {plain.dice:.3f}")
+    bases = baseline.make_maps(targets)
+    refined, plain = choose_refining(bases, targets, pixel_mm), choose_threshold(bases, targets)
+    _say(f"baseline refined: pointing {refined.hits:.3f}, Dice {refined.dice:.3f}")
+    _say(f"baseline as it is: pointing {plain.hits:.3f}, Dice {plain.dice:.3f}")
     held_out = list(_iterate(plan, plan.held_out_seeds, state, processes, is_located=True))
     shown = choose_targets(held_out, _HELD_OUT_SLICES)
-    localised = compare(
-        shown, (mapper.make_maps(best.candidate, shown), best.choice), (baseline.make_maps(shown), plain), pixel_mm
-    )
+    bases = baseline.make_maps(shown)
+    ways = {
+        MAP: (mapper.make_maps(best.candidate, shown), best.choice),
+        PLAIN: (bases, plain),
+        REFINED: (bases, refined),
+    }
+    localised = compare(shown, ways, pixel_mm)
     pathological = plan.architecture.process.pathological_class
     scored = [score_example(networks.classifier, example, pathological) for example in held_out]
     of_mean, of_largest = measure_studies(scored)
@@ -105,20 +111,18 @@ def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state
     return Measured(measure_slices(scored), of_mean, of_largest, localised, best, tried, parameters)
 
 
-def compare(
-    targets: Targets, ours: tuple[Maps, Choice], plain: tuple[Maps, Choice], pixel_mm: tuple[float, float]
-) -> Localised:
-    """Return what both maps are worth on the same slices, and the paired difference."""
+def compare(targets: Targets, ways: Mapping[str, tuple[Maps, Choice]], pixel_mm: tuple[float, float]) -> Localised:
+    """Return what each map is worth on the same slices, and the paired differences of the first to the others."""
     hits, dice = {}, {}
-    for name, (maps, choice) in (("map", ours), ("baseline", plain)):
+    for name, (maps, choice) in ways.items():
         refined = refine(maps, targets.images, choice.shape, pixel_mm)
         hits[name] = find_hits(refined, targets.lesions)
         dice[name] = compute_dice(refined, targets.lesions, choice.shape.threshold_hu)
-    for values in (hits, dice):
-        values["difference"] = values["map"] - values["baseline"]
 
-    def tell(values: dict[str, Values]) -> dict[str, object]:
-        return {name: estimate(each, targets.studies.tolist(), _SEED) for name, each in values.items()}
+    def tell(values: Mapping[str, Values]) -> dict[str, Estimate]:
+        lost = {name_difference(name): values[MAP] - each for name, each in values.items() if name != MAP}
+        studies = targets.studies.tolist()
+        return {name: estimate(each, studies, _SEED) for name, each in {**values, **lost}.items()}
 
     return Localised(len(targets.images), len(np.unique(targets.studies)), tell(hits), tell(dice))
 

@@ -11,10 +11,18 @@ from training.diffusion.localisation import Estimate
 from training.diffusion.mapping import LEAST_PIXELS
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
 
+MAP, PLAIN, REFINED = "map", "plain baseline", "refined baseline"
+"""What is compared on the same slices."""
+
+
+def name_difference(baseline: str) -> str:
+    """Return what the paired difference to a baseline is called."""
+    return f"map minus {baseline}"
+
 
 @dataclass(frozen=True)
 class Localised:
-    """Pointing game and Dice of the map, of the baseline, and of map minus baseline on the same slices."""
+    """Pointing game and Dice of each map that is compared, and the paired differences."""
 
     slices: int
     studies: int
@@ -36,7 +44,7 @@ class Measured:
 
 
 def write_card(plan: DiffusionPlan, measured: Measured, *, command: str, took: str) -> str:
-    """Return the card as Markdown; `took` says how long the training did."""
+    """Return the card as Markdown; `took` says how long the run that wrote it did."""
     facts, shape = _list_facts(plan, command=command, took=took), measured.best.choice.shape
     return f"""# diffusion-demo
 
@@ -63,13 +71,13 @@ pixels by {CHANGED_HU} HU or more against the same patient without them, and non
 
 {_describe_localised(measured.localised)}
 
-| | Map | Baseline | Map minus baseline, paired |
-|---|---|---|---|
-{_tell_row("peak in the lesion (pointing game)", measured.localised.hits)}
-{_tell_row("Dice at the threshold", measured.localised.dice)}
+| | Peak in the lesion (pointing game) | Dice at the threshold |
+|---|---|---|
+{_join(_tell_row(name, measured.localised) for name in measured.localised.hits)}
 
-The baseline is the difference to the mean healthy training slice of the same number, aligned by the same preprocessing
-and refined in the same way; each has the smoothing and the threshold that were best for it on the validation studies.
+The baseline is the difference to the mean healthy training slice of the same number, aligned by the same preprocessing:
+plain, as it is; refined, cut to the body and smoothed as the map is. Each has the threshold, and where it is smoothed
+the smoothing, that were best for it on the validation studies. Differences are paired, slice by slice.
 
 ## How the reconstruction was chosen
 
@@ -106,7 +114,7 @@ def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str,
         "Chosen on": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
         "Findings": f"none in {plan.normal_share:.0%} of the studies, else 1 to {plan.most_findings}",
-        "Training took": took,
+        "The last run took": took,
         "Licence": "Apache-2.0",
     }
 
@@ -115,8 +123,8 @@ def _describe_localised(localised: Localised) -> str:
     return f"{localised.slices} slices with a lesion, of {localised.studies} studies, at most three of each."
 
 
-def _tell_row(what: str, estimates: Mapping[str, Estimate]) -> str:
-    return f"| {what} | {estimates['map']} | {estimates['baseline']} | {estimates['difference']} |"
+def _tell_row(name: str, localised: Localised) -> str:
+    return f"| {name} | {localised.hits[name]} | {localised.dice[name]} |"
 
 
 def _tell_tried(tried: Tried) -> str:

@@ -87,8 +87,8 @@ def convert(
     if model not in CONVERSION_MODULES:
         known = ", ".join(CONVERSION_MODULES)
         raise typer.BadParameter(f"{model!r} cannot be converted; known are {known}", param_hint="MODEL")
-    weights_dir.mkdir(parents=True, exist_ok=True)
-    with told_defects():
+    with told_defects(), _told_disk():
+        weights_dir.mkdir(parents=True, exist_ok=True)
         entry = convert_checkpoint(model, checkpoint, config, make_catalogue_path(weights_dir))
     typer.echo(json.dumps(describe(entry)) if as_json else f"{entry.name} {entry.version}: {entry.digest}")
 
@@ -194,6 +194,15 @@ def _find_faults(entry: ModelEntry) -> Iterator[tuple[str, str]]:
             verify(file)
         except Defect as defect:
             yield role, str(defect)
+
+
+@contextmanager
+def _told_disk() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # of a temporary folder as well, which may lie on another disk
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise Defect(f"the weights cannot be written: {reason}; nothing was changed") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from model_weights.loading import load_tensors
+from model_weights.verifying import verify
 from shared.errors import Defect
 from shared.features import CT_CLIP_LABELS
 from shared.stages import StageName
@@ -116,6 +118,30 @@ class TestAnotherVocabulary:
         result = convert(tmp_path, make_state(self.SMALL), self.ASKED)
         assert result.exit_code == 2
         assert "the vocabulary small.txt cannot be read as text" in result.stderr
+
+
+class TestDisk:
+    def test_a_full_one_is_told_in_a_line_and_leaves_what_was_there(self, tmp_path: Path) -> None:
+        assert convert(tmp_path, make_state()).exit_code == 0
+        before = get_entry(tmp_path)
+        softly, firmly = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, firmly))  # as a full disk: a write fails halfway
+        try:
+            result = convert_file(tmp_path, tmp_path / "checkpoint.pt", {**DOCUMENT, "version": "3"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (softly, firmly))
+        assert result.exit_code == 2
+        assert "the weights cannot be written" in result.stderr
+        assert "nothing was changed" in result.stderr
+        assert get_entry(tmp_path) == before
+        for file in before.files.values():
+            verify(file)
+
+    def test_a_file_in_the_way_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "weights").write_text("in the way")
+        result = convert(tmp_path, make_state())
+        assert result.exit_code == 2
+        assert "the weights cannot be written" in result.stderr
 
 
 class TestRefusal:

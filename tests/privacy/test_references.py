@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -50,5 +51,7 @@ class TestMasks:
             content = artefact.path.read_bytes()
             if artefact.kind is ArtefactKind.MASKS_DICOM:
                 content = str(pydicom.dcmread(artefact.path)).encode()
+            elif artefact.kind is ArtefactKind.MASKS_NIFTI:
+                content = gzip.decompress(content)
             assert bool(find_marks(content, *UIDS)) == artefact.kind.names_images
             assert not find_marks(content, *WORDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -59,6 +60,7 @@ def train(plan: FVLMPlan, state: Path, catalogue: Path, *, processes: int) -> Mo
     fitting = Fitting(plan, state, _say)
     learnt_from = islice(examples, plan.training_studies)
     model = fitting.run(prepare_example(example, plan.preprocessing) for example in learnt_from)
+    deque(learnt_from, maxlen=0)  # what a run that goes on has learnt from before is not for measuring
     reader = Reader(model, plan.preprocessing)
     validation = answer(reader, islice(examples, plan.validation_studies), plan.preprocessing, [MaskKind.SPOILT])
     thresholds = choose_thresholds(validation[MaskKind.SPOILT], plan.least_specificity)

@@ -52,7 +52,6 @@ chosen on the validation phantoms, by masks with errors, where it left a specifi
 {plan.least_specificity:.0%}. An item without one gives no evidence of its own.
 
 {_write_lines(_write_table(kind, reports) for kind, reports in measured.reports.items())}
-
 ## Limits
 
 {_write_limits(plan, measured)}
@@ -65,7 +64,8 @@ def _list_facts(plan: FVLMPlan, run: Run) -> Mapping[str, str | int]:
         "Command": f"`{run.command}`",
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates": f"{stages}; then {plan.whole_steps} of all but the encoder on {plan.whole_batch} whole studies",
+        "Updates": f"{stages}; then {plan.whole_steps} of all but the encoder on {plan.whole_batch} of"
+        f" {plan.whole_studies} whole studies",
         "Learnt from": "each item's pair of sentences beside its organ, and where findings lie",
         "Masks in training": "the phantom's organs with a segmenter's errors: moved, bulged, a lobe or dense lung lost",
         "Thresholds from": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
@@ -74,7 +74,7 @@ def _list_facts(plan: FVLMPlan, run: Run) -> Mapping[str, str | int]:
         "Findings otherwise": _describe_prevalence(plan.held_out_prevalence),
         "Grid": f"geometry `{plan.preprocessing.geometry}` on {plan.preprocessing.spacing_mm} mm (z, y, x),"
         f" tokens of {plan.image.patch_size} voxels",
-        "Fitting took": f"{run.seconds / 60:.0f} minutes, with one thread on two cores that were busy with other work",
+        "Fitting took": f"{run.seconds / 60:.0f} minutes, with one thread on two cores busy with other work",
         "Licence": "Apache-2.0",
     }
 

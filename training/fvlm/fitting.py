@@ -72,9 +72,10 @@ class Fitting:
             if self._step == 0:
                 self._measure_patches(seen)
             self._finish_step(self._learn_from_crops(seen), len(seen))
-        seen.extend(next(studies) for _ in range(self._plan.training_studies - len(seen)))
         if self._step < self._plan.steps:
-            self._learn_from_whole(seen)
+            count = min(self._plan.whole_studies, self._plan.training_studies)
+            seen.extend(next(studies) for _ in range(count - len(seen)))
+            self._learn_from_whole(seen[:count])
         return self.learner.finish()
 
     def _learn_from_crops(self, seen: Sequence[Prepared]) -> Tensor:

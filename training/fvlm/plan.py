@@ -50,13 +50,14 @@ class FVLMPlan:
 
     seed: int = 1
     training_studies: int = 200
-    validation_studies: int = 90
-    held_out_studies: int = 110
-    predicted_studies: int = 40
+    validation_studies: int = 60
+    held_out_studies: int = 60
+    predicted_studies: int = 0
     crop_stages: tuple[CropStage, ...] = (CropStage(1400, (5, 5, 6), 12), CropStage(40, (9, 8, 10), 5))
     whole_steps: int = 150
-    whole_batch: int = 32
-    whole_masks: int = 3
+    whole_studies: int = 120
+    whole_batch: int = 12
+    whole_masks: int = 2
     look_steps: int = 300
     peak_rate: float = 3e-3
     whole_rate: float = 1e-3

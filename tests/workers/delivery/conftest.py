@@ -78,6 +78,12 @@ class Webhooks:
         with transaction(self.engine) as session:
             return float(session.scalars(select(wait).where(WebhookDelivery.state == DeliveryState.PENDING)).one())
 
+    def let_claims_lapse(self) -> None:
+        """Make every claim end now, as if its time had passed."""
+        with transaction(self.engine) as session:
+            held = WebhookDelivery.lease_expires_at.is_not(None)
+            session.execute(update(WebhookDelivery).where(held).values(lease_expires_at=func.now()))
+
     def let_time_pass(self) -> None:
         """Make every pending message due, as if its delay had passed."""
         with transaction(self.engine) as session:

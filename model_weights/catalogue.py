@@ -121,7 +121,9 @@ def _load_profile(settings: WeightsLocation) -> tuple[ModelEntry, ...]:
     if settings.weights_profile is WeightsProfile.DEMO:
         return load_catalogue()
     if settings.weights_dir is None:
-        raise Defect("CTCLIP_WEIGHTS_PROFILE is full, but CTCLIP_WEIGHTS_DIR does not say where the weights are")
+        raise Defect(
+            "the profile is full, but nothing says where the weights are; set CTCLIP_WEIGHTS_DIR (or --weights-dir)"
+        )
     path = settings.weights_dir / CATALOGUE_NAME
     return load_catalogue(path) if path.exists() else ()
 

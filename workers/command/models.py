@@ -55,7 +55,7 @@ def list_models(profile: Profile = DEFAULT_PROFILE, weights_dir: Folder = None, 
         size_mb = sum(file.size_bytes for file in entry.files.values()) / 1e6
         typer.echo(f"{entry.stage:<12} {entry.name:<20} {entry.version:<10} {size_mb:8.1f} MB  {entry.digest[:12]}")
     if not entries:
-        typer.echo(f"No models are installed for the profile {profile}.")
+        typer.echo(f"No models are installed for the profile {profile}; `ctclip models convert` imports one.")
 
 
 @app.command(name="verify")

@@ -18,10 +18,11 @@ from shared.stages import StageName
 from tests.workers.diffusion.tiny import SLICING, TINY
 from training.diffusion.__main__ import measure_pixel, train
 from training.diffusion.batches import Slices
+from training.diffusion.card import MAP, PLAIN, REFINED, Localised, _judge, name_difference
 from training.diffusion.evaluation import Scored, measure_slices
 from training.diffusion.examples import Example, Task, draw_findings, make_example
 from training.diffusion.fitting import Fitting, quieten
-from training.diffusion.localisation import compute_dice, estimate, find_best_threshold, find_hits
+from training.diffusion.localisation import Estimate, compute_dice, estimate, find_best_threshold, find_hits
 from training.diffusion.mapping import MeanSlice, choose_targets
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan, FittingPlan
 from workers.diffusion.classifier import SliceClassifier
@@ -205,3 +206,14 @@ class TestTraining:
 
     def test_a_pixel_is_as_large_as_the_grid_says(self) -> None:
         assert measure_pixel(DiffusionPlan()) == (5.0, 3.75)
+
+
+class TestVerdict:
+    def judge(self, low: float) -> str:
+        better = Estimate(0.2, low, 0.3)
+        values = dict.fromkeys((MAP, PLAIN, REFINED, name_difference(PLAIN), name_difference(REFINED)), better)
+        return _judge(Localised(9, 3, values, values))
+
+    def test_a_baseline_is_beaten_only_where_the_whole_interval_says_so(self) -> None:
+        assert "beats neither baseline" in self.judge(-0.01)
+        assert "beats the plain baseline and the refined baseline" in self.judge(0.01)

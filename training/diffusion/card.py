@@ -71,6 +71,8 @@ pixels by {CHANGED_HU} HU or more against the same patient without them, and non
 
 {_describe_localised(measured.localised)}
 
+{_judge(measured.localised)}
+
 | | Peak in the lesion (pointing game) | Dice at the threshold |
 |---|---|---|
 {_join(_tell_row(name, measured.localised) for name in measured.localised.hits)}
@@ -121,6 +123,18 @@ def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str,
 
 def _describe_localised(localised: Localised) -> str:
     return f"{localised.slices} slices with a lesion, of {localised.studies} studies, at most three of each."
+
+
+def _judge(localised: Localised) -> str:
+    """Return in words what the paired intervals say: a baseline is beaten where zero lies below both of them."""
+    beaten = [
+        baseline
+        for baseline in (PLAIN, REFINED)
+        if min(values[name_difference(baseline)].low for values in (localised.hits, localised.dice)) > 0
+    ]
+    if not beaten:
+        return "**The map beats neither baseline**: it shows that the path runs, not that it finds lesions."
+    return f"The map beats the {' and the '.join(beaten)}, by both measures."
 
 
 def _tell_row(name: str, localised: Localised) -> str:

@@ -103,6 +103,8 @@ def _describe_run(plan: FVLMPlan, model: FVLM, seconds: float) -> Run:
     command = f"python -m training.fvlm --seed {plan.seed} --training-studies {plan.training_studies}"
     narrow, wide = plan.crop_stages
     command += f" --crop-steps {narrow.steps} --wide-crop-steps {wide.steps} --whole-steps {plan.whole_steps}"
+    if plan.predicted_studies:
+        command += f" --predicted-studies {plan.predicted_studies}"
     sizes = [sum(each.numel() for each in side.parameters()) for side in (model.image, model.text)]
     return Run(command, seconds, sizes[0], sizes[1])
 

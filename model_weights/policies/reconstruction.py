@@ -32,7 +32,9 @@ def _require_types(options: object, what: str) -> None:
         kind = str(each.type)
         is_wrong = kind == "bool" and not isinstance(value, bool)
         if kind in _NUMBERS and not (value is None and "None" in kind):
-            is_wrong = isinstance(value, bool) or not isinstance(value, _NUMBERS[kind]) or math.isnan(value)
+            is_wrong = (
+                isinstance(value, bool) or not isinstance(value, _NUMBERS[kind]) or math.isnan(cast("float", value))
+            )
         if is_wrong:
             raise Defect(f"{what} of the policy: {each.name} is {value!r}, expected {kind}")
 

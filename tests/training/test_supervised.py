@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry, load_catalogue
 from phantom.dicom import write_zip
 from phantom.study import PhantomSettings, make_study
-from shared.errors import Defect
+from shared.errors import Defect, InputProblem
 from shared.features import SUPERVISED_LABELS
+from shared.problems import ProblemCode
 from shared.stages import StageName
 from tests.workers.ct_clip.converting import DOCUMENT, convert
 from tests.workers.ct_clip.tiny import TINY, make_state
@@ -35,6 +37,7 @@ from training.supervised.fitting import Fitting, Studies, answer, compute_rate_f
 from training.supervised.loss import find_teachable, make_loss
 from training.supervised.measures import choose_thresholds, report_labels
 from training.supervised.plan import FineTuningPlan, FineTuningStage, Part
+from training.supervised.reading import compute_study_digest
 from training.supervised.table import Split, read_table
 from workers.ct_clip.configuration import Preprocessing
 from workers.device import ComputeMode
@@ -95,6 +98,21 @@ class TestTable:
         with pytest.raises(Defect, match=said):
             read_table(write_table(tmp_path / "t.csv", line), SUPERVISED_LABELS)
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("path,covid,covid\na.zip,1,0\n", r"the columns \['covid'\] twice"),
+            ("path,covid,cancer\na,b.zip,1,0\n", "line 2 of the table has not as many fields"),
+            ("path,covid,cancer\na.zip,1,0\nb.zip,1\n", "line 3 of the table has not as many fields"),
+            ("path;covid\na.zip;1\n", "separate them by commas"),
+            ("path\tcovid\na.zip\t1\n", "separate them by commas"),
+        ],
+    )
+    def test_values_are_never_taken_for_those_of_another_column(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(Defect, match=said):
+            read_table(tmp_path / "t.csv", SUPERVISED_LABELS)
+
     def test_a_patient_in_two_splits_is_refused(self, tmp_path: Path) -> None:
         lines = [{"path": str(n), "covid": 1, "patient": "one", "split": split} for n, split in enumerate(SPLITS[3:5])]
         with pytest.raises(Defect, match=r"1 patients are in more than one split, for one in the lines \[\[2, 3\]\]"):
@@ -115,6 +133,18 @@ class TestTable:
         rows = read_table(write_table(tmp_path / "t.csv", *lines), SUPERVISED_LABELS).rows
         assert sum(row.split is Split.HELD_OUT for row in rows) == 50
         assert 10 < sum(row.split is Split.VALIDATION for row in rows) < 40
+
+
+class TestStudies:
+    @pytest.mark.parametrize("name", ["absent.zip", "a" * 5000, "a\0b", "a\n"])
+    def test_a_path_that_leads_nowhere_is_a_refusal_of_that_study(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(InputProblem) as caught:
+            compute_study_digest(tmp_path / name)
+        assert caught.value.problem.code is ProblemCode.NOT_FOUND
+
+    def test_names_that_are_not_unicode_do_not_matter(self, tmp_path: Path) -> None:
+        (tmp_path / os.fsdecode(b"\xff\xfe.dcm")).write_bytes(b"DICM")
+        assert len(compute_study_digest(tmp_path)) == 64
 
 
 class TestLoss:
@@ -437,3 +467,34 @@ class TestCommand:
             site.run(table=table)
         assert ended.value.code == 2
         assert capsys.readouterr().err == "line 2 of the table: covid must be 0, 1 or empty\n"
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (("--head-epochs", "0"), "nothing would be trained"),
+            (("--batch", "0"), "the batch must be at least 1"),
+            (("--head-rate", "nan"), "the rates must be above 0"),
+            (("--least-specificity", "2"), "between 0 and 1"),
+            (("--device", "cuda:7"), "try --device cpu"),
+            (("--device", "abacus"), "try --device cpu"),
+            (("--config", "absent.json"), "cannot be read as JSON"),
+        ],
+    )
+    def test_an_option_that_means_nothing_ends_with_one_line(
+        self, site: Site, capsys: pytest.CaptureFixture[str], options: tuple[str, str], said: str
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            site.run(*options)
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
+
+    def test_a_folder_that_cannot_be_written_ends_with_what_to_do(
+        self, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(SystemExit) as ended:
+            site.run("--state", str(tmp_path / "file" / "state"))
+        assert ended.value.code == 1
+        assert "the same command goes on from here" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -16,36 +15,43 @@ import torch
 
 from model_weights.catalogue import CATALOGUE_FILE
 from model_weights.publishing import make_catalogue_path
-from shared.errors import Defect
+from shared.errors import Defect, TransientFault
 from training.supervised.base import BaseModel, open_base
 from training.supervised.demo import DemoPlan, make_demo
 from training.supervised.fine_tuning import FineTuning, fine_tune
 from training.supervised.plan import FineTuningPlan, FineTuningStage, Part
 from training.supervised.table import Columns, read_table
+from workers.conversion import read_configuration
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.device import choose_device
 from workers.supervised.configuration import HeadKind
 from workers.supervised.labels import DEFAULT_LABELS
 
-_USAGE = 2
+_USAGE, _FAULT = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; end with status 2 and one line when table or weights cannot be used."""
+    """Run a command; end with one line and status 2 when table or weights cannot be used, 1 when a disk is full."""
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     options = _parse(given)
-    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    torch.set_num_threads(max(options.threads, 0) or os.cpu_count() or 1)
     try:
         options.run(options, _describe_command(given))
     except Defect as defect:
         _say(str(defect))
         raise SystemExit(_USAGE) from defect
+    except (OSError, TransientFault) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+        _say(f"stopped: {reason or type(fault).__name__}; once that is mended the same command goes on from here")
+        raise SystemExit(_FAULT) from fault
 
 
 def _run_finetune(options: argparse.Namespace, command: str) -> None:
     base = _open_base(options)
     plan = _make_plan(options)
-    wanted = options.labels.split(",") if options.labels else DEFAULT_LABELS[plan.head]
+    wanted = [label.strip() for label in options.labels.split(",")] if options.labels else DEFAULT_LABELS[plan.head]
+    if not 0 <= options.least_specificity <= 1:
+        raise Defect("--least-specificity must be between 0 and 1")
     columns = Columns(options.path_column, options.patient_column, options.split_column)
     asked = FineTuning(
         name=options.name,
@@ -60,7 +66,7 @@ def _run_finetune(options: argparse.Namespace, command: str) -> None:
         command=command,
     )
     options.weights_dir.mkdir(parents=True, exist_ok=True)
-    device = torch.device(options.device) if options.device else choose_device()
+    device = _find_device(options.device)
     entry = fine_tune(asked, device, _say)
     _say(f"report in {options.state / 'report.html'}")
     _say(f"published {entry.name} {entry.version}, digest {entry.digest}, licence {entry.licence}")
@@ -78,9 +84,19 @@ def _run_demo(options: argparse.Namespace, _command: str) -> None:
 
 
 def _open_base(options: argparse.Namespace) -> BaseModel:
-    told: dict[str, Any] = {} if options.config is None else json.loads(options.config.read_text(encoding="utf-8"))
+    told: dict[str, Any] = {} if options.config is None else read_configuration(options.config, ())
     architecture = Architecture.from_table(told.get("architecture", {}))
     return open_base(options.ct_clip, architecture, Preprocessing.from_table(told.get("preprocessing", {})))
+
+
+def _find_device(name: str | None) -> torch.device:
+    """Return the device that was asked for. Raises Defect when it is not there."""
+    try:
+        device = torch.device(name) if name else choose_device()
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise Defect(f"there is no device {name!r} here; try --device cpu") from error
+    return device
 
 
 def _make_plan(options: argparse.Namespace) -> FineTuningPlan:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from shared.errors import Defect
 from workers.supervised.configuration import HeadKind
 
 
@@ -53,6 +55,15 @@ class FineTuningPlan:
     label_beta: float = 0.9999
     positive_weight: tuple[float, float] = (1.2, 8.0)
     is_bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what trains nothing. Raises Defect."""
+        if not self.stages:
+            raise Defect("nothing would be trained; give at least one of --head-epochs, --top-epochs, --all-epochs")
+        if self.batch < 1 or self.seed < 0:
+            raise Defect("the batch must be at least 1, and the seed not negative")
+        if not all(0 < rate < math.inf for rate in (self.head_rate, self.encoder_rate)):
+            raise Defect("the rates must be above 0")
 
     @property
     def trains_encoder(self) -> bool:

@@ -60,15 +60,24 @@ class StudyReader:
 def compute_study_digest(study: Path) -> str:
     """Return the SHA-256 of a file, or of all files of a folder and their names.
 
-    Raises InputProblem when there is no such file or folder.
+    Raises InputProblem when there is no such file or folder, or it cannot be read.
     """
+    try:
+        return _digest_files(study)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InputProblem(ProblemCode.NOT_FOUND, f"It cannot be read: {reason or 'no path'}.") from error
+
+
+def _digest_files(study: Path) -> str:
     if not study.exists():
         raise InputProblem(ProblemCode.NOT_FOUND, "There is no such file or folder.")
     if study.is_file():
         return compute_sha256(study)
     digest = hashlib.sha256()
     for file in _iterate_files(study):
-        digest.update(f"{file.relative_to(study).as_posix()}\0{compute_sha256(file)}\n".encode())
+        name = file.relative_to(study).as_posix().encode("utf-8", "surrogateescape")
+        digest.update(name + f"\0{compute_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

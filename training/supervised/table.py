@@ -105,14 +105,29 @@ def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             lines = [(reader.line_num, line) for line in reader]
-            return [*(reader.fieldnames or ())], lines
+            header = [*(reader.fieldnames or ())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Defect("the table of studies cannot be read as CSV in UTF-8") from error
+    _refuse_ragged(header, lines)
+    return header, lines
+
+
+def _refuse_ragged(header: Sequence[str], lines: Sequence[tuple[int, Mapping[str | None, object]]]) -> None:
+    """Raise Defect where values could be taken for those of another column."""
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise Defect(f"the table has the columns {twice} twice")
+    for number, line in lines:
+        if None in line or None in line.values():
+            raise Defect(f"line {number} of the table has not as many fields as the header, which has {len(header)}")
 
 
 def _choose_labels(header: Sequence[str], wanted: Sequence[str], columns: Columns) -> tuple[str, ...]:
     if columns.path not in header:
-        raise Defect(f"the table has no column {columns.path!r} with the paths of the studies; it has {[*header]}")
+        hint = "; separate them by commas" if len(header) == 1 and {*header[0]} & {*";\t"} else ""
+        raise Defect(
+            f"the table has no column {columns.path!r} with the paths of the studies; it has {[*header][:20]}{hint}"
+        )
     labels = tuple(label for label in wanted if label in header)
     if not labels:
         raise Defect(f"the table has no column of a label; known are {[*wanted]}")

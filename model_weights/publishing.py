@@ -43,10 +43,9 @@ def publish_entry(
     card: Path | None = None,
     catalogue: Path = CATALOGUE_FILE,
 ) -> ModelEntry:
-    """Copy the files (role -> path) beside the catalogue and (re)write the entry of this profile and stage.
+    """Copy the files (role -> path) to `<profile>/<stage>/<role><suffix>`; (re)write the entry of profile and stage.
 
-    Files go to `<profile>/<stage>/<role><suffix>`. Another entry of the same profile and stage is replaced. Raises
-    Defect, and leaves everything as it was, when the entry would not be valid or the disk does not take the files.
+    Raises Defect, and leaves everything as it was, when the entry is not valid or the disk does not take the files.
     """
     folder = catalogue.parent / weights_profile / stage
     with _told_disk(), _locked(catalogue.parent), _Drafts(folder) as drafts:

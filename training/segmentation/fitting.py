@@ -80,7 +80,7 @@ class Fitting:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser,
             self._part.peak_rate,
-            total_steps=self._part.steps + 1,
+            total_steps=self._part.steps + self._part.unmade_steps + 1,
             pct_start=self._part.warm_up_share,
         )
         self._step, self._earlier_seconds = 0, 0.0

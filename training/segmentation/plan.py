@@ -15,7 +15,7 @@ from workers.segmentation.configuration import Architecture, Preprocessing, Trip
 def _make_architecture() -> Architecture:
     """Return the network: the finest stage looks at single voxels, the coarser ones around them.
 
-    Kernels of 3 x 3 x 3 at full resolution would take two thirds of the time of the whole network on a CPU.
+    Kernels of 3 x 3 x 3 at full resolution would take most of the time on a CPU.
     """
     stages = 5
     return Architecture(
@@ -32,8 +32,7 @@ def _make_architecture() -> Architecture:
 class Phase(NamedTuple):
     """Some steps on crops of one size; `skipped_stages` of the decoder, finest first, are left as they are.
 
-    What lies where is learnt at 6 mm in half the time; the borders come after, and last the norms of windows as large
-    as the stage's.
+    What lies where is learnt at 6 mm in half the time; the borders come after.
     """
 
     steps: int
@@ -44,12 +43,16 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """One cycle of the learning rate with so many features at full resolution; the next part goes on from it."""
+    """One cycle of the learning rate with so many features at full resolution; the next part goes on from it.
+
+    `unmade_steps` are those at the end of the cycle that are left out, where the rate is low and little changes.
+    """
 
     finest_features: int
     phases: tuple[Phase, ...]
     peak_rate: float
     warm_up_share: float
+    unmade_steps: int = 0
 
     @property
     def steps(self) -> int:
@@ -85,12 +88,10 @@ class SegmentationPlan:
         ),
         Part(
             finest_features=16,
-            phases=(
-                Phase(steps=130, size_zyx=(48, 64, 64), batch=2),
-                Phase(steps=8, size_zyx=(96, 96, 128), batch=1),
-            ),
+            phases=(Phase(steps=100, size_zyx=(48, 64, 64), batch=2),),
             peak_rate=4e-3,
             warm_up_share=0.1,
+            unmade_steps=38,
         ),
     )
     arrival_share: float = 0.9

@@ -98,7 +98,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MEMORY_INSUFFICIENT: ProblemKind(
         "The volume needs more memory than the worker has",
         507,
-        "Send a series with fewer or thicker slices, or let the operator give the workers more memory.",
+        "Let the operator give the workers more memory, or choose a series with fewer or thicker slices.",
         cause="What a model takes for a volume is predicted before it runs. Work that fits but for other work waits; a "
         "volume that would not fit on the idle machine (`needed_bytes` beside `available_bytes`, of main memory or of "
         "the GPU) is not answered by that model. The job goes on without it.",

@@ -89,6 +89,6 @@ class TestErasing:
             session.get_one(Job, job_id).tenant = "default"
         gateway.http.delete(f"/v1/jobs/{job_id}")
 
-    @pytest.mark.parametrize("job_id", [str(uuid.uuid4()), "17"])
+    @pytest.mark.parametrize("job_id", ["6b0f1f6e-3c55-4d0e-9f6e-0d3b0a7a5a11", "17"])
     def test_of_a_job_that_never_was_finds_none(self, gateway: RunningGateway, job_id: str) -> None:
         assert gateway.http.delete(f"/v1/jobs/{job_id}").json()["code"] == "job_not_found"

@@ -121,7 +121,7 @@ def compare_steps() -> bool:
         options = ReconstructionOptions(steps=steps)
         plan = plan_steps(options, process.schedule, shapes.process, steps=steps, slices=len(slices))
         started = time.perf_counter()
-        maps = shown(reconstruct(process, slices, plan, seed=0, batch=CPU_BATCH)[:, 0].numpy() * _HU)
+        maps = shown(reconstruct(process, slices, plan, seed=0, batch=CPU_BATCH)[:, 0].numpy() * np.float32(_HU))
         seconds = (time.perf_counter() - started) / len(slices)
         reference = maps if reference is None else reference
         change = float(np.abs(maps - reference).mean() / reference.mean())

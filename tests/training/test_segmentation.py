@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from model_weights.catalogue import CATALOGUE_NAME, load_catalogue
@@ -160,6 +162,11 @@ class TestAugmentation:
         assert not labels[outside].any()
 
 
+def find_head(network: nn.Module, stage: int) -> nn.Module:
+    """Return what turns the features of a stage of the decoder into logits."""
+    return cast("nn.ModuleList", network.get_submodule("decoder.seg_layers"))[stage]
+
+
 class TestLoss:
     def test_features_are_those_of_the_network_as_written(self) -> None:
         torch.manual_seed(0)
@@ -167,7 +174,7 @@ class TestLoss:
         volume = torch.randn(2, 1, 16, 16, 32)
         expected = network(volume)
         features = compute_features(network, volume)
-        assert torch.allclose(network.decoder.seg_layers[-1](features[0]), expected, atol=1e-5)
+        assert torch.allclose(find_head(network, -1)(features[0]), expected, atol=1e-5)
         assert sorted(compute_features(network, volume, skipped=2)) == [2, 3]
 
     def test_pointwise_convolutions_answer_as_before(self) -> None:
@@ -223,8 +230,8 @@ class TestFitting:
             known = compute_features(narrow, volume)[1]
             carry_over(narrow, wide, known)
             found = compute_features(wide, volume)
-            coarse = narrow.decoder.seg_layers[-2](known).repeat_interleave(2, 2).repeat_interleave(2, 3)
-            fine = wide.decoder.seg_layers[-1](found[0])
+            coarse = find_head(narrow, -2)(known).repeat_interleave(2, 2).repeat_interleave(2, 3)
+            fine = find_head(wide, -1)(found[0])
         assert torch.allclose(found[1], known, atol=1e-5)
         assert (fine.argmax(1) == coarse.repeat_interleave(2, 4).argmax(1)).float().mean() > 0.95
 

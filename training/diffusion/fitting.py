@@ -121,7 +121,8 @@ def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -
         noise, _ = unet(batch.noisy, batch.times, batch.labels)
         # What counts is the slice without noise, not the noise.
         weights = slices.measure_amplification(batch.times).clamp(*_WEIGHTS)
-        return (weights * (noise - batch.noise).square()).mean()
+        loss: Tensor = (weights * (noise - batch.noise).square()).mean()
+        return loss
 
     fitted = Fitting("unet", network, plan.unet_fitting, plan.seed + 1, compute_loss).run(state, report)
     network = fitted.requires_grad_().train()

@@ -110,3 +110,8 @@ def add_artefact(
 def fetch_newest_job(engine: Engine) -> uuid.UUID | None:
     with transaction(engine) as session:
         return session.scalar(select(Job.id).where(Job.finished_at.is_(None)).order_by(Job.created_at.desc()).limit(1))
+
+
+def fetch_unfinished_jobs(engine: Engine) -> set[uuid.UUID]:
+    with transaction(engine) as session:
+        return set(session.scalars(select(Job.id).where(Job.finished_at.is_(None))))

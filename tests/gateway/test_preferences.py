@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.jobs.preferences import parse_wait
 from tests.gateway.conftest import ZIP, RunningGateway
-from tests.gateway.pipeline import fetch_newest_job, finish_job
+from tests.gateway.pipeline import fetch_unfinished_jobs, finish_job
 from tests.stack.running import wait_until
 
 
@@ -38,20 +37,13 @@ class TestAPreference:
 
 class TestASubmission:
     def test_that_waits_is_answered_with_the_ended_job(self, gateway: RunningGateway, engine: Engine) -> None:
-        def end_the_newest() -> None:
-            job_id: uuid.UUID | None = None
-
-            def has_come() -> bool:
-                nonlocal job_id
-                job_id = fetch_newest_job(engine)
-                return job_id is not None and job_id != before
-
-            wait_until(has_come, "the job is there")
-            assert job_id is not None
+        def end_the_new_one() -> None:
+            wait_until(lambda: fetch_unfinished_jobs(engine) - before, "the job is there")
+            (job_id,) = fetch_unfinished_jobs(engine) - before
             finish_job(engine, job_id)
 
-        before = fetch_newest_job(engine)
-        ending = threading.Thread(target=end_the_newest)
+        before = fetch_unfinished_jobs(engine)
+        ending = threading.Thread(target=end_the_new_one)
         ending.start()
         answer = gateway.http.post("/v1/jobs", content=ZIP, headers={"Prefer": "wait=50"})
         ending.join(60)

@@ -187,7 +187,6 @@ class TestARefusedBody:
             ({"series_instance_uid": "1.2.x"}, "/series_instance_uid"),
             ({"series_instance_uid": "1" * 65}, "/series_instance_uid"),
             ({"colour/hue": "red"}, "/colour~1hue"),
-            ({"callback_url": "http://127.0.0.1/"}, "/callback_url"),
             ({"priority": "1" * 9000}, "/priority"),
             ({"validate_only": "maybe"}, "/validate_only"),
             ({"policy": "Own"}, "/policy"),

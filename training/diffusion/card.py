@@ -45,7 +45,7 @@ class Measured:
 
 def write_card(plan: DiffusionPlan, measured: Measured, *, command: str, took: str) -> str:
     """Return the card as Markdown; `took` says how long the run that wrote it did."""
-    facts, shape = _list_facts(plan, command=command, took=took), measured.best.choice.shape
+    facts = _list_facts(plan, command=command, took=took)
     return f"""# diffusion-demo
 
 **Demo, phantoms only, not for clinical use.** A small noise predictor ({measured.parameters["unet"]:,} parameters) and
@@ -67,7 +67,15 @@ pixels by {CHANGED_HU} HU or more against the same patient without them, and non
 | studies with findings against studies without, largest score | {measured.largest_auc} |
 | the same, mean score | {measured.mean_auc} |
 
-## Held-out phantoms: does the map point at the lesion?
+{_tell_localisation(measured)}
+
+{_tell_choice(measured)}
+
+{_tell_limits(plan)}"""
+
+
+def _tell_localisation(measured: Measured) -> str:
+    return f"""## Held-out phantoms: does the map point at the lesion?
 
 {_describe_localised(measured.localised)}
 
@@ -79,18 +87,23 @@ pixels by {CHANGED_HU} HU or more against the same patient without them, and non
 
 The baseline is the difference to the mean healthy training slice of the same number, aligned by the same preprocessing:
 plain, as it is; refined, cut to the body and smoothed as the map is. Each has the threshold, and where it is smoothed
-the smoothing, that were best for it on the validation studies. Differences are paired, slice by slice.
+the smoothing, that were best for it on the validation studies. Differences are paired, slice by slice."""
 
-## How the reconstruction was chosen
+
+def _tell_choice(measured: Measured) -> str:
+    shape = measured.best.choice.shape
+    return f"""## How the reconstruction was chosen
 
 On the validation studies, one thing after another, by pointing game and Dice together. Taken:
 **{measured.best.candidate}**, smoothing {shape.smoothing_mm:g} mm, regions from {shape.threshold_hu:g} HU.
 
 | Tried | Peak in the lesion | Dice | Smoothing |
 |---|---|---|---|
-{_join(_tell_tried(each) for each in measured.tried)}
+{_join(_tell_tried(each) for each in measured.tried)}"""
 
-## Limits
+
+def _tell_limits(plan: DiffusionPlan) -> str:
+    return f"""## Limits
 
 - Phantoms are simpler than patients: these figures say that the code learns and answers, not how well it finds disease.
 - Findings that were taught: {", ".join(FINDINGS_IN_SLICES)}. Others were never shown as pathological.

@@ -56,7 +56,11 @@ that the body encloses, without the airways, closed over vessels). Consolidated 
 | Found | {real.found_ml:.0f} ml |
 | By density | {real.by_density_ml:.0f} ml |
 
-## Limits
+{_tell_limits()}"""
+
+
+def _tell_limits() -> str:
+    return f"""## Limits
 
 - Trained on phantoms: {len(PAINTED) - 1} of the {len(TOTAL_NAMES)} labels are in them. The other {len(UNPAINTED)} are
   in the map and never chosen: {_list_unpainted()}.

@@ -24,7 +24,8 @@ CONVERSION_MODULES: Mapping[str, str] = {
 }
 """Models whose checkpoints can be converted; each module has `Configuration` and `convert_checkpoint`."""
 
-_TEXTS = ("name", "version", "origin", "licence")
+PROVENANCE = ("name", "version", "origin", "licence")
+"""What is asked of every checkpoint."""
 
 
 class ConversionModule(Protocol):
@@ -53,10 +54,15 @@ def read_configuration(path: Path, required: Sequence[str]) -> dict[str, Any]:
     missing = [field for field in required if not document.get(field)]
     if missing:
         raise Defect(f"the configuration lacks {missing}; weights are not taken without")
-    wrong = [field for field in required if field in _TEXTS and not _is_line(document[field])]
+    wrong = [field for field in required if field in PROVENANCE and not _is_line(document[field])]
     if wrong:
         raise Defect(f"the configuration: {wrong} must be texts of one line")
     return document
+
+
+def locate_beside(configuration: Path, named: object, shipped: Path) -> Path:
+    """Return a file that a configuration names, beside it; the shipped one where it names none."""
+    return shipped if named is None else configuration.parent / str(named)
 
 
 def read_labels(document: Mapping[str, Any], field: str = "labels") -> tuple[str, ...] | None:

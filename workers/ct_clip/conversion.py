@@ -26,24 +26,18 @@ from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
-from model_weights.verifying import compute_sha256
-from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration, read_labels, read_thresholds
+from workers.conversion import PROVENANCE, locate_beside, read_configuration, read_labels, read_thresholds
 from workers.ct_clip.configuration import Architecture, Preprocessing
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.model import CTCLIP
 from workers.ct_clip.prompts import LABEL_TEXTS_FILE, LabelTexts, list_prompts, read_label_texts
 from workers.ct_clip.relevance import ROLE as REFERENCE_ROLE
-from workers.ct_clip.text_encoding import compute_text_latents
-from workers.ct_clip.text_latents import make_stored_latents
+from workers.ct_clip.two_sides import write_sides
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 from workers.ct_clip.weights import make_model, read_ct_clip, unwrap_checkpoint
-
-_REQUIRED = ("name", "version", "origin", "licence")
-_TEXT_SIDE = "text."
 
 
 @dataclass(frozen=True)
@@ -64,15 +58,15 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
-        document = read_configuration(path, _REQUIRED)
+        document = read_configuration(path, PROVENANCE)
         return cls(
-            **{field: str(document[field]) for field in _REQUIRED},
+            **{field: str(document[field]) for field in PROVENANCE},
             labels=read_labels(document),
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
             thresholds=read_thresholds(document),
-            vocabulary=_locate(path, document.get("vocabulary"), VOCABULARY_FILE),
-            label_texts=_locate(path, document.get("label_texts"), LABEL_TEXTS_FILE),
+            vocabulary=locate_beside(path, document.get("vocabulary"), VOCABULARY_FILE),
+            label_texts=locate_beside(path, document.get("label_texts"), LABEL_TEXTS_FILE),
         )
 
 
@@ -120,27 +114,18 @@ def publish_model(
         )
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors as float32 safetensors."""
-    save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}, path)
-
-
 def _write_files(model: CTCLIP, texts: LabelTexts, vocabulary: Path, folder: Path) -> dict[str, Path]:
-    state = model.state_dict()
-    text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
-    paths = {
-        role: folder / f"{role}.safetensors" for role in ("weights", "text_weights", "text_latents", "known_answer")
-    }
-    save_tensors({name: tensor for name, tensor in state.items() if name not in text}, paths["weights"])
-    save_tensors(text, paths["text_weights"])
-    save_file(make_known_answer(model.image), paths["known_answer"])
-    prompts = list_prompts([*texts.own.values()])
-    latents = compute_text_latents(model.text, _read_vocabulary(vocabulary), prompts)
-    digests = [compute_sha256(path) for path in (paths["text_weights"], vocabulary)]
-    save_file(make_stored_latents(latents, digests[0], digests[1], prompts), paths["text_latents"])
+    paths = write_sides(
+        model.state_dict(),
+        model.text,
+        make_known_answer(model.image),
+        prompts=list_prompts([*texts.own.values()]),
+        vocabulary=vocabulary,
+        folder=folder,
+    )
     asked = folder / "label_texts.json"
     asked.write_text(json.dumps(texts.to_document(), indent=2, ensure_ascii=False), encoding="utf-8")
-    return {**paths, "vocabulary": vocabulary, "label_texts": asked}
+    return {**paths, "label_texts": asked}
 
 
 def _write_reference(reference: Mapping[str, Tensor] | None, folder: Path) -> dict[str, Path]:
@@ -149,14 +134,3 @@ def _write_reference(reference: Mapping[str, Tensor] | None, folder: Path) -> di
     path = folder / f"{REFERENCE_ROLE}.safetensors"
     save_file(dict(reference), path)
     return {REFERENCE_ROLE: path}
-
-
-def _locate(configuration: Path, named: object, shipped: Path) -> Path:
-    return shipped if named is None else configuration.parent / str(named)
-
-
-def _read_vocabulary(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Defect(f"the vocabulary {path.name} cannot be read as text: {type(error).__name__}") from error

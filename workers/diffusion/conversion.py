@@ -24,7 +24,7 @@ from model_weights.publishing import publish_entry
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration
+from workers.conversion import PROVENANCE, read_configuration
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import Architecture, Preprocessing
 from workers.diffusion.features import LABELS
@@ -33,8 +33,6 @@ from workers.diffusion.loading import make_classifier, make_unet
 from workers.diffusion.published import read_classifier, read_unet
 from workers.diffusion.unet import UNet
 from workers.diffusion.weights import unwrap_checkpoint
-
-_REQUIRED = ("name", "version", "origin", "licence")
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,10 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
-        document = read_configuration(path, _REQUIRED)
+        document = read_configuration(path, PROVENANCE)
         unet = document.get("unet")
         return cls(
-            **{field: str(document[field]) for field in _REQUIRED},
+            **{field: str(document[field]) for field in PROVENANCE},
             unet=None if unet is None else path.parent / str(unet),
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),

@@ -22,28 +22,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from safetensors.torch import save_file
-
 from model_weights.catalogue import ModelEntry
 from model_weights.publishing import publish_entry
-from model_weights.verifying import compute_sha256
-from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration, read_thresholds
-from workers.ct_clip.conversion import save_tensors
-from workers.ct_clip.text_encoding import compute_text_latents
-from workers.ct_clip.text_latents import make_stored_latents
+from workers.conversion import PROVENANCE, locate_beside, read_configuration, read_thresholds
+from workers.ct_clip.two_sides import write_sides
 from workers.ct_clip.vocabulary import VOCABULARY_FILE
 from workers.fvlm.configuration import Architecture, Preprocessing
 from workers.fvlm.items import ITEMS_FILE, Item, list_prompts, make_document, read_items
 from workers.fvlm.known_answer import make_known_answer
 from workers.fvlm.model import FVLM
 from workers.fvlm.weights import make_model, read_checkpoint
-
-_REQUIRED = ("name", "version", "origin", "licence")
-_TEXT_SIDE = "text."
 
 
 @dataclass(frozen=True)
@@ -63,14 +54,14 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
-        document = read_configuration(path, _REQUIRED)
+        document = read_configuration(path, PROVENANCE)
         return cls(
-            **{field: str(document[field]) for field in _REQUIRED},
+            **{field: str(document[field]) for field in PROVENANCE},
             architecture=Architecture.from_table(document.get("architecture", {})),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
             thresholds=read_thresholds(document),
-            vocabulary=_locate(path, document.get("vocabulary"), VOCABULARY_FILE),
-            items=_locate(path, document.get("items"), ITEMS_FILE),
+            vocabulary=locate_beside(path, document.get("vocabulary"), VOCABULARY_FILE),
+            items=locate_beside(path, document.get("items"), ITEMS_FILE),
         )
 
 
@@ -105,29 +96,14 @@ def publish_model(
 
 
 def _write_files(model: FVLM, items: Sequence[Item], vocabulary: Path, folder: Path) -> dict[str, Path]:
-    state = model.state_dict()
-    text = {name: tensor for name, tensor in state.items() if name.startswith(_TEXT_SIDE)}
-    paths = {
-        role: folder / f"{role}.safetensors" for role in ("weights", "text_weights", "text_latents", "known_answer")
-    }
-    save_tensors({name: tensor for name, tensor in state.items() if name not in text}, paths["weights"])
-    save_tensors(text, paths["text_weights"])
-    save_file(make_known_answer(model.image), paths["known_answer"])
-    prompts = list_prompts(items)
-    latents = compute_text_latents(model.text, _read_vocabulary(vocabulary), prompts)
-    digests = [compute_sha256(path) for path in (paths["text_weights"], vocabulary)]
-    save_file(make_stored_latents(latents, digests[0], digests[1], prompts), paths["text_latents"])
+    paths = write_sides(
+        model.state_dict(),
+        model.text,
+        make_known_answer(model.image),
+        prompts=list_prompts(items),
+        vocabulary=vocabulary,
+        folder=folder,
+    )
     asked = folder / "items.json"
     asked.write_text(json.dumps(make_document(items), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return {**paths, "vocabulary": vocabulary, "items": asked}
-
-
-def _locate(configuration: Path, named: object, shipped: Path) -> Path:
-    return shipped if named is None else configuration.parent / str(named)
-
-
-def _read_vocabulary(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Defect(f"the vocabulary {path.name} cannot be read as text: {type(error).__name__}") from error
+    return {**paths, "items": asked}

@@ -26,12 +26,12 @@ from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.conversion import read_configuration
+from workers.conversion import PROVENANCE, read_configuration
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.model import MedNeXt
 from workers.mednext.weights import make_model, unwrap_checkpoint
 
-_REQUIRED = ("name", "version", "origin", "licence", "classes")
+_REQUIRED = (*PROVENANCE, "classes")
 _QUESTION_SHAPE = (1, 1, 40, 36, 32)
 _QUESTION_SEED = 7
 
@@ -58,7 +58,7 @@ class Configuration:
         if architecture["num_classes"] != len(classes):
             raise Defect(f"the configuration names {len(classes)} classes for {architecture['num_classes']} outputs")
         return cls(
-            **{field: str(document[field]) for field in _REQUIRED if field != "classes"},
+            **{field: str(document[field]) for field in PROVENANCE},
             classes=classes,
             architecture=Architecture.from_table(architecture),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),

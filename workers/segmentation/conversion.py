@@ -21,14 +21,12 @@ from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from model_weights.publishing import publish_entry
 from shared.settings import WeightsProfile
 from shared.stages import StageName
-from workers.conversion import read_configuration
+from workers.conversion import PROVENANCE, read_configuration
 from workers.segmentation.configuration import Architecture, Preprocessing
 from workers.segmentation.known_answer import make_known_answer
 from workers.segmentation.labels import TOTAL_NAMES
 from workers.segmentation.network import collect_tensors, make_network
 from workers.segmentation.published import PublishedFolder
-
-_REQUIRED = ("name", "version", "origin", "licence")
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
-        document = read_configuration(path, _REQUIRED)
-        return cls(**{field: str(document[field]) for field in _REQUIRED})
+        document = read_configuration(path, PROVENANCE)
+        return cls(**{field: str(document[field]) for field in PROVENANCE})
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from workers.checkpoint import open_checkpoint
-from workers.ct_clip.conversion import Configuration, save_tensors
+from workers.ct_clip.conversion import Configuration
 from workers.ct_clip.known_answer import make_known_answer
 from workers.ct_clip.relevance import ROLE as REFERENCE_ROLE
+from workers.ct_clip.two_sides import save_tensors
 from workers.ct_clip.weights import unwrap_checkpoint
 from workers.supervised.configuration import Architecture, HeadKind
 from workers.supervised.labels import DEFAULT_LABELS

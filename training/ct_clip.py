@@ -6,7 +6,6 @@ Seeded and resumable: examples and checkpoints stay in the state folder, and the
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from model_weights.catalogue import ModelEntry
 from shared.features import CT_CLIP_LABELS
 from shared.settings import WeightsProfile
+from training.command import make_parser, say
 from training.ct_clip_card import Run, write_card
 from training.ct_clip_evaluation import answer, choose_thresholds, compute_macro_auc, report_labels
 from training.ct_clip_examples import Example, iterate_examples
@@ -47,20 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     }
     entry = train(replace(CTCLIPPlan(), **chosen), options.state, options.catalogue, processes=options.processes)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def train(plan: CTCLIPPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
     """Fit, choose thresholds, measure and publish; each part on seeds of its own."""
     state.mkdir(parents=True, exist_ok=True)
     examples = _iterate_all(plan, state, processes)
-    fitting = Fitting(plan, state, _say)
+    fitting = Fitting(plan, state, say)
     model = fitting.run(examples)
     validation = answer(model, islice(examples, plan.validation_studies))
     thresholds = choose_thresholds(validation)
     answers = answer(model, islice(examples, plan.held_out_studies))
     reports = report_labels(answers, thresholds)
-    _say(f"held-out macro AUC {compute_macro_auc(answers, answers.probabilities):.3f}")
+    say(f"held-out macro AUC {compute_macro_auc(answers, answers.probabilities):.3f}")
     vocabulary = state / "vocabulary.txt"
     vocabulary.write_text(make_vocabulary(), encoding="utf-8")
     card = state / "card.md"
@@ -104,27 +104,16 @@ def _configure(plan: CTCLIPPlan, model: CTCLIP, thresholds: Mapping[str, float],
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     plan = CTCLIPPlan()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
-    parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
-    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser = make_parser(
+        __doc__, plan, ("seed", "training_studies", "validation_studies", "held_out_studies"), "ct_clip"
+    )
     parser.add_argument(
         "--continuous-steps", type=int, default=plan.continuous_steps, help="updates without the code book"
     )
     parser.add_argument(
         "--quantised-steps", type=int, default=plan.quantised_steps, help="updates through the code book, which follow"
     )
-    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/ct_clip"), help="examples, checkpoints")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
-    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the network")
     return parser.parse_args(arguments)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ Every example is a function of its seed alone, so it can be made by any process,
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-import phantom
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, Study, make_study
 from training import phantoms
 from training.examples import Task, draw_settings
+from training.kept_files import keep_arrays
 from training.phantoms import draw_findings, make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.ct_clip import preprocess
 from workers.ct_clip.configuration import Preprocessing
 from workers.ct_clip.preprocess import plan_lengths, prepare
@@ -36,9 +35,6 @@ _PLACE_SHARE = 0.25
 
 _UNCHANGED_HU = -1000
 """Where no difference is put, so that the preprocessing, which clips there, keeps differences up to 2000 HU."""
-
-_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +101,7 @@ def locate_findings(study: Study, settings: PhantomSettings, preprocessing: Prep
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the seed that an example depends on: the sources and the grid."""
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
-    sources = [*painting, *(Path(str(file)) for file in (__file__, phantoms.__file__, preprocess.__file__))]
-    digest = hashlib.sha256(repr(preprocessing).encode())
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest_recipe(repr(preprocessing), __file__, phantoms.__file__, preprocess.__file__)
 
 
 def _find_box(finding: PlacedFinding, volume: Volume, preprocessing: Preprocessing) -> tuple[slice, slice, slice]:
@@ -139,16 +130,16 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
     if path.exists():
         return _read(task, path)
     example = make_example(task, preprocessing)
-    draft = path.with_suffix(f".{os.getpid()}.npz")
     places = np.zeros(0, bool) if example.places is None else example.places
-    np.savez(
-        draft,
-        voxels=example.voxels,
-        has_finding=example.has_finding,
-        findings=np.asarray([[*f.centre_lps_mm, *f.extent_mm, f.severity] for f in example.findings]),
-        places=np.packbits(places),
+    keep_arrays(
+        path,
+        {
+            "voxels": example.voxels,
+            "has_finding": example.has_finding,
+            "findings": np.asarray([[*f.centre_lps_mm, *f.extent_mm, f.severity] for f in example.findings]),
+            "places": np.packbits(places),
+        },
     )
-    draft.replace(path)
     return example
 
 

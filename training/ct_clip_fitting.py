@@ -24,6 +24,7 @@ from training.ct_clip_examples import Example
 from training.ct_clip_learner import Learner, encode_tokens, hold_first_channel
 from training.ct_clip_plan import ANY_FINDING, UNTRAINED_LABELS, CTCLIPPlan
 from training.ct_clip_vocabulary import make_vocabulary
+from training.kept_files import keep_checkpoint, read_checkpoint
 from workers.ct_clip.model import CTCLIP
 from workers.ct_clip.prompts import make_prompts
 from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
@@ -163,8 +164,8 @@ class Fitting:
         self._report(f"{told}, {self.seconds:.0f} s")
 
     def _save(self) -> None:
-        draft = self._checkpoint.with_suffix(".new")
-        torch.save(
+        keep_checkpoint(
+            self._checkpoint,
             {
                 "learner": self._learner.state_dict(),
                 "tracker": self._tracker.state_dict(),
@@ -174,14 +175,12 @@ class Fitting:
                 "step": self._step,
                 "seconds": self.seconds,
             },
-            draft,
         )
-        draft.replace(self._checkpoint)
 
     def _restore(self) -> None:
-        if not self._checkpoint.exists():
+        kept = read_checkpoint(self._checkpoint)
+        if kept is None:
             return
-        kept = torch.load(self._checkpoint, weights_only=True)
         self._learner.load_state_dict(kept["learner"])
         self._tracker.load_state_dict(kept["tracker"])
         self._optimiser.load_state_dict(kept["optimiser"])

@@ -10,6 +10,7 @@ from shared.features import CT_CLIP_LABELS
 from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
 from training.phantoms import Prevalence
+from training.study_seeds import StudySeeds
 from workers.ct_clip.configuration import Architecture, ImageShape, Preprocessing, TextShape
 
 PREPROCESSING = Preprocessing(spacing_mm=(4.0, 4.0, 3.0), shape=(88, 80, 80))
@@ -31,7 +32,7 @@ UNTRAINED_LABELS: tuple[str, ...] = tuple(
 
 
 @dataclass(frozen=True)
-class CTCLIPPlan:
+class CTCLIPPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models."""
 
     seed: int = 1
@@ -80,21 +81,6 @@ class CTCLIPPlan:
             max_position_embeddings=self.most_text_tokens,
         )
         return Architecture(image=self.image, text=text, dim_latent=self.dim_latent)
-
-    @property
-    def training_seeds(self) -> range:
-        """Seeds of the studies that the weights are fitted on."""
-        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
-
-    @property
-    def validation_seeds(self) -> range:
-        """Seeds of the studies that the thresholds are chosen on."""
-        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
-
-    @property
-    def held_out_seeds(self) -> range:
-        """Seeds of the studies that only the card sees."""
-        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
     @property
     def steps(self) -> int:

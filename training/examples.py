@@ -5,8 +5,6 @@ Every example is a function of its seed alone, so it can be made by any process,
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-import phantom
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, Study, make_study
 from training import phantoms
+from training.kept_files import keep_arrays
 from training.phantoms import Prevalence, draw_findings, make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.mednext import body_box, configuration, preprocess
 from workers.mednext.configuration import Preprocessing
 from workers.mednext.preprocess import compute_input_corner, prepare, resample_region
@@ -32,9 +31,6 @@ Mask = npt.NDArray[np.bool_]
 
 _PLACE_SHARE = 0.25
 """A voxel belongs to a finding when it changed by this share of what changed most."""
-
-_WRITING = ("command.py", "dicom.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 _STREAM = 0x6A1D
 """Keeps the draw of the grid apart from the draws that the phantom makes of the same seed."""
@@ -113,13 +109,7 @@ def iterate_examples(
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the seed that an example depends on: the sources and the grid."""
     modules = (body_box, configuration, phantoms, preprocess)
-    files = [__file__, *(str(module.__file__) for module in modules)]
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _WRITING]
-    sources = [*painting, *(Path(file) for file in files)]
-    digest = hashlib.sha256(repr(preprocessing).encode())
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest_recipe(repr(preprocessing), __file__, *(module.__file__ for module in modules))
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:
@@ -127,10 +117,15 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
     if path.exists():
         return _read(task, path)
     example = make_example(task, preprocessing)
-    draft = path.with_suffix(f".{os.getpid()}.npz")
     places = np.zeros(0, bool) if example.places is None else example.places
-    np.savez(draft, voxels=example.voxels, has_finding=example.has_finding, places=np.packbits(places))
-    draft.replace(path)
+    keep_arrays(
+        path,
+        {
+            "voxels": example.voxels,
+            "has_finding": example.has_finding,
+            "places": np.packbits(places),
+        },
+    )
     return example
 
 

@@ -6,7 +6,6 @@ the studies, the digest of the model and the seed: a model that was trained agai
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -22,7 +21,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-import phantom
 from model_weights.catalogue import ModelEntry, load_catalogue
 from phantom.study import PhantomSettings, make_study
 from shared.errors import InputProblem
@@ -35,15 +33,13 @@ from training.fusion_masks import find_segmenter, label_organs, reads_masks
 from training.fusion_plan import find_policy
 from training.phantoms import Prevalence, draw_findings, make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.model_stage import AnyModel, MaskedModel, NameFeatures, Question
 from workers.runtime.registry import STAGE_MODULES
 from workers.volume import Volume
 from workers.volume.label_map import Labels
 
 _TOLD_EVERY = 100
-
-_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +105,7 @@ def compute_recipe_digest(origin: Origin) -> str:
 
     How a model answers is in its own digest; that its code still does is for known answers and golden vectors to say.
     """
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
-    digest = hashlib.sha256(f"{origin} {FINE_SHARE} {getsource(draw_settings)}".encode())
-    for path in (*painting, Path(phantoms.__file__)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest_recipe(f"{origin} {FINE_SHARE} {getsource(draw_settings)}", phantoms.__file__)
 
 
 def _answer_all(seeds: Sequence[int], answer: Callable[[int], None], processes: int) -> None:

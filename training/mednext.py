@@ -7,7 +7,6 @@ Seeded and resumable: examples and checkpoints stay in the state folder, and the
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
+from model_weights.catalogue import ModelEntry, load_catalogue
 from model_weights.loading import load_tensors
 from shared.settings import WeightsProfile
 from shared.stages import StageName
+from training.command import make_parser, say
 from training.examples import Example, Task, iterate_examples
 from training.mednext_batches import make_targets, make_volumes
 from training.mednext_card import (
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     make = choose_thresholds_again if options.thresholds_only else train
     entry = make(plan, options.state, options.catalogue, processes=options.processes)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def train(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
@@ -84,7 +84,7 @@ def train(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) ->
     started = time.monotonic()
     state.mkdir(parents=True, exist_ok=True)
     examples = _iterate(_list_training(plan) + _list_measuring(plan), plan, state, processes)
-    model = Fitting(plan, state, _say).run(examples)
+    model = Fitting(plan, state, say).run(examples)
     measured = _measure(model, plan, examples)
     return _publish(model, plan, measured, catalogue, tell_duration(time.monotonic() - started))
 
@@ -133,7 +133,7 @@ def _measure(model: MedNeXt, plan: MedNeXtPlan, examples: Iterator[Example]) -> 
     thresholds = choose_thresholds(validation.targets, validation.probabilities, plan.least_specificity)
     held_out = answer(model, _take(examples, plan.held_out_seeds))
     reports = report_classes(held_out.targets, held_out.probabilities, thresholds)
-    _say(f"held-out macro AUC {compute_macro_auc(reports):.3f}")
+    say(f"held-out macro AUC {compute_macro_auc(reports):.3f}")
     return Measured(thresholds, reports)
 
 
@@ -173,25 +173,14 @@ def _configure(plan: MedNeXtPlan, thresholds: Mapping[str, float]) -> Configurat
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     plan = MedNeXtPlan()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
-    parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
-    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser = make_parser(
+        __doc__, plan, ("seed", "training_studies", "validation_studies", "held_out_studies"), "mednext"
+    )
     parser.add_argument("--crop-steps", type=int, default=plan.crop_steps, help="updates on crops, which come first")
     parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates on whole studies")
     parser.add_argument("--cycles", type=int, default=plan.cycles, help="how often both are done")
     parser.add_argument("--thresholds-only", action="store_true", help="keep the published weights")
-    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/mednext"), help="examples, checkpoints")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
-    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the network")
     return parser.parse_args(arguments)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor
 from phantom.study import FINDINGS
 from training.examples import Example
 from training.fast_block import speed_up_training
+from training.kept_files import keep_checkpoint, read_checkpoint
 from training.mednext_batches import Batch, make_crop_batch, make_whole_batch
 from training.mednext_loss import LocatingModel, compute_loss
 from training.mednext_plan import CLASSES, MedNeXtPlan
@@ -122,8 +123,8 @@ class Fitting:
         self._report(f"step {self._step} ({share:.0%}), {studies} studies, loss {np.mean(losses):.3f}, {seconds:.0f} s")
 
     def _save(self) -> None:
-        draft = self._checkpoint.with_suffix(".new")
-        torch.save(
+        keep_checkpoint(
+            self._checkpoint,
             {
                 "learner": self._learner.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
@@ -131,14 +132,12 @@ class Fitting:
                 "visits": torch.from_numpy(self._visits),
                 "step": self._step,
             },
-            draft,
         )
-        draft.replace(self._checkpoint)
 
     def _restore(self) -> None:
-        if not self._checkpoint.exists():
+        kept = read_checkpoint(self._checkpoint)
+        if kept is None:
             return
-        kept = torch.load(self._checkpoint, weights_only=True)
         self._learner.load_state_dict(kept["learner"])
         self._visits = kept["visits"].numpy().copy()
         self._step = int(kept["step"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.phantoms import Prevalence
+from training.study_seeds import StudySeeds
 from workers.mednext.configuration import Architecture, Preprocessing
 
 CLASSES = (
@@ -17,7 +18,7 @@ CLASSES = (
 
 
 @dataclass(frozen=True)
-class MedNeXtPlan:
+class MedNeXtPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
     `least_specificity`: a threshold is evidence that may lead a result. Cross-validated over 560 studies, 145 leading
@@ -51,21 +52,6 @@ class MedNeXtPlan:
     preprocessing: Preprocessing = field(
         default_factory=lambda: Preprocessing(spacing_xyz_mm=(4.0, 4.0, 4.0), roi_xyz=(88, 72, 76))
     )
-
-    @property
-    def training_seeds(self) -> range:
-        """Seeds of the studies that the weights are fitted on."""
-        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
-
-    @property
-    def validation_seeds(self) -> range:
-        """Seeds of the studies that the thresholds are chosen on."""
-        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
-
-    @property
-    def held_out_seeds(self) -> range:
-        """Seeds of the studies that only the card sees."""
-        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
     @property
     def cycle_steps(self) -> int:

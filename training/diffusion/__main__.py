@@ -6,7 +6,6 @@ Seeded and resumable: examples, checkpoints and maps stay in the state folder, a
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from model_weights.catalogue import ModelEntry
 from shared.settings import WeightsProfile
+from training.command import make_parser, say
 from training.diffusion.batches import Slices
 from training.diffusion.card import MAP, PLAIN, REFINED, Localised, Measured, name_difference, write_card
 from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining, choose_threshold
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out_studies=options.held_out_studies,
     )
     entry = train(plan, options.state, options.catalogue, processes=options.processes)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def train(plan: DiffusionPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
@@ -76,8 +76,8 @@ def train(plan: DiffusionPlan, state: Path, catalogue: Path, *, processes: int) 
 
 def _fit(examples: Sequence[Example], plan: DiffusionPlan, state: Path) -> Networks:
     slices, shapes = Slices(examples, plan), plan.architecture
-    classifier = fit_classifier(slices, plan, state, _say).state_dict()
-    unet = fit_unet(slices, plan, state, _say).state_dict()
+    classifier = fit_classifier(slices, plan, state, say).state_dict()
+    unet = fit_unet(slices, plan, state, say).state_dict()
     # As they are loaded where they are served, which gives other last bits.
     return Networks(make_unet(shapes.unet, unet), make_classifier(shapes.classifier, classifier))
 
@@ -87,11 +87,11 @@ def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state
     mapper = Mapper(networks.unet, networks.classifier, plan.architecture, state / "maps")
     validation = list(_iterate(plan, plan.validation_seeds, state, processes, is_located=True))
     targets = choose_targets(validation, _VALIDATION_SLICES)
-    best, tried = choose_reconstruction(mapper, targets, pixel_mm, _say)
+    best, tried = choose_reconstruction(mapper, targets, pixel_mm, say)
     bases = baseline.make_maps(targets)
     refined, plain = choose_refining(bases, targets, pixel_mm), choose_threshold(bases, targets)
-    _say(f"baseline refined: pointing {refined.hits:.3f}, Dice {refined.dice:.3f}")
-    _say(f"baseline as it is: pointing {plain.hits:.3f}, Dice {plain.dice:.3f}")
+    say(f"baseline refined: pointing {refined.hits:.3f}, Dice {refined.dice:.3f}")
+    say(f"baseline as it is: pointing {plain.hits:.3f}, Dice {plain.dice:.3f}")
     held_out = list(_iterate(plan, plan.held_out_seeds, state, processes, is_located=True))
     shown = choose_targets(held_out, _HELD_OUT_SLICES)
     bases = baseline.make_maps(shown)
@@ -169,21 +169,10 @@ def _settle(architecture: Architecture, best: Tried) -> Architecture:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     plan = DiffusionPlan()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
-    parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
-    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
-    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/diffusion"), help="all that is kept")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
-    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the networks")
+    parser = make_parser(
+        __doc__, plan, ("seed", "training_studies", "validation_studies", "held_out_studies"), "diffusion"
+    )
     return parser.parse_args(arguments)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

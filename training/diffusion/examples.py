@@ -5,8 +5,6 @@ Every example is a function of its seed alone, so it can be made by any process,
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import phantom
 from phantom.study import PhantomSettings, Study, make_study
 from training import examples, phantoms
 from training.diffusion import plan as plan_module
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
 from training.examples import draw_settings
+from training.kept_files import keep_arrays
 from training.phantoms import make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.ct_clip import preprocess
 from workers.ct_clip.preprocess import prepare
 from workers.diffusion import slice_grid, slices
@@ -37,7 +36,6 @@ CHANGED_HU = 100
 
 _HU = 1000
 _STREAM = 0xD1FF
-_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
 _HEALTHY, _PATHOLOGICAL, _BETWEEN = 0, 1, -1
 
 
@@ -118,13 +116,9 @@ def find_states(study: Study, grid: SliceGrid, numbers: Sequence[int]) -> npt.ND
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the task that an example depends on: the sources and the grid."""
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
     modules = (examples, phantoms, preprocess, slice_grid, slices)
-    sources = [*painting, *(Path(str(file)) for file in (__file__, *(module.__file__ for module in modules)))]
-    digest = hashlib.sha256(repr((preprocessing, plan_module.FINDINGS_IN_SLICES)).encode())
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    settings = repr((preprocessing, plan_module.FINDINGS_IN_SLICES))
+    return digest_recipe(settings, __file__, *(module.__file__ for module in modules))
 
 
 def _make_grid(study: Study, preprocessing: Preprocessing) -> SliceGrid:
@@ -144,17 +138,17 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
     if path.exists():
         return _read(task, path)
     example = make_example(task, preprocessing)
-    draft = path.with_suffix(f".{os.getpid()}.npz")
     lesions = np.zeros(0, bool) if example.lesions is None else example.lesions
-    np.savez(
-        draft,
-        images=example.images,
-        numbers=example.numbers,
-        states=example.states,
-        lesions=np.packbits(lesions),
-        findings=np.asarray(example.findings, "U32"),
+    keep_arrays(
+        path,
+        {
+            "images": example.images,
+            "numbers": example.numbers,
+            "states": example.states,
+            "lesions": np.packbits(lesions),
+            "findings": np.asarray(example.findings, "U32"),
+        },
     )
-    draft.replace(path)
     return example
 
 

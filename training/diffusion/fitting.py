@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from training.diffusion.batches import Slices
 from training.diffusion.plan import DiffusionPlan, FittingPlan
+from training.kept_files import keep_checkpoint, read_checkpoint
 from workers.diffusion.blocks import ResidualBlock, SelfAttention
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.unet import UNet
@@ -72,20 +73,18 @@ class Fitting(Generic[_Network]):
         return loss.item()
 
     def _save(self, checkpoint: Path) -> None:
-        draft = checkpoint.with_suffix(".new")
         kept = {
             "network": self._network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "step": self._step,
         }
-        torch.save(kept, draft)
-        draft.replace(checkpoint)
+        keep_checkpoint(checkpoint, kept)
 
     def _restore(self, checkpoint: Path, report: Report) -> None:
-        if not checkpoint.exists():
+        kept = read_checkpoint(checkpoint)
+        if kept is None:
             return
-        kept = torch.load(checkpoint, weights_only=True)
         self._network.load_state_dict(kept["network"])
         self._schedule.load_state_dict(kept["schedule"])
         self._optimiser.load_state_dict(kept["optimiser"])

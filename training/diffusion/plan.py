@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.ct_clip_plan import PREPROCESSING
+from training.study_seeds import StudySeeds
 from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing, ProcessShape, UNetShape
 
 FINDINGS_IN_SLICES = (
@@ -36,7 +37,7 @@ class FittingPlan:
 
 
 @dataclass(frozen=True)
-class DiffusionPlan:
+class DiffusionPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
     The classifier sees times below `last_time`. So does the noise predictor at first: on crops of `crop` pixels, which
@@ -76,18 +77,3 @@ class DiffusionPlan:
         )
     )
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(volume=PREPROCESSING, slice_size=_SIZE))
-
-    @property
-    def training_seeds(self) -> range:
-        """Seeds of the studies that the weights are fitted on."""
-        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
-
-    @property
-    def validation_seeds(self) -> range:
-        """Seeds of the studies on which the reconstruction is chosen."""
-        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
-
-    @property
-    def held_out_seeds(self) -> range:
-        """Seeds of the studies that only the card sees."""
-        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)

@@ -6,7 +6,6 @@ Seeded and resumable: examples and checkpoints stay in the state folder, and the
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
+from model_weights.catalogue import ModelEntry
 from shared.settings import WeightsProfile
+from training.command import make_parser, say
 from training.ct_clip_vocabulary import make_vocabulary
 from training.examples import Task
 from training.fvlm.batches import prepare_example
@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole_steps=options.whole_steps,
     )
     entry = train(plan, options.state, options.catalogue, processes=options.processes)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def train(plan: FVLMPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
     """Fit, choose thresholds, measure and publish; each part on seeds of its own."""
     state.mkdir(parents=True, exist_ok=True)
     examples = _iterate_all(plan, state, processes)
-    fitting = Fitting(plan, state, _say)
+    fitting = Fitting(plan, state, say)
     learnt_from = islice(examples, plan.training_studies)
     model = fitting.run(prepare_example(example, plan.preprocessing) for example in learnt_from)
     deque(learnt_from, maxlen=0)  # what a run that goes on has learnt from before is not for measuring
@@ -84,7 +84,7 @@ def _measure(
     reports = {kind: report_items(each, thresholds, plan.seed) for kind, each in answers.items()}
     for kind, each in reports.items():
         macro = compute_macro_auc(each)
-        _say(f"held-out macro AUC with {kind}: {'none' if macro is None else f'{macro:.3f}'}")
+        say(f"held-out macro AUC with {kind}: {'none' if macro is None else f'{macro:.3f}'}")
     return Measured(reports, describe_untaught(answers[MaskKind.TRUE]))
 
 
@@ -125,11 +125,7 @@ def _configure(plan: FVLMPlan, model: FVLM, thresholds: Mapping[str, float], voc
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     plan = FVLMPlan()
     narrow, wide = plan.crop_stages
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
-    parser.add_argument("--validation-studies", type=int, default=plan.validation_studies)
-    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser = make_parser(__doc__, plan, ("seed", "training_studies", "validation_studies", "held_out_studies"), "fvlm")
     parser.add_argument(
         "--predicted-studies",
         type=int,
@@ -139,16 +135,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crop-steps", type=int, default=narrow.steps, help="updates on small crops, which come first")
     parser.add_argument("--wide-crop-steps", type=int, default=wide.steps, help="updates on larger crops")
     parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates of all but the encoder")
-    parser.add_argument("--state", type=Path, default=Path(".ctclip/training/fvlm"), help="examples, checkpoints")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
-    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the network")
     return parser.parse_args(arguments)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ study: the same studies serve any preprocessing. Every example is a function of 
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -16,22 +14,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-import phantom
 from phantom.study import FINDINGS, PhantomSettings, PlacedFinding, Study, make_study
 from training import phantoms
 from training.ct_clip_examples import order_findings
 from training.examples import Task, draw_settings
+from training.kept_files import keep_arrays
 from training.phantoms import draw_findings, make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.volume import Geometry, Volume
 
 Mask = npt.NDArray[np.bool_]
 
 _PLACE_SHARE = 0.25
 """A voxel belongs to a finding when it changed by this share of what changed most."""
-
-_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +79,7 @@ def locate_findings(study: Study, settings: PhantomSettings) -> Mask:
 
 def compute_recipe_digest() -> str:
     """Return a short digest of everything but the seed that an example depends on: the sources."""
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
-    digest = hashlib.sha256()
-    for path in (*painting, Path(__file__), Path(str(phantoms.__file__))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest_recipe("", __file__, phantoms.__file__)
 
 
 def _find_box(finding: PlacedFinding, volume: Volume) -> tuple[slice, slice, slice]:
@@ -108,17 +100,17 @@ def _ensure_example(task: Task, folder: Path) -> None:
     if path.exists():
         return
     example = make_example(task)
-    draft = path.with_suffix(f".{os.getpid()}.npz")
     geometry = example.volume.geometry
-    np.savez(
-        draft,
-        hu=example.volume.hu,
-        labels=example.labels,
-        geometry=np.asarray([*astuple(geometry)]),
-        has_finding=np.asarray([name in example.findings for name in FINDINGS]),
-        places=np.packbits(np.zeros(0, bool) if example.places is None else example.places),
+    keep_arrays(
+        path,
+        {
+            "hu": example.volume.hu,
+            "labels": example.labels,
+            "geometry": np.asarray([*astuple(geometry)]),
+            "has_finding": np.asarray([name in example.findings for name in FINDINGS]),
+            "places": np.packbits(np.zeros(0, bool) if example.places is None else example.places),
+        },
     )
-    draft.replace(path)
 
 
 def _read(task: Task, folder: Path) -> Example:

@@ -20,6 +20,7 @@ from training.fvlm.learner import Learner, pool
 from training.fvlm.masks import SegmenterErrors
 from training.fvlm.plan import CropStage, FVLMPlan
 from training.fvlm.whole import Encoded, encode_view, make_whole_batch
+from training.kept_files import keep_checkpoint, read_checkpoint
 from workers.ct_clip.tokenizer import encode_prompts, make_tokenizer
 from workers.fvlm.items import list_prompts
 from workers.fvlm.model import FVLM
@@ -179,8 +180,8 @@ class Fitting:
         return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=steps, pct_start=0.1)
 
     def _save(self) -> None:
-        draft = self._checkpoint.with_suffix(".new")
-        torch.save(
+        keep_checkpoint(
+            self._checkpoint,
             {
                 "learner": self.learner.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
@@ -188,14 +189,12 @@ class Fitting:
                 "step": self._step,
                 "seconds": self.seconds,
             },
-            draft,
         )
-        draft.replace(self._checkpoint)
 
     def _restore(self) -> None:
-        if not self._checkpoint.exists():
+        kept = read_checkpoint(self._checkpoint)
+        if kept is None:
             return
-        kept = torch.load(self._checkpoint, weights_only=True)
         self._step, self.seconds = int(kept["step"]), float(kept["seconds"])
         self.learner.load_state_dict(kept["learner"])
         if self._step != self._plan.crop_steps:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from training.phantoms import Prevalence
+from training.study_seeds import StudySeeds
 from workers.ct_clip.configuration import TextShape
 from workers.fvlm.configuration import Architecture, ImageShape, Preprocessing, Triple
 
@@ -40,7 +41,7 @@ class CropStage:
 
 
 @dataclass(frozen=True)
-class FVLMPlan:
+class FVLMPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
     The encoder learns on crops, where many findings are seen in little time; then it rests, and pooling, projections
@@ -102,21 +103,6 @@ class FVLMPlan:
             max_position_embeddings=self.prompt_tokens,
         )
         return Architecture(self.image, text, self.dim_latent, self.prompt_tokens)
-
-    @property
-    def training_seeds(self) -> range:
-        """Seeds of the studies that the weights are fitted on."""
-        return range(self.first_training_seed, self.first_training_seed + self.training_studies)
-
-    @property
-    def validation_seeds(self) -> range:
-        """Seeds of the studies that the thresholds are chosen on."""
-        return range(self.first_validation_seed, self.first_validation_seed + self.validation_studies)
-
-    @property
-    def held_out_seeds(self) -> range:
-        """Seeds of the studies that only the card sees."""
-        return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
     @property
     def crop_steps(self) -> int:

@@ -7,7 +7,6 @@ Seeded and resumable: studies and checkpoints stay in the state folder, and the 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
+from model_weights.catalogue import ModelEntry, load_catalogue
 from model_weights.loading import load_tensors
 from model_weights.publishing import make_catalogue_path
 from shared.settings import WeightsProfile
 from shared.stages import StageName
+from training.command import make_parser, say
 from training.segmentation.card import Facts, read_duration, tell_duration, write_card
 from training.segmentation.evaluation import OrganReport, RealFinding, measure_real, measure_studies
 from training.segmentation.examples import LabelledStudy, Recipe, iterate_examples, iterate_studies
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     make = evaluate_again if options.evaluate_only else train
     entry = make(plan, options.state, options.catalogue, processes=options.processes)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def train(
@@ -65,7 +65,7 @@ def train(
     state.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(plan.training_settings, plan.prevalence)
     open_examples = partial(iterate_examples, plan.training_seeds, recipe, state / "studies", processes)
-    trained, seconds = fit(plan, open_examples, state, _say)
+    trained, seconds = fit(plan, open_examples, state, say)
     # As the stage builds it: the network of the training computes some layers another way.
     network = make_network(plan.architecture, OUTPUTS, collect_tensors(trained))
     took = tell_duration(seconds)
@@ -128,35 +128,21 @@ def _list_facts(network: nn.Module, plan: SegmentationPlan, took: str) -> Facts:
 def _iterate_held_out(plan: SegmentationPlan, state: Path, processes: int) -> Iterator[LabelledStudy]:
     recipe = Recipe(plan.held_out_settings, plan.prevalence)
     for study in iterate_studies(plan.held_out_seeds, recipe, state / "studies", processes):
-        _say(f"measuring phantom {study.seed}")
+        say(f"measuring phantom {study.seed}")
         yield study
 
 
 def _tell_measured(organs: Sequence[OrganReport], real: RealFinding) -> None:
     for organ in organs:
-        _say(f"Dice {organ.mean:.3f} of {organ.name} in {organ.studies} held-out phantoms")
-    _say(f"Dice {real.dice:.3f} of the lungs of the real CT with those by density")
+        say(f"Dice {organ.mean:.3f} of {organ.name} in {organ.studies} held-out phantoms")
+    say(f"Dice {real.dice:.3f} of the lungs of the real CT with those by density")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     plan = SegmentationPlan()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--training-studies", type=int, default=plan.training_studies)
-    parser.add_argument("--held-out-studies", type=int, default=plan.held_out_studies)
+    parser = make_parser(__doc__, plan, ("seed", "training_studies", "held_out_studies"), "segmentation")
     parser.add_argument("--evaluate-only", action="store_true", help="keep the published weights")
-    parser.add_argument(
-        "--state", type=Path, default=Path(".ctclip/training/segmentation"), help="studies, checkpoints"
-    )
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE_FILE, help="where the model is published")
-    parser.add_argument("--processes", type=int, default=1, help="processes that make phantoms ahead")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the network")
     return parser.parse_args(arguments)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-import phantom
 from phantom.study import PhantomSettings, make_study
 from training import phantoms
+from training.kept_files import keep_arrays
 from training.phantoms import Prevalence, draw_findings, make_volume
 from training.processes import make_ahead
+from training.recipe import digest_recipe
 from workers.segmentation.grid import NetworkGrid
 from workers.volume import Geometry, Volume
 from workers.volume.label_map import Labels
-
-_WRITING = ("command.py", "dicom.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 
 class Recipe(NamedTuple):
@@ -82,11 +78,7 @@ def make_example(study: LabelledStudy) -> Example:
 
 def compute_recipe_digest(recipe: Recipe) -> str:
     """Return a short digest of everything but the seed that a study depends on."""
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _WRITING]
-    digest = hashlib.sha256(repr(recipe).encode())
-    for path in (*painting, Path(str(phantoms.__file__))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest_recipe(repr(recipe), phantoms.__file__)
 
 
 def _fetch_study(seed: int, recipe: Recipe, folder: Path) -> LabelledStudy:
@@ -94,10 +86,15 @@ def _fetch_study(seed: int, recipe: Recipe, folder: Path) -> LabelledStudy:
     if path.exists():
         return _read(seed, path)
     study = make_labelled_study(seed, recipe)
-    draft = path.with_suffix(f".{os.getpid()}.npz")
     geometry = json.dumps(study.volume.geometry.to_document())
-    np.savez(draft, hu=study.volume.hu, labels=study.labels, geometry=geometry)
-    draft.replace(path)
+    keep_arrays(
+        path,
+        {
+            "hu": study.volume.hu,
+            "labels": study.labels,
+            "geometry": geometry,
+        },
+    )
     return study
 
 

@@ -18,6 +18,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import Tensor
 
+from training.kept_files import keep_checkpoint, read_checkpoint
 from training.segmentation.augmentation import augment
 from training.segmentation.examples import Example
 from training.segmentation.growing import carry_over
@@ -154,8 +155,8 @@ class Fitting:
         )
 
     def _save(self) -> None:
-        draft = self._checkpoint.with_suffix(".new")
-        torch.save(
+        keep_checkpoint(
+            self._checkpoint,
             {
                 "network": self._network.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
@@ -163,14 +164,12 @@ class Fitting:
                 "step": self._step,
                 "seconds": self.seconds,
             },
-            draft,
         )
-        draft.replace(self._checkpoint)
 
     def _restore(self) -> None:
-        if not self._checkpoint.exists():
+        kept = read_checkpoint(self._checkpoint)
+        if kept is None:
             return
-        kept = torch.load(self._checkpoint, weights_only=True)
         self._network.load_state_dict(kept["network"])
         self._optimiser.load_state_dict(kept["optimiser"])
         self._schedule.load_state_dict(kept["schedule"])

@@ -16,6 +16,7 @@ import torch
 from model_weights.catalogue import CATALOGUE_FILE
 from model_weights.publishing import make_catalogue_path
 from shared.errors import Defect, TransientFault
+from training.command import say
 from training.supervised.base import BaseModel, open_base
 from training.supervised.demo import DemoPlan, make_demo
 from training.supervised.fine_tuning import FineTuning, fine_tune
@@ -38,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options, _describe_command(given))
     except Defect as defect:
-        _say(str(defect))
+        say(str(defect))
         raise SystemExit(_USAGE) from defect
     except (OSError, TransientFault) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-        _say(f"stopped: {reason or type(fault).__name__}; once that is mended the same command goes on from here")
+        say(f"stopped: {reason or type(fault).__name__}; once that is mended the same command goes on from here")
         raise SystemExit(_FAULT) from fault
 
 
@@ -67,9 +68,9 @@ def _run_finetune(options: argparse.Namespace, command: str) -> None:
     )
     options.weights_dir.mkdir(parents=True, exist_ok=True)
     device = _find_device(options.device)
-    entry = fine_tune(asked, device, _say)
-    _say(f"report in {options.state / 'report.html'}")
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}, licence {entry.licence}")
+    entry = fine_tune(asked, device, say)
+    say(f"report in {options.state / 'report.html'}")
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}, licence {entry.licence}")
 
 
 def _run_demo(options: argparse.Namespace, _command: str) -> None:
@@ -79,8 +80,8 @@ def _run_demo(options: argparse.Namespace, _command: str) -> None:
         held_out_studies=options.held_out_studies,
     )
     plan = replace(plan, fine_tuning=replace(plan.fine_tuning, seed=options.seed))
-    entry = make_demo(plan, options.state, options.catalogue, processes=options.processes, report=_say)
-    _say(f"published {entry.name} {entry.version}, digest {entry.digest}")
+    entry = make_demo(plan, options.state, options.catalogue, processes=options.processes, report=say)
+    say(f"published {entry.name} {entry.version}, digest {entry.digest}")
 
 
 def _open_base(options: argparse.Namespace) -> BaseModel:
@@ -186,11 +187,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 def _describe_command(given: Sequence[str]) -> str:
     """Return the command with names in place of paths: it goes into the card, which leaves this machine."""
     return shlex.join(["python", "-m", "training.supervised", *(each.rstrip("/").rsplit("/", 1)[-1] for each in given)])
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

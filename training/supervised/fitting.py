@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shared.errors import Defect
+from training.kept_files import keep_checkpoint, read_checkpoint
 from training.supervised.classifier import (
     compute_logits,
     compute_rates,
@@ -248,15 +248,13 @@ class Fitting:
             "best_loss": self._best_loss,
             "optimiser": None if self._optimiser is None else self._optimiser.state_dict(),
         }
-        draft = self._checkpoint.with_suffix(".new")
-        torch.save(kept, draft)
-        draft.replace(self._checkpoint)
+        keep_checkpoint(self._checkpoint, kept)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
-        if not self._checkpoint.exists():
+        kept = read_checkpoint(self._checkpoint)
+        if kept is None:
             return
-        kept: dict[str, Any] = torch.load(self._checkpoint, weights_only=True)
         self._place = _Place(*kept["place"])
         self._losses = kept["losses"]
         self.history = [EpochReport(*each) for each in kept["history"]]

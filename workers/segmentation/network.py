@@ -44,15 +44,14 @@ def describe_arguments(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def make_untrained(architecture: Architecture, outputs: int) -> nn.Module:
+def make_untrained(architecture: Architecture, outputs: int) -> PlainConvUNet:
     """Return the network with the library's random weights: one channel of (b, 1, z, y, x) in, `outputs` out."""
     classes = {"conv_op": nn.Conv3d, "norm_op": nn.InstanceNorm3d, "dropout_op": None, "nonlin": nn.LeakyReLU}
     arguments = {**describe_arguments(architecture), **classes}
-    network: nn.Module = PlainConvUNet(input_channels=1, num_classes=outputs, deep_supervision=False, **arguments)
-    return network
+    return PlainConvUNet(input_channels=1, num_classes=outputs, deep_supervision=False, **arguments)
 
 
-def make_network(architecture: Architecture, outputs: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+def make_network(architecture: Architecture, outputs: int, tensors: Mapping[str, Tensor]) -> PlainConvUNet:
     """Return the network with exactly these weights, ready for inference. Raises Defect when they do not fit."""
     with torch.device("meta"):
         network = make_untrained(architecture, outputs)

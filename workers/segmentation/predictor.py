@@ -23,6 +23,7 @@ from workers.segmentation.known_answer import KnownAnswer
 from workers.segmentation.labels import TOTAL_NAMES
 from workers.segmentation.memory import predict_memory
 from workers.segmentation.network import make_network
+from workers.segmentation.silent import drop_silent
 from workers.segmentation.sliding_window import Report, Sliding, predict_labels
 from workers.volume.label_map import Labels
 
@@ -50,10 +51,11 @@ class Predictor:
         self._network = make_network(self._architecture, CLASSES, load_tensors(entry.get_file("weights"), device))
         known = KnownAnswer(load_tensors(entry.get_file("known_answer")))
         known.require_given(entry, self._run(known.question.to(device)).cpu(), is_exact=device.type == "cpu")
+        self._numbers = np.asarray(drop_silent(self._network), np.uint8)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:
         """Return the most that labelling a volume of this shape takes beside the loaded network."""
-        return predict_memory(self._architecture, CLASSES, shape_zyx, self._device)
+        return predict_memory(self._architecture, len(self._numbers), shape_zyx, self._device)
 
     def label(self, coarse: Coarse, report: Report) -> Labels:
         """Return the label of each voxel of a volume at the network's spacing. `report` is told which share is done."""
@@ -66,7 +68,8 @@ class Predictor:
         prepared = torch.from_numpy(normalise(coarse, self._preprocessing))[None].to(self._device)
         sliding = Sliding(self._architecture.patch_size, STEP)
         with torch.inference_mode():
-            labels: Labels = predict_labels(self._run, prepared, sliding, CLASSES, report).numpy()
+            outputs = predict_labels(self._run, prepared, sliding, len(self._numbers), report).numpy()
+        labels: Labels = self._numbers[outputs]
         return labels
 
     @torch.inference_mode()

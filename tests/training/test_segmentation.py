@@ -25,11 +25,10 @@ from training.segmentation.card import read_duration
 from training.segmentation.evaluation import compute_dice, measure_study, report_organ
 from training.segmentation.examples import Example, Recipe, iterate_studies, make_example, make_labelled_study
 from training.segmentation.fitting import Fitting, fit, silence_unpainted
-from training.segmentation.growing import carry_over
 from training.segmentation.labels import AORTA, FIRST, HEART, LUNGS, OUTPUTS, PAINTED, UNPAINTED, make_class_indices
 from training.segmentation.loss import compute_features, draw_voxels, make_organ_weights, measure
 from training.segmentation.lung_mask import find_lungs
-from training.segmentation.plan import Part, Phase, SegmentationPlan
+from training.segmentation.plan import Phase, SegmentationPlan
 from training.segmentation.pointwise import FastPointwise, speed_up_pointwise
 from workers.segmentation.labels import TOTAL_NAMES
 from workers.segmentation.network import make_untrained
@@ -40,9 +39,9 @@ PREVALENCE = Prevalence(normal=1.0)
 TINY = SegmentationPlan(
     training_studies=2,
     held_out_studies=1,
-    parts=(
-        Part(4, (Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),), peak_rate=1e-3, warm_up_share=0.5),
-        Part(8, (Phase(steps=2, size_zyx=(32, 16, 16), batch=1),), peak_rate=1e-3, warm_up_share=0.5),
+    phases=(
+        Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),
+        Phase(steps=2, size_zyx=(32, 16, 16), batch=1),
     ),
     drawn_voxels=500,
     prevalence=PREVALENCE,
@@ -211,29 +210,16 @@ class TestLoss:
 
 class TestFitting:
     def test_a_run_that_was_cut_off_ends_with_the_same_weights(self, examples: list[Example], tmp_path: Path) -> None:
-        whole, _ = fit(TINY, lambda: iter(examples), _make(tmp_path / "whole"), _ignore)
+        whole, _ = fit(TINY, iter(examples), _make(tmp_path / "whole"), _ignore)
         cut = _make(tmp_path / "cut")
         with pytest.raises(InterruptedError):
-            Fitting(TINY, 0, cut, _interrupt, steps_told=1).run(iter(examples))
+            Fitting(TINY, cut, _interrupt, steps_told=1).run(iter(examples))
         told: list[str] = []
-        again, seconds = fit(TINY, lambda: iter(examples), cut, told.append)
+        again, seconds = fit(TINY, iter(examples), cut, told.append)
         assert told[0] == "going on from step 1"
         assert seconds > 0
         for one, other in zip(whole.parameters(), again.parameters(), strict=True):
             assert torch.equal(one, other)
-
-    def test_a_wider_network_begins_with_what_the_narrow_one_knew(self) -> None:
-        torch.manual_seed(0)
-        narrow, wide = (make_untrained(TINY.make_architecture(part), OUTPUTS) for part in TINY.parts)
-        volume = torch.randn(1, 1, 32, 32, 32)
-        with torch.inference_mode():
-            known = compute_features(narrow, volume)[1]
-            carry_over(narrow, wide, known)
-            found = compute_features(wide, volume)
-            coarse = find_head(narrow, -2)(known).repeat_interleave(2, 2).repeat_interleave(2, 3)
-            fine = find_head(wide, -1)(found[0])
-        assert torch.allclose(found[1], known, atol=1e-5)
-        assert (fine.argmax(1) == coarse.repeat_interleave(2, 4).argmax(1)).float().mean() > 0.95
 
     def test_unpainted_labels_are_never_chosen_and_no_other_choice_changes(self) -> None:
         torch.manual_seed(0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -61,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def train(
     plan: SegmentationPlan, state: Path, catalogue: Path, *, processes: int, real_study: Path = REAL_STUDY
 ) -> ModelEntry:
-    """Fit, measure and publish; each part on seeds of its own."""
+    """Fit, measure and publish, on seeds of its own each."""
     state.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(plan.training_settings, plan.prevalence)
-    open_examples = partial(iterate_examples, plan.training_seeds, recipe, state / "studies", processes)
-    trained, seconds = fit(plan, open_examples, state, say)
+    examples = iterate_examples(plan.training_seeds, recipe, state / "studies", processes)
+    trained, seconds = fit(plan, examples, state, say)
     # As the stage builds it: the network of the training computes some layers another way.
     network = make_network(plan.architecture, OUTPUTS, collect_tensors(trained))
     took = tell_duration(seconds)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.segmentation.evaluation import OrganReport, RealFinding
 from training.segmentation.labels import PAINTED, UNPAINTED
-from training.segmentation.plan import Part, SegmentationPlan
+from training.segmentation.plan import Phase, SegmentationPlan
 from workers.segmentation.labels import TOTAL_NAMES
 
 _LUNGS_NEEDED = 0.9
@@ -66,8 +66,8 @@ def _tell_limits() -> str:
   in the map and never chosen: {_list_unpainted()}.
 - Where a real CT shows what phantoms lack (bowel, kidneys, pancreas), neighbours spread into it, or it stays
   background. Only the lungs were compared on a real CT; heart, vessels and bones were not.
-- Fitted in a few hundred steps on a busy machine, which is too few: organs with a Dice near 0 above are as good as not
-  found, and whoever needs them trains longer.
+- Fitted in a thousand steps on a CPU: organs with a Dice near 0 above are as good as not found, and whoever needs them
+  trains longer.
 - The fissures of phantoms are planes, so the border between lobes lies where most patients have it.
 - The finest stage looks at single voxels, so thin structures (ribs, small vessels) are rough.
 """
@@ -75,7 +75,7 @@ def _tell_limits() -> str:
 
 def tell_duration(seconds: float) -> str:
     """Return how a card says how long a training took."""
-    return f"{seconds / 60:.0f} minutes on one thread of a shared machine"
+    return f"{seconds / 60:.0f} minutes on two threads of a shared machine"
 
 
 def read_duration(card: str) -> str:
@@ -95,7 +95,7 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
-        "Updates": "; then ".join(_describe_part(part) for part in plan.parts),
+        "Updates": ", then ".join(_describe_phase(phase) for phase in plan.phases),
         "Network": f"PlainConvUNet, {plan.architecture.n_stages} stages of {features} features, instance norm",
         "Window": f"{' x '.join(map(str, plan.architecture.patch_size))} voxels of 3 mm (z, y, x)",
         _TOOK: facts.took,
@@ -103,11 +103,8 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
     }
 
 
-def _describe_part(part: Part) -> str:
-    phases = (
-        f"{phase.steps} on {phase.batch} x {' x '.join(map(str, phase.size_zyx))} voxels" for phase in part.phases
-    )
-    return f"with {part.finest_features} features at full resolution {', '.join(phases)}"
+def _describe_phase(phase: Phase) -> str:
+    return f"{phase.steps} on {phase.batch} x {' x '.join(map(str, phase.size_zyx))} voxels"
 
 
 def _judge(dice: float) -> str:

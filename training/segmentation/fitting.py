@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +20,6 @@ from torch import Tensor
 from training.kept_files import keep_checkpoint, read_checkpoint
 from training.segmentation.augmentation import augment
 from training.segmentation.examples import Example
-from training.segmentation.growing import carry_over
 from training.segmentation.labels import OUTPUTS, PAINTED, UNPAINTED
 from training.segmentation.loss import compute_features, compute_loss
 from training.segmentation.plan import Phase, SegmentationPlan
@@ -31,7 +29,6 @@ from workers.segmentation.predictor import Coarse, normalise
 from workers.volume.label_map import Labels
 
 Report = Callable[[str], None]
-Opener = Callable[[], Iterator[Example]]
 
 UNPAINTED_LOGIT = -20.0
 """What a label without examples gets in every voxel, where the mean of those with examples is 0."""
@@ -42,63 +39,37 @@ _STEPS_TOLD = 25
 """Steps from one checkpoint, and one line of progress, to the next."""
 
 
-def fit(plan: SegmentationPlan, open_examples: Opener, state: Path, report: Report) -> tuple[PlainConvUNet, float]:
-    """Fit all parts of a plan, and return the network in inference mode and the seconds that it took.
-
-    `open_examples` returns the training examples from the first on.
-    """
-    fitted: PlainConvUNet | None = None
-    seconds = 0.0
-    for number, part in enumerate(plan.parts):
-        fitting = Fitting(plan, number, state, report)
-        if fitted is not None and fitting.is_new:
-            fitting.begin_from(fitted, open_examples())
-        report(f"part {number + 1} of {len(plan.parts)}: {part.steps} steps")
-        fitted = fitting.run(open_examples())
-        seconds += fitting.seconds
-    assert fitted is not None
+def fit(
+    plan: SegmentationPlan, examples: Iterator[Example], state: Path, report: Report
+) -> tuple[PlainConvUNet, float]:
+    """Fit a plan, and return the network in inference mode and the seconds that it took."""
+    fitting = Fitting(plan, state, report)
+    report(f"{plan.steps} steps")
+    fitted = fitting.run(examples)
     silence_unpainted(fitted)
-    return fitted.eval().requires_grad_(requires_grad=False), seconds
+    return fitted.eval().requires_grad_(requires_grad=False), fitting.seconds
 
 
 class Fitting:
-    """Network, optimiser and schedule of one part of a run, counted from 0."""
+    """Network, optimiser and schedule of a run, and the step that it has come to."""
 
-    def __init__(
-        self, plan: SegmentationPlan, number: int, state: Path, report: Report, steps_told: int = _STEPS_TOLD
-    ) -> None:
+    def __init__(self, plan: SegmentationPlan, state: Path, report: Report, steps_told: int = _STEPS_TOLD) -> None:
         torch.manual_seed(plan.seed)
         self._plan = plan
-        self._number, self._part = number, plan.parts[number]
-        self._checkpoint = state / f"checkpoint-{number + 1}.pt"
+        self._checkpoint = state / "checkpoint.pt"
         self._report = report
         self._steps_told = steps_told
-        self._network = make_untrained(plan.make_architecture(self._part), OUTPUTS).train()
+        self._network = make_untrained(plan.architecture, OUTPUTS).train()
         speed_up_pointwise(self._network)
         self._optimiser = torch.optim.AdamW(
-            self._network.parameters(), lr=self._part.peak_rate, weight_decay=plan.weight_decay
+            self._network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser,
-            self._part.peak_rate,
-            total_steps=self._part.steps + self._part.unmade_steps + 1,
-            pct_start=self._part.warm_up_share,
+            self._optimiser, plan.peak_rate, total_steps=plan.steps + 1, pct_start=plan.warm_up_share
         )
         self._step, self._earlier_seconds = 0, 0.0
         self._started = time.monotonic()
         self._restore()
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no step was made yet."""
-        return self._step == 0
-
-    def begin_from(self, narrow: PlainConvUNet, examples: Iterator[Example]) -> None:
-        """Take over what the network of the part before knows, with the spread of its features in a few examples."""
-        few = list(islice(examples, _FEWEST_STUDIES))
-        volumes, _ = self._draw(few, self._part.phases[0], self._make_generator())
-        with torch.no_grad():
-            carry_over(narrow, self._network, compute_features(narrow, volumes, skipped=1)[1])
 
     @property
     def seconds(self) -> float:
@@ -109,24 +80,19 @@ class Fitting:
         """Fit on examples as they come, and return the network."""
         seen: list[Example] = []
         losses = []
-        while self._step < self._part.steps:
+        while self._step < self._plan.steps:
             while len(seen) < self._count_arrived():
                 seen.append(next(examples))
             losses.append(self._learn(seen))
             self._step += 1
-            if self._step % self._steps_told == 0 or self._step == self._part.steps:
+            if self._step % self._steps_told == 0 or self._step == self._plan.steps:
                 self._save()
                 self._tell(losses[-self._steps_told :], len(seen))
         return self._network
 
     def _count_arrived(self) -> int:
-        share = (self._step + 1) / (self._plan.arrival_share * self._part.steps)
+        share = (self._step + 1) / (self._plan.arrival_share * self._plan.steps)
         return min(self._plan.training_studies, max(_FEWEST_STUDIES, int(share * self._plan.training_studies)))
-
-    def _make_generator(self) -> np.random.Generator:
-        """Return the generator of this step, counted over all parts."""
-        earlier = sum(part.steps for part in self._plan.parts[: self._number])
-        return np.random.default_rng((self._plan.seed, earlier + self._step))
 
     def _draw(self, seen: list[Example], phase: Phase, rng: np.random.Generator) -> tuple[Tensor, list[Labels]]:
         """Return augmented crops (b, 1, z, y, x), prepared as the stage does, and their labels."""
@@ -137,7 +103,7 @@ class Fitting:
         return torch.from_numpy(np.stack(volumes)[:, None]), [labels for _, labels in crops]
 
     def _learn(self, seen: list[Example]) -> float:
-        phase, rng = self._part.find_phase(self._step), self._make_generator()
+        phase, rng = self._plan.find_phase(self._step), np.random.default_rng((self._plan.seed, self._step))
         volumes, labels = self._draw(seen, phase, rng)
         features = compute_features(self._network, volumes, skipped=phase.skipped_stages)
         loss = compute_loss(self._network, features, labels, self._plan, rng)
@@ -149,7 +115,7 @@ class Fitting:
         return loss.item()
 
     def _tell(self, losses: list[float], studies: int) -> None:
-        share = self._step / self._part.steps
+        share = self._step / self._plan.steps
         self._report(
             f"step {self._step} ({share:.0%}), {studies} studies, loss {np.mean(losses):.3f}, {self.seconds:.0f} s"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -32,37 +32,14 @@ def _make_architecture() -> Architecture:
 class Phase(NamedTuple):
     """Some steps on crops of one size; `skipped_stages` of the decoder, finest first, are left as they are.
 
-    What lies where is learnt at 6 mm in half the time; the borders come after.
+    What lies where is learnt at 6 mm in half the time; the borders come after, and then windows about as large as those
+    of the stage, since instance norm answers by the statistics of the whole window.
     """
 
     steps: int
     size_zyx: Triple
     batch: int
     skipped_stages: int = 0
-
-
-@dataclass(frozen=True)
-class Part:
-    """One cycle of the learning rate with so many features at full resolution; the next part goes on from it.
-
-    `unmade_steps` are those at the end of the cycle that are left out, where the rate is low and little changes.
-    """
-
-    finest_features: int
-    phases: tuple[Phase, ...]
-    peak_rate: float
-    warm_up_share: float
-    unmade_steps: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Number of weight updates."""
-        return sum(phase.steps for phase in self.phases)
-
-    def find_phase(self, step: int) -> Phase:
-        """Return the phase that a step, counted from 0, belongs to."""
-        ends = accumulate(phase.steps for phase in self.phases)
-        return next(phase for phase, end in zip(self.phases, ends, strict=True) if step < end)
 
 
 @dataclass(frozen=True)
@@ -75,26 +52,14 @@ class SegmentationPlan:
     seed: int = 1
     training_studies: int = 120
     held_out_studies: int = 6
-    parts: tuple[Part, ...] = (
-        Part(
-            finest_features=8,
-            phases=(
-                Phase(steps=290, size_zyx=(48, 64, 64), batch=2, skipped_stages=1),
-                Phase(steps=240, size_zyx=(48, 64, 64), batch=2),
-                Phase(steps=14, size_zyx=(96, 96, 128), batch=1),
-            ),
-            peak_rate=5e-3,
-            warm_up_share=0.18,
-        ),
-        Part(
-            finest_features=16,
-            phases=(Phase(steps=100, size_zyx=(48, 64, 64), batch=2),),
-            peak_rate=4e-3,
-            warm_up_share=0.1,
-            unmade_steps=38,
-        ),
+    phases: tuple[Phase, ...] = (
+        Phase(steps=300, size_zyx=(48, 64, 64), batch=2, skipped_stages=1),
+        Phase(steps=500, size_zyx=(64, 80, 96), batch=1),
+        Phase(steps=150, size_zyx=(96, 128, 128), batch=1),
     )
-    arrival_share: float = 0.9
+    peak_rate: float = 5e-3
+    warm_up_share: float = 0.1
+    arrival_share: float = 0.4
     weight_decay: float = 1e-4
     drawn_voxels: int = 8_000
     first_weight: float = 4.0
@@ -123,7 +88,12 @@ class SegmentationPlan:
         """Seeds of the studies that only the card sees."""
         return range(self.first_held_out_seed, self.first_held_out_seed + self.held_out_studies)
 
-    def make_architecture(self, part: Part) -> Architecture:
-        """Return the network of a part."""
-        _, *coarser = self.architecture.features_per_stage
-        return replace(self.architecture, features_per_stage=(part.finest_features, *coarser))
+    @property
+    def steps(self) -> int:
+        """Number of weight updates."""
+        return sum(phase.steps for phase in self.phases)
+
+    def find_phase(self, step: int) -> Phase:
+        """Return the phase that a step, counted from 0, belongs to."""
+        ends = accumulate(phase.steps for phase in self.phases)
+        return next(phase for phase, end in zip(self.phases, ends, strict=True) if step < end)

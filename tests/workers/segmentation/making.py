@@ -32,7 +32,8 @@ GEOMETRY = Geometry((4.0, 2.1, 2.2), (-70.0, -60.0, 30.0), (1.0, 0.0, 0.0), (0.0
 def make_tiny_network(seed: int = 5) -> nn.Module:
     """Return a seeded network whose answers vary from voxel to voxel."""
     torch.manual_seed(seed)
-    return make_untrained(TINY, CLASSES).eval()
+    network: nn.Module = make_untrained(TINY, CLASSES)
+    return network.eval()
 
 
 def publish_tiny(folder: Path, seed: int = 5) -> ModelEntry:

@@ -1,44 +1,55 @@
-"""The API over HTTP: submit, follow, fetch. Synchronous; every wait has a limit."""
+"""The API over HTTP: submit, follow, fetch. Blocking; every wait has a limit. `client.asynchronous` is its twin."""
 
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self
 
 import httpx
+from httpx_sse import connect_sse
 
-from client.documents import Document, Job, Problem, ResultDocument
-from client.errors import ApiError, ClientError, JobFailed, Unreachable, WaitExpired
-
-DEFAULT_URL = "http://localhost:8000"
-
-# Reading is the wait for the answer to an upload, which is stored before it is answered.
-TIMEOUT = httpx.Timeout(connect=5.0, read=120.0, write=120.0, pool=5.0)
-RETRY_LIMIT_S = 60.0
-WAIT_LIMIT_S = 3600.0
-
-_POLL_S = 0.5
-_RETRY_DELAY_S = 0.5
-_LONGEST_RETRY_DELAY_S = 10.0
-_IN_FLIGHT = "idempotency_key_in_flight"
+from client.documents import Document, Erasure, Event, Job
+from client.errors import ApiError, JobFailed, WaitExpired
+from client.exchange import (
+    DEFAULT_URL,
+    POLL_S,
+    RETRY_LIMIT_S,
+    TIMEOUT,
+    WAIT_LIMIT_S,
+    Call,
+    OnProgress,
+    Patience,
+    make_headers,
+    make_job_path,
+    make_submission,
+    parse_job,
+    parse_result,
+)
+from client.results import StudyResult
+from client.streaming import EventStream
 
 
 class Client:
-    """One API. Use as a context manager, or call `close`.
+    """One API. Use as a context manager, or call `close`. `api_key` goes with every request as a bearer token.
 
-    Where the API asks for patience (503, or a key that is in flight) the request is repeated as `Retry-After` says;
-    a gateway that has answered before and is away now is tried again. Both last `retry_limit_s` at most.
+    Where the API asks for patience (429, 503, a key that is in flight) the request is repeated as `Retry-After` says;
+    a gateway that has answered before and is away now is tried again, at longer and longer intervals. Both last
+    `retry_limit_s` at most.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, timeout: httpx.Timeout = TIMEOUT, retry_limit_s: float = RETRY_LIMIT_S
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        retry_limit_s: float = RETRY_LIMIT_S,
     ) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, headers={"User-Agent": "ctclip"})
+        self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=make_headers(api_key))
         self._retry_limit_s = retry_limit_s
         self._was_reached = False
 
@@ -54,26 +65,42 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, study: Path | str, *, idempotency_key: str | None = None, **options: str) -> Job:
+    def submit(
+        self,
+        study: Path | str,
+        *,
+        idempotency_key: str | None = None,
+        on_progress: OnProgress | None = None,
+        **options: str,
+    ) -> Job:
         """Stream a ZIP or NIfTI file to the API and return its job.
 
         The key makes a repeated submission safe: it leads to the same job. Without one, each call makes a new job.
         `options` are those of `POST /v1/jobs`, such as `models`, `series_instance_uid` or `validate_only="true"`.
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        path = Path(study)
-
-        def send() -> httpx.Response:
-            with path.open("rb") as body:
-                return self._http.post("/v1/jobs", files={"file": (path.name, body)}, params=options, headers=headers)
-
-        return self._parse_job(self._read(send))
+        return parse_job(self._read(make_submission(study, idempotency_key, on_progress, options)), self.url)
 
     def fetch_job(self, job_id: str) -> Job:
         """Return the job as it stands."""
-        return self._parse_job(self._get(f"/v1/jobs/{job_id}"))
+        return parse_job(self._get(make_job_path(job_id)), self.url)
 
-    def iterate_updates(self, job_id: str, *, limit_s: float = WAIT_LIMIT_S, poll_s: float = _POLL_S) -> Iterator[Job]:
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended and return it. Raises ApiError `job_already_finished` after another end."""
+        return parse_job(self._read(Call("POST", make_job_path(job_id, "cancel"))), self.url)
+
+    def erase(self, job_id: str) -> Erasure:
+        """Remove the study and everything made of it; the certificate says how much that was."""
+        return Erasure.parse(self._read(Call("DELETE", make_job_path(job_id))))
+
+    def iterate_jobs(self, **filters: str) -> Iterator[Job]:
+        """Yield one's jobs, newest first; `filters` are those of `GET /v1/jobs`, such as `state="failed"`."""
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self._get("/v1/jobs", **filters, **({"cursor": cursor} if cursor else {}))
+            yield from (parse_job(document, self.url) for document in page["items"])
+            cursor = page["next_cursor"]
+
+    def iterate_updates(self, job_id: str, *, limit_s: float = WAIT_LIMIT_S, poll_s: float = POLL_S) -> Iterator[Job]:
         """Yield the job now and at every change, last when it has ended. Raises WaitExpired after `limit_s`."""
         deadline = time.monotonic() + limit_s
         seen: Job | None = None
@@ -88,7 +115,25 @@ class Client:
                 raise WaitExpired(job_id, limit_s)
             time.sleep(poll_s)
 
-    def wait(self, job_id: str, *, limit_s: float = WAIT_LIMIT_S, poll_s: float = _POLL_S) -> Job:
+    def iterate_events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield what happens to a job behind event `after`, as it happens, until the job has ended.
+
+        A broken stream is resumed where it was; nothing comes twice and nothing is left out.
+        """
+        stream = EventStream(job_id, after, self._make_patience())
+        while not stream.has_ended:
+            try:
+                with connect_sse(self._http, **stream.arguments) as source:
+                    self._was_reached = True
+                    if source.response.is_error:
+                        source.response.read()
+                    if stream.begin(source.response):
+                        yield from map(stream.take, source.iter_sse())
+            except httpx.TransportError as error:
+                stream.break_off(error)
+            time.sleep(stream.take_pause())
+
+    def wait(self, job_id: str, *, limit_s: float = WAIT_LIMIT_S, poll_s: float = POLL_S) -> Job:
         """Return the job once it has a result or, when it only validates, once the study is found acceptable.
 
         Raises JobFailed when it ends otherwise, WaitExpired when it does not end within `limit_s`.
@@ -98,13 +143,13 @@ class Client:
             raise JobFailed(job)
         return job
 
-    def fetch_result(self, job_id: str) -> ResultDocument:
-        """Return the result document. Raises ApiError `job_not_finished` or `job_has_no_result`."""
-        return cast("ResultDocument", self._get(f"/v1/jobs/{job_id}/result"))
+    def fetch_result(self, job_id: str) -> StudyResult:
+        """Return the result of a study. Raises ApiError `job_not_finished` or `job_has_no_result`."""
+        return parse_result(self._get(make_job_path(job_id, "result")), self.url)
 
     def fetch_intake(self, job_id: str) -> Document:
         """Return what became of every file of the upload, however many, and the series candidates with reasons."""
-        path = f"/v1/jobs/{job_id}/intake"
+        path = make_job_path(job_id, "intake")
         document = dict(self._get(path))
         files, cursor = list(document["files"]), document.pop("next_cursor", None)
         while cursor:
@@ -121,71 +166,21 @@ class Client:
             return None
 
     def _get(self, path: str, **query: str) -> Document:
-        return self._read(lambda: self._http.get(path, params=query))
+        return self._read(Call("GET", path, query=query))
 
-    def _parse_job(self, document: Document) -> Job:
-        try:
-            return Job.parse(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unreachable(f"What answers at {self.url} is not this API: it sent no job.") from error
+    def _make_patience(self) -> Patience:
+        return Patience(self.url, self._retry_limit_s, was_reached=self._was_reached)
 
-    def _read(self, send: Callable[[], httpx.Response]) -> Document:
-        """Return the JSON object of an answer; every request here may be repeated."""
-        deadline = time.monotonic() + self._retry_limit_s
+    def _read(self, call: Call) -> Document:
+        """Return the JSON object of an answer."""
+        patience = self._make_patience()
         while True:
             try:
-                document = _read_answer(send())
+                with call.opened() as arguments:
+                    outcome = patience.read(self._http.request(**arguments))
             except httpx.TransportError as error:
-                failure = Unreachable(describe_silence(self.url, error))
-                if not self._was_reached:
-                    raise failure from error
-                _sleep_or_raise(_RETRY_DELAY_S, deadline, failure)
-            except _TryAgain as answer:
-                _sleep_or_raise(answer.after_s, deadline, answer.error)
-            else:
+                outcome = patience.take_silence(error)
+            if not isinstance(outcome, float):
                 self._was_reached = True
-                return document
-
-
-class _TryAgain(Exception):
-    """The API asks for patience."""
-
-    def __init__(self, error: ApiError, after_s: float) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.after_s = after_s
-
-
-def _read_answer(answer: httpx.Response) -> Document:
-    document = _parse_object(answer)
-    if answer.is_success and document is not None:
-        return document
-    problem = Problem.parse(document or {"title": f"Not an answer of this API (HTTP {answer.status_code})"})
-    error = ApiError(answer.status_code, problem)
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE or problem.code == _IN_FLIGHT:
-        raise _TryAgain(error, _parse_retry_after(answer))
-    raise error
-
-
-def _parse_object(answer: httpx.Response) -> Document | None:
-    try:
-        document: Any = answer.json()
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _parse_retry_after(answer: httpx.Response) -> float:
-    asked = answer.headers.get("Retry-After", "")
-    return min(float(asked), _LONGEST_RETRY_DELAY_S) if asked.isdecimal() else _RETRY_DELAY_S
-
-
-def _sleep_or_raise(delay_s: float, deadline: float, error: ClientError) -> None:
-    if time.monotonic() + delay_s > deadline:
-        raise error
-    time.sleep(delay_s)
-
-
-def describe_silence(url: str, error: httpx.TransportError) -> str:
-    """Return that nothing answers at an address, and what to do."""
-    return f"Nothing answers at {url} ({type(error).__name__}). Is the platform running? `ctclip up` starts one here."
+                return outcome
+            time.sleep(outcome)

@@ -104,7 +104,7 @@ def watch(job: JobId, api_url: Url = None, as_json: Json = False) -> None:
 def result(job: JobId, api_url: Url = None, as_json: Json = False) -> None:
     """Print the result of a job."""
     with _connected(api_url, as_json) as api:
-        document = api.fetch_result(job)
+        document = api.fetch_result(job).document
         if as_json:
             _print_json(document)
         else:
@@ -136,7 +136,7 @@ def _show_outcomes(api: Client, jobs: Sequence[Job], as_json: bool) -> None:
 def _show_outcome(api: Client, job: Job, as_json: bool, *, of_study: str = "") -> None:
     """Print what a job ended with: a result, what a validation found, or why there is neither."""
     if job.has_result:
-        document = api.fetch_result(job.id)
+        document = api.fetch_result(job.id).document
         _print_json(document) if as_json else print_result(Console(), document, job, title=f"Result{of_study}")
     elif job.has_succeeded:
         found = api.fetch_intake(job.id)

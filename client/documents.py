@@ -73,6 +73,9 @@ class Job:
     created_at: datetime | None
     finished_at: datetime | None
     problem: Problem | None
+    queue_position: int | None
+    labels: Mapping[str, Any]
+    reused_from: str | None
     document: Document
 
     @classmethod
@@ -87,6 +90,9 @@ class Job:
             created_at=_parse_time(document.get("created_at")),
             finished_at=_parse_time(document.get("finished_at")),
             problem=Problem.parse(problem) if problem else None,
+            queue_position=document.get("queue_position"),
+            labels=document.get("labels") or {},
+            reused_from=document.get("reused_from"),
             document=document,
         )
 
@@ -115,6 +121,53 @@ class Job:
         """Ids of the jobs that this one was split into, one for each study of the upload."""
         jobs = self.problem.document.get("jobs", ()) if self.problem else ()
         return [str(job["id"]) for job in jobs]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a job. `id` is where a stream resumes; `progress` is 0 to 1, of a running stage."""
+
+    id: int
+    kind: str
+    job_id: str
+    stage: str | None
+    state: str | None
+    progress: float | None
+    at: datetime | None
+
+    @classmethod
+    def parse(cls, id_: int, kind: str, document: Document) -> Event:
+        """Read the data of an event. Raises KeyError when it is none."""
+        return cls(
+            id=id_,
+            kind=kind,
+            job_id=str(document["job_id"]),
+            stage=document.get("stage"),
+            state=document.get("state"),
+            progress=document.get("progress"),
+            at=_parse_time(document.get("at")),
+        )
+
+    @property
+    def ends_job(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.kind == "job.state" and self.state in WITH_RESULT | WITHOUT_RESULT
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """The certificate of an erased job: how many objects and rows were removed."""
+
+    certificate_id: str
+    erased_at: datetime | None
+    objects: int
+    rows: int
+
+    @classmethod
+    def parse(cls, document: Document) -> Erasure:
+        """Read a certificate. Raises KeyError when it is none."""
+        erased_at = _parse_time(document.get("erased_at"))
+        return cls(str(document["certificate_id"]), erased_at, int(document["objects"]), int(document["rows"]))
 
 
 class MissingModel(TypedDict):

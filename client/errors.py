@@ -24,6 +24,11 @@ class ApiError(ClientError):
         self.status = status
         self.problem = problem
 
+    @property
+    def code(self) -> str:
+        """The problem code: what a program decides by."""
+        return self.problem.code
+
 
 class JobFailed(ClientError):
     """The job ended in a state that has no result."""
@@ -33,6 +38,11 @@ class JobFailed(ClientError):
         super().__init__(f"The job ended as {job.state}{reason}")
         self.job = job
         self.problem = job.problem
+
+    @property
+    def code(self) -> str | None:
+        """The problem code: what a program decides by. None of a job that was cancelled."""
+        return self.problem.code if self.problem else None
 
 
 class Unreachable(ClientError):

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from client.api import DEFAULT_URL
+from client.exchange import DEFAULT_URL
 
 _RUNNING = frozenset({"ready", "degraded"})
 

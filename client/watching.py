@@ -12,9 +12,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from client.api import WAIT_LIMIT_S, Client
+from client.api import Client
 from client.documents import Job, StageProgress
 from client.errors import WaitExpired
+from client.exchange import WAIT_LIMIT_S
 from client.words import explain_reason, name_stage
 
 _POLL_S = 0.2

@@ -16,7 +16,7 @@ from rich.table import Table
 from client.acceptance.manifest import BadManifest, read_manifest
 from client.acceptance.running import Verdict, count_verdicts, iterate_documents, run_corpus
 from client.acceptance.sending import Platform
-from client.api import describe_silence
+from client.exchange import describe_silence
 from client.local_stack import choose_url
 from client.plugins import KnownCommand, add_plugins
 

@@ -14,9 +14,9 @@ import httpx
 
 from client.acceptance.manifest import Case
 from client.acceptance.raw_http import Answer, RawRequest, parse_object, post, post_and_leave
-from client.api import TIMEOUT
 from client.documents import WITH_RESULT, WITHOUT_RESULT
 from client.errors import WaitExpired
+from client.exchange import TIMEOUT
 
 _ENDED = WITH_RESULT | WITHOUT_RESULT
 _IN_FLIGHT = "idempotency_key_in_flight"

@@ -89,7 +89,7 @@ def _read_studies(api: Client, studies: Mapping[str, Path], console: Console) ->
 
 def _fetch_outcome(api: Client, job: Job) -> Outcome:
     if job.has_result:
-        return Outcome(job, api.fetch_result(job.id))
+        return Outcome(job, api.fetch_result(job.id).document)
     return Outcome(job, None, api.fetch_advice(job.problem.code) if job.problem else None)
 
 

@@ -32,6 +32,8 @@ KNOWN: Mapping[str, KnownCommand] = {
     "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "corpus"),
     "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
     "policies": KnownCommand("List policies; check one of your own before it is installed.", "worker"),
+    "verify": KnownCommand("Hold a result against its signed receipt, without the platform.", "verify"),
+    "replay": KnownCommand("Run a job again from its manifest and compare every feature.", "worker"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }
 

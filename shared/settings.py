@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.byte_units import GIB, MIB
@@ -21,6 +22,19 @@ Retention = Annotated[
     BeforeValidator(lambda value: _RETENTION_WORDS.get(value, value) if isinstance(value, str) else value),
 ]
 """How long something is kept after its job ended; None (`forever` in the environment): without end."""
+
+
+def _require_receipt_key(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", secret.get_secret_value()):
+        raise ValueError(
+            "expected 32 bytes in hexadecimal; make them with `openssl rand -hex 32`, keep them, and give the same to "
+            "gateway and fusion"
+        )
+    return secret
+
+
+ReceiptKeyText = Annotated[SecretStr, AfterValidator(_require_receipt_key)]
+"""An Ed25519 seed (RFC 8032, section 5.1.5) in hexadecimal."""
 
 Networks = Annotated[
     tuple[IpNetwork, ...],
@@ -109,6 +123,18 @@ class Settings(BaseSettings):
         "without it. `ctclip up` makes its own.",
     )
     upload_retention: Retention = Field(
+    reuse: bool = Field(
+        default=True,
+        description="Answer a model's stage from an earlier job of the same tenant where pixels, weights, code and "
+        "all else that its answer is made from are the same (`docs/reproducing.md`); `reuse=false` of a job asks for "
+        "none.",
+    )
+
+    receipt_key: ReceiptKeyText | None = Field(
+        default=None,
+        description="Ed25519 key that receipts of results are signed with: 32 bytes in hexadecimal; none are signed "
+        "without it. For gateway and fusion alone. `ctclip up` makes its own.",
+    )
         default=timedelta(hours=24),
         description="How long an upload and the names of its files are kept after the job ended; also `0`, `forever`.",
     )

@@ -12,14 +12,15 @@ from shared.json_values import JsonObject
 
 FLOWER_USER = "ctclip"
 PSEUDONYM_KEY = "CTCLIP_PSEUDONYM_KEY"
+RECEIPT_KEY = "CTCLIP_RECEIPT_KEY"
 
 _SECRET_BYTES = 24
-_PSEUDONYM_KEY_BYTES = 32
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """What the embedded servers and Flower are entered with, and the key of pseudonyms. All are URL-safe."""
+    """What the embedded servers and Flower are entered with, and the keys of our own. All are URL-safe."""
 
     postgres_user: str
     postgres_password: str
@@ -29,10 +30,12 @@ class Credentials:
     flower_user: str
     flower_password: str
     pseudonym_key: str
+    receipt_key: str
 
-    def choose_pseudonym_key(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the setting that pseudonyms are made with: the environment's own, or else this folder's."""
-        return {PSEUDONYM_KEY: environment.get(PSEUDONYM_KEY) or self.pseudonym_key}
+    def choose_keys(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings that pseudonyms and receipts are made with: the environment's own, or this folder's."""
+        own = {PSEUDONYM_KEY: self.pseudonym_key, RECEIPT_KEY: self.receipt_key}
+        return {name: environment.get(name) or key for name, key in own.items()}
 
 
 def load_or_create_credentials(folder: StateFolder) -> Credentials:
@@ -64,7 +67,8 @@ def generate_credentials() -> Credentials:
         storage_secret_key=_make_secret(),
         flower_user=FLOWER_USER,
         flower_password=_make_secret(),
-        pseudonym_key=_make_pseudonym_key(),
+        pseudonym_key=_make_key(),
+        receipt_key=_make_key(),
     )
 
 
@@ -72,13 +76,14 @@ def _make_secret() -> str:
     return secrets.token_hex(_SECRET_BYTES)
 
 
-def _make_pseudonym_key() -> str:
-    return secrets.token_hex(_PSEUDONYM_KEY_BYTES)
+def _make_key() -> str:
+    return secrets.token_hex(_KEY_BYTES)
 
 
 def _parse(kept: JsonObject, folder: StateFolder) -> Credentials:
-    if "pseudonym_key" not in kept:  # the folder is older than pseudonyms
-        kept = {**kept, "pseudonym_key": _make_pseudonym_key()}
+    lacking = {"pseudonym_key", "receipt_key"} - kept.keys()  # the folder is older than pseudonyms or receipts
+    if lacking:
+        kept = {**kept, **{name: _make_key() for name in sorted(lacking)}}
         write_json(folder.credentials_file, kept)
     try:
         return Credentials(**kept)  # type: ignore[arg-type]  # a wrong shape is the case that is caught

@@ -130,7 +130,7 @@ class Launcher:
         ports = self._choose_ports()
         credentials = load_or_create_credentials(self._folder)
         servers = plan_servers(self._folder, embedded, ports, credentials)
-        own = {**servers.settings(), **credentials.choose_pseudonym_key(self._environment)}
+        own = {**servers.settings(), **credentials.choose_keys(self._environment)}
         settings = _check_settings(own, ports[GATEWAY])
         surroundings = Surroundings(
             folder=self._folder,

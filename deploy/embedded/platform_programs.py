@@ -8,12 +8,12 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.embedded.credentials import PSEUDONYM_KEY, Credentials
+from deploy.embedded.credentials import PSEUDONYM_KEY, RECEIPT_KEY, Credentials
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.program import Program, StopTurn
 from deploy.embedded.state_folder import StateFolder
@@ -23,13 +23,16 @@ GATEWAY = "gateway"
 FLOWER = "flower"
 PORT_NAMES = (GATEWAY, FLOWER)
 _INTAKE_WORKER = "worker-intake"
+_FUSION_WORKER = "worker-fusion"
 
 WORKERS: Mapping[str, str] = {
     # The slowest to load goes first.
     "worker-models": "ct_clip,supervised,mednext,diffusion,segmentation,fvlm",
     _INTAKE_WORKER: "intake",
-    "worker-fusion": "fusion",
+    _FUSION_WORKER: "fusion",
 }
+
+_KEY_HOLDERS: Mapping[str, Collection[str]] = {PSEUDONYM_KEY: {_INTAKE_WORKER}, RECEIPT_KEY: {_FUSION_WORKER, GATEWAY}}
 
 _DELIVERY = "worker-delivery"
 # Receivers on this machine are what a stack on it is tried with; the operator's own setting takes its place.
@@ -100,9 +103,9 @@ def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], 
 def process_environment(surroundings: Surroundings, name: str, *, threads: int = 1) -> dict[str, str]:
     """Return the environment of one process: its ready file, and how many threads its libraries may start.
 
-    The key of pseudonyms is for intake alone.
+    A key is for those alone who work with it.
     """
-    hidden = frozenset() if name == _INTAKE_WORKER else {PSEUDONYM_KEY}
+    hidden = {key for key, holders in _KEY_HOLDERS.items() if name not in holders}
     return {
         **{setting: value for setting, value in surroundings.environment.items() if setting not in hidden},
         "CTCLIP_READY_FILE": str(surroundings.folder.ready_file(name)),

@@ -139,7 +139,7 @@ def start_servers(state: Path) -> Iterator[ServerSet]:
         try:
             bring_up(servers, supervisor)
             pids = {name: child.identity.pid for name, child in supervisor.children.items() if child.identity}
-            yield ServerSet({**servers.settings(), **credentials.choose_pseudonym_key({})}, pids)
+            yield ServerSet({**servers.settings(), **credentials.choose_keys({})}, pids)
         finally:
             supervisor.stop()
 

@@ -1,0 +1,76 @@
+"""What every command that speaks to an API takes and does: address, key, and what an error means for the shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from client.api import Client
+from client.errors import ApiError, ClientError, Unreachable, WaitExpired
+from client.local_stack import choose_url
+from client.statuses import NO_RESULT, NOT_ALLOWED, TRY_AGAIN
+from client.words import ADVICE
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CTCLIP_API_URL",
+        metavar="URL",
+        help="Address of the API; default: the platform that runs on this machine, else http://localhost:8000.",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(envvar="CTCLIP_API_KEY", metavar="KEY", help="API key, where the platform asks for one."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+_OF_THE_KEY = frozenset({401, 403})
+
+
+@contextmanager
+def connected(url: str | None, api_key: str | None, as_json: bool) -> Iterator[Client]:
+    """Yield a client; what goes wrong with it is explained, and ends the command."""
+    with _make_client(choose_url(url), api_key) as api:
+        try:
+            yield api
+        except ClientError as error:
+            if as_json and isinstance(error, ApiError):
+                print_json(error.problem.document)
+            typer.echo(str(error), err=True)
+            if isinstance(error, ApiError) and (advice := _find_advice(api, error)):
+                typer.echo(advice, err=True)
+            raise typer.Exit(exit_status_of(error)) from error
+
+
+def exit_status_of(error: ClientError) -> int:
+    """Return what a command ends with after an error."""
+    if isinstance(error, Unreachable | WaitExpired):
+        return TRY_AGAIN
+    return NOT_ALLOWED if isinstance(error, ApiError) and error.status in _OF_THE_KEY else NO_RESULT
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a document in one line."""
+    typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _make_client(url: str, api_key: str | None) -> Client:
+    try:
+        return Client(url, api_key=api_key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--api-key") from error
+
+
+def _find_advice(api: Client, error: ApiError) -> str | None:
+    """Return what to do about a refusal: in the words of this command where it knows some, else of the API."""
+    if error.problem.code in ADVICE:
+        return ADVICE[error.problem.code]
+    try:
+        return error.problem.document.get("advice") or api.fetch_advice(error.problem.code)
+    except ClientError:
+        return None

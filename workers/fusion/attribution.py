@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from shared.errors import Defect
 from shared.features import LABELS, FeatureGroup, get_model, make_feature_name
 from shared.findings import FINDING_OF_LABEL, Finding
 from shared.stages import StageName
 from workers.fusion.aggregates import AGGREGATES, HIGH_PROBABILITY, TOP_COUNT, compute_mean, select_present
-from workers.fusion.booster import Explanation
+from workers.fusion.booster import SUM_TOLERANCE, Explanation
 
 WHOLE_CHEST = "whole_chest"
 ANOMALY = "anomaly"
@@ -42,15 +43,18 @@ class Attribution:
 
 
 def compute_attribution(explanation: Explanation, vector: Mapping[str, float]) -> Attribution:
-    """Regroup the attributions of one vector."""
+    """Regroup the attributions of one vector. Raises Defect when a regrouping lost or added something."""
     shared_out = share_out(explanation.attributions, vector)
-    return Attribution(
+    attribution = Attribution(
         base_value=explanation.base_value,
         raw_score=explanation.raw_score,
         by_model=_sum_by(explanation.attributions, get_model, {get_model(name): 0.0 for name in vector}),
         by_group=_sum_by(shared_out, lambda name: _get_group(name, vector), dict.fromkeys(GROUPS, 0.0)),
         by_finding=_sum_by_finding(shared_out, vector),
     )
+    for parts in (attribution.by_model, attribution.by_group):
+        _require_sum(attribution, parts)
+    return attribution
 
 
 def share_out(attributions: Mapping[str, float], vector: Mapping[str, float]) -> dict[str, float]:
@@ -66,6 +70,12 @@ def share_out(attributions: Mapping[str, float], vector: Mapping[str, float]) ->
         for part, weight in zip(present, weights, strict=True):
             shared_out[part] += attribution * weight
     return dict(shared_out)
+
+
+def _require_sum(attribution: Attribution, parts: Mapping[str, float]) -> None:
+    error = abs(math.fsum((attribution.base_value, *parts.values())) - attribution.raw_score)
+    if not error <= SUM_TOLERANCE:
+        raise Defect("fusion: the regrouped attributions do not add up to the raw score", error=error)
 
 
 def _sum_by(

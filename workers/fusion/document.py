@@ -17,6 +17,7 @@ from shared.tables import Document
 from workers.fusion.answers import Answers
 from workers.fusion.attribution import Attribution
 from workers.fusion.decision import Decision, FindingEvidence
+from workers.fusion.omission import Omission
 from workers.runtime.stage import ArtefactRecord, StageRecord
 
 SCHEMA_VERSION = "1.0"
@@ -50,6 +51,7 @@ class Reading:
     answers: Answers
     attribution: Attribution
     decision: Decision
+    omissions: Mapping[StageName, Omission]
     policy: Policy
     model: ModelEntry
 
@@ -73,6 +75,7 @@ def make_document(reading: Reading) -> Document:
         "anomaly": _make_anomaly(reading.records),
         "organs": _make_organs(reading.records),
         "attribution": _make_attribution(reading),
+        "without_model": _make_omissions(reading.omissions),
         "series": intake["series"],
         "quality": _list_quality(reading),
         "models": [*_list_models(reading.answers), _describe_fusion(reading)],
@@ -159,6 +162,18 @@ def _make_attribution(reading: Reading) -> Document:
         "by_group": {str(group): value for group, value in attribution.by_group.items()},
         "beyond_findings": attribution.raw_score - math.fsum((attribution.base_value, *of_findings)),
         "raw_score": attribution.raw_score,
+    }
+
+
+def _make_omissions(omissions: Mapping[StageName, Omission]) -> Document:
+    """Return what the answer would be without each model that gave it."""
+    return {
+        str(model): {
+            "probability_of_pathology": omission.probability,
+            "pathology": int(omission.is_pathological),
+            "is_allowed": omission.is_allowed,
+        }
+        for model, omission in omissions.items()
     }
 
 

@@ -17,6 +17,7 @@ from workers.fusion.attribution import compute_attribution
 from workers.fusion.booster import FusionBooster, load_booster
 from workers.fusion.decision import decide
 from workers.fusion.document import Reading, make_document
+from workers.fusion.omission import compute_omissions
 from workers.runtime.stage import Stage, StageContext, StageOutput
 
 
@@ -61,6 +62,7 @@ class Fusion:
             answers=answers,
             attribution=attribution,
             decision=decide(explanation.probability, policy, answers, attribution.by_finding),
+            omissions=compute_omissions(self._booster, answers, policy),
             policy=policy,
             model=self._entry,
             fusion_s=time.monotonic() - started,

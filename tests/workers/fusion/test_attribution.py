@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import Defect
 from shared.stages import MODELS, StageName
 from tests.workers.fusion.conftest import make_features
 from training.fusion_booster import FittedBooster
@@ -45,6 +46,10 @@ class TestSums:
     ) -> None:
         shared_out = share_out(attributions, compute_vector(features))
         assert math.fsum(shared_out.values()) == pytest.approx(math.fsum(attributions.values()), abs=1e-9)
+
+    def test_a_sum_that_does_not_hold_is_a_defect(self) -> None:
+        with pytest.raises(Defect, match="do not add up"):
+            compute_attribution(Explanation(0.5, 1.0, 0.0, {"kolyan_max": 1.1}), compute_vector({"kolyan_mass": 0.9}))
 
     def test_every_model_and_every_group_is_named_although_it_moved_nothing(self, fitted: FittedBooster) -> None:
         vector = compute_vector({})

@@ -27,6 +27,7 @@ from workers.fusion.answers import collect_answers
 from workers.fusion.attribution import compute_attribution
 from workers.fusion.decision import NO_SPECIFIC_PATHOLOGY, decide
 from workers.fusion.document import SCHEMA_VERSION, Reading, make_document
+from workers.fusion.omission import compute_omissions
 from workers.runtime.stage import ArtefactRecord, StageRecord
 from workers.segmentation.lungs import measure_lungs
 from workers.segmentation.measuring import OrganMeasurement
@@ -129,6 +130,7 @@ def write(
         answers=answers,
         attribution=attribution,
         decision=decide(explanation.probability, policy, answers, attribution.by_finding),
+        omissions=compute_omissions(fitted.booster, answers, policy),
         policy=policy,
         model=load_catalogue(catalogue / "catalogue.toml")[0],
     )
@@ -183,6 +185,15 @@ class TestWhatItSays:
         ):
             total = math.fsum((attribution["base_value"], *parts))
             assert total == pytest.approx(attribution["raw_score"], abs=1e-6)
+
+    def test_what_would_change_without_each_model(self, fitted: FittedBooster, catalogue: Path) -> None:
+        document = write(fitted, catalogue, make_records(make_features("kolyan_mass")))
+        ended = {StageName.MEDNEXT: (StageState.FAILED, "model_failed")}
+        less = write(fitted, catalogue, make_records(make_features("kolyan_mass"), ended=ended))
+        without = document["without_model"]["mednext"]
+        answer = {name: less[name] for name in ("probability_of_pathology", "pathology")}
+        assert without == {**answer, "is_allowed": True}
+        assert set(document["without_model"]) == set(MODELS)
 
     def test_warnings_of_every_stage_are_quality(self, fitted: FittedBooster, catalogue: Path) -> None:
         quality = write(fitted, catalogue, make_records(make_features()))["quality"]

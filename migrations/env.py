@@ -3,12 +3,12 @@
 from alembic import context
 from sqlalchemy import create_engine, text
 
-from shared import access_tables
+from shared import access_tables, upload_tables
 from shared.tables import Base
 
 # Any fixed number: all processes that migrate must agree on it.
 _ADVISORY_LOCK = 7_259_310
-_TABLES = (access_tables,)  # tables that stand in modules of their own are known once these are imported
+_TABLES = (access_tables, upload_tables)  # tables that stand in modules of their own are known once these are imported
 
 
 def run_migrations() -> None:

@@ -39,7 +39,7 @@ GATEWAY_TARGET_MB = 200.0
 INTAKE_TARGET = 1.1  # times what the small study needs; the allowance is for records of files, not for their bytes
 
 # A model that was asked for and is not installed is skipped, so this runs intake, fusion and nothing else.
-OPTIONS = {"models": "ct_clip"}
+OPTIONS = {"models": "ct_clip", "reuse": "false"}
 POLICY = {"CTCLIP_POLICY": "skeleton"}
 
 

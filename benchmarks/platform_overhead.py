@@ -31,7 +31,7 @@ from phantom.study import PhantomSettings, make_study
 Found = TypeVar("Found")
 
 # A model that was asked for and is not installed is skipped, so this runs intake, fusion and nothing else.
-OPTIONS = {"models": "ct_clip"}
+OPTIONS = {"models": "ct_clip", "reuse": "false"}
 POLICY = {"CTCLIP_POLICY": "skeleton"}
 POLL_S = 0.01
 LIMIT_S = 300.0

@@ -93,7 +93,11 @@ class Job(Base):
 
 
 class StageRun(Base):
-    """One stage of one job: its state, its lease and its budgets."""
+    """One stage of one job: its state, its lease and its budgets.
+
+    `recipe_sha256` stands for all that its answer was made from: two runs with the same one answer alike. `reused_from`
+    is the job in which the answer was made, where it was not in this one; that job may be gone.
+    """
 
     __tablename__ = "stage_runs"
 
@@ -120,8 +124,11 @@ class StageRun(Base):
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     facts: Mapped[Document] = mapped_column(server_default=text("'{}'::jsonb"))
     problem: Mapped[Document | None]
+    recipe_sha256: Mapped[str | None]
+    reused_from: Mapped[uuid.UUID | None]
 
     __table_args__ = (
+        Index("ix_stage_runs_recipe_sha256", "recipe_sha256", postgresql_where=text("recipe_sha256 IS NOT NULL")),
         Index("ix_stage_runs_ready", "stage", "next_attempt_at", postgresql_where=text("state = 'ready'")),
         Index("ix_stage_runs_leased", "lease_expires_at", postgresql_where=text("state = 'leased'")),
     )
@@ -166,7 +173,7 @@ class Artefact(Base):
 
 
 class Result(Base):
-    """The published result: one a job, never changed."""
+    """The published result: one a job, never changed. `receipt` is null where the installation signs none."""
 
     __tablename__ = "results"
 
@@ -174,6 +181,7 @@ class Result(Base):
     document: Mapped[Document]
     policy_id: Mapped[str] = mapped_column(ForeignKey("policies.id"))
     probability: Mapped[float]
+    receipt: Mapped[Document | None]
     published_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

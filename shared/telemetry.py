@@ -19,6 +19,7 @@ _DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 3
 
 STAGES_ENDED = Counter("ctclip_stages_ended_total", "Stages by how they ended.", ("stage", "state", "code"))
 STAGE_SECONDS = Histogram("ctclip_stage_seconds", "Seconds that a stage ran.", ("stage",), buckets=_DURATION_BUCKETS_S)
+STAGES_REUSED = Counter("ctclip_stages_reused_total", "Stages that an earlier job's answer ended.", ("stage",))
 JOBS_ENDED = Counter("ctclip_jobs_ended_total", "Jobs by final state and problem code.", ("state", "code"))
 UPLOAD_BYTES = Counter("ctclip_upload_bytes_total", "Bytes of uploads accepted.")
 PROBLEMS = Counter("ctclip_problems_total", "HTTP problems by code.", ("code",))

@@ -36,6 +36,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "description": "Only read the study, as every job begins, and run no model: the job ends `completed` where the "
         "study would be accepted, else `rejected`. `/intake` tells what was found; there is no result.",
     },
+    "reuse": {
+        "type": "boolean",
+        "default": True,
+        "description": "False: run every model, also where an earlier job of the same pixels, models and code has "
+        "answered already. `reused_from` of a stage tells which job did.",
+    },
     "split": {
         "type": "boolean",
         "default": False,

@@ -16,10 +16,10 @@ from gateway.jobs.repository import fetch_job
 from gateway.jobs.schemas import ErasureBody
 from gateway.tenants import Tenant
 from shared.endings import end_job, lock_open_job
-from shared.shared_objects import is_shared
+from shared.shared_objects import fetch_in_turn, is_shared
 from shared.states import JobState
 from shared.storage import ObjectStore
-from shared.tables import Artefact, Base, Erasure, Job, WebhookDelivery, WebhookTry
+from shared.tables import Base, Erasure, Job, WebhookDelivery, WebhookTry
 
 
 def erase_job(session: Session, store: ObjectStore, tenant: Tenant, job_id: uuid.UUID) -> ErasureBody:
@@ -42,7 +42,7 @@ def erase_job(session: Session, store: ObjectStore, tenant: Tenant, job_id: uuid
 def _remove_objects(session: Session, store: ObjectStore, job_id: uuid.UUID) -> int:
     """Remove the objects that no other job names; return how many."""
     removed = 0
-    for artefact in session.scalars(select(Artefact).where(Artefact.job_id == job_id)).all():
+    for artefact in fetch_in_turn(session, job_id):
         if not is_shared(session, artefact):
             store.remove(artefact.key)
             removed += 1

@@ -33,6 +33,7 @@ class SubmissionOptions(BaseModel):
     models: tuple[StageName, ...] | None = None
     policy: str | None = Field(default=None, pattern=POLICY_PATTERN, max_length=LONGEST_POLICY)
     validate_only: bool = False
+    reuse: bool = True
     callback_url: str | None = Field(default=None, max_length=LONGEST_URL)
 
     @field_validator("series_instance_uid")

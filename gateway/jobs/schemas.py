@@ -28,7 +28,10 @@ class StageBody(BaseModel):
     progress: float = Field(ge=0, le=1)
     started_at: datetime | None
     finished_at: datetime | None
-    seconds: float | None = Field(description="Seconds of the last run, once it has ended.")
+    seconds: float | None = Field(description="Seconds of the last run, once it has ended; null where there was none.")
+    reused_from: uuid.UUID | None = Field(
+        default=None, description="The job whose answer it took instead of running: same pixels, model and code."
+    )
 
 
 class EtaBody(BaseModel):
@@ -67,7 +70,9 @@ class JobBody(BaseModel):
         description="Pseudonym: equal in all jobs of one patient. Null before intake ended, or where no id was given.",
     )
     problem: ProblemBody | None
-    reused_from: uuid.UUID | None
+    reused_from: uuid.UUID | None = Field(
+        description="The job that answered stages of this one, the first of them where there are several."
+    )
     links: LinksBody
 
 
@@ -113,7 +118,7 @@ def describe_job(record: JobRecord) -> JobBody:
         labels=job.labels,
         patient=job.patient_pseudonym,
         problem=describe_problem(job.problem, job.id),
-        reused_from=None,
+        reused_from=next((run.reused_from for run in stages if run.reused_from is not None), None),
         links=_make_links(job, stages),
     )
 
@@ -146,6 +151,7 @@ def _describe_stage(run: StageRun) -> StageBody:
         started_at=run.started_at,
         finished_at=run.finished_at,
         seconds=seconds,
+        reused_from=run.reused_from,
     )
 
 

@@ -62,9 +62,12 @@ class RunningStack:
         status = run_ctclip("status", "--json", "--state", str(self.state))
         return int(json.loads(status.stdout)["pids"][process])
 
-    def submit(self, study: Path, *, models: str | None = None, **headers: str) -> str:
-        """Submit a study, for all models or for some, and return the id of its job."""
-        params = {} if models is None else {"models": models}
+    def submit(self, study: Path, *, models: str | None = None, reuse: bool = False, **headers: str) -> str:
+        """Submit a study, for all models or for some, and return the id of its job.
+
+        Tests share studies, so an earlier answer is taken only where a test wants it.
+        """
+        params = {"reuse": str(reuse).lower(), **({} if models is None else {"models": models})}
         with study.open("rb") as body:
             answer = self.http.post("/v1/jobs", params=params, files={"file": ("study.zip", body)}, headers=headers)
         assert answer.status_code == 202, answer.text

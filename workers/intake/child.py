@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from shared.artefacts import UploadKind
@@ -68,7 +69,8 @@ def _read(order: Order, reporter: _Reporter) -> StudyRead:
         order.preview_path.write_bytes(read.preview)
     if read.volume is not None and order.keeps_volume:
         started = time.perf_counter()
-        write_volume(read.volume, order.volume_path, threads=order.limits.threads)
+        digest = write_volume(read.volume, order.volume_path, threads=order.limits.threads)
+        read = replace(read, report=replace(read.report, volume_sha256=digest))
         if read.source is not None:
             write_source(order.source_path, read.source)
         read.report.seconds["write"] = round(time.perf_counter() - started, 4)

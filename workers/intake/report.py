@@ -84,6 +84,7 @@ class IntakeReport:
     """Everything that intake found out. `problem` is None when the study was accepted.
 
     `chosen` and `hu` are also told of a refused study where the question wants that and a volume could be made.
+    `volume_sha256` stands for voxels and geometry (`workers.volume.compute_content_digest`); None where none is kept.
     `patient_digest` is SHA-256 over what identifies the patient: to be made a pseudonym of, never to be kept as it is.
     """
 
@@ -96,6 +97,7 @@ class IntakeReport:
     seconds: dict[str, float]
     choice_policy: str = ""
     study_uids: tuple[str, ...] = ()
+    volume_sha256: str | None = None
     patient_digest: str | None = field(default=None, repr=False)
 
     @property

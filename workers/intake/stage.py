@@ -52,7 +52,8 @@ class IntakeStage:
         )
         if report.problem is not None:
             return _refuse(found, report, report.problem, splits=bool(context.options.get("split")))
-        return replace(found, artefacts=tuple(_list_artefacts(order, found.facts)))
+        facts = {**found.facts, "content_sha256": report.volume_sha256}
+        return replace(found, artefacts=tuple(_list_artefacts(order, facts)))
 
     def close(self) -> None:
         """End the child processes."""
@@ -91,9 +92,9 @@ def _describe_hu(hu: HuStatistics) -> JsonObject:
     }
 
 
-def _list_artefacts(order: Order, facts: JsonObject) -> Iterator[ProducedArtefact]:
+def _list_artefacts(order: Order, volume_facts: JsonObject) -> Iterator[ProducedArtefact]:
     if order.keeps_volume:
-        yield ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, facts)
+        yield ProducedArtefact(ArtefactKind.VOLUME, order.volume_path, VOLUME_MEDIA_TYPE, volume_facts)
     if order.preview_path.exists():
         yield ProducedArtefact(ArtefactKind.PREVIEW, order.preview_path, PREVIEW_MEDIA_TYPE)
     if order.source_path.exists():

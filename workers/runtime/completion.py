@@ -19,6 +19,7 @@ from shared.stages import MODELS, StageName
 from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, DeadLetter, Feature, Job, StageRun
+from workers.reuse import EarlierAnswers
 from workers.runtime.lease import Lease, end_lease
 from workers.runtime.progression import advance_job
 from workers.runtime.splitting import split_job
@@ -36,13 +37,34 @@ class StoredArtefact:
     stored: StoredObject
 
 
-def complete_stage(session: Session, lease: Lease, output: StageOutput, artefacts: Sequence[StoredArtefact]) -> None:
-    """Write what the stage found and move the job on. Raises StaleLease and changes nothing with an old token."""
+def complete_stage(
+    session: Session,
+    lease: Lease,
+    output: StageOutput,
+    artefacts: Sequence[StoredArtefact],
+    earlier: EarlierAnswers | None = None,
+) -> None:
+    """Write what the stage found and move the job on. Raises StaleLease and changes nothing with an old token.
+
+    With `earlier` the answer can serve later jobs, and stages that earlier jobs have answered are not run.
+    """
     job = _lock_job(session, lease)
-    end_lease(session, lease, StageState.SUCCEEDED, progress=1, finished_at=func.now(), **_describe_findings(output))
+    found = _describe_findings(output)
+    if earlier is not None:
+        found["recipe_sha256"] = earlier.compute_recipe(session, job, lease.stage, output.facts)
+    end_lease(session, lease, StageState.SUCCEEDED, progress=1, finished_at=func.now(), **found)
     _link_to_patient(job, output)
     _add_findings(session, lease, output, artefacts)
-    advance_job(session, job)
+    advance_job(session, job, earlier)
+
+
+def complete_from_earlier(session: Session, job_id: uuid.UUID, stage: StageName, earlier: EarlierAnswers) -> bool:
+    """End a stage that could be claimed now with the answer of an earlier job; False where there is none."""
+    job = lock_open_job(session, job_id)
+    if job is None or not earlier.answer_claimable(session, job, stage):
+        return False
+    advance_job(session, job, earlier)
+    return True
 
 
 def reject_study(session: Session, lease: Lease, problem: Problem, output: StageOutput | None = None) -> None:

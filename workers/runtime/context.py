@@ -146,7 +146,7 @@ class RunContext:
         """Return what stands in storage for this job so far, the upload included."""
         with transaction(self._engine) as session:
             rows = session.scalars(select(Artefact).where(Artefact.job_id == self._lease.job_id)).all()
-        records = (ArtefactRecord(row.kind, row.media_type, row.size_bytes, row.sha256) for row in rows)
+        records = (ArtefactRecord(row.kind, row.media_type, row.size_bytes, row.sha256, row.facts) for row in rows)
         return sorted(records, key=lambda record: record.kind)
 
     def fetch_elapsed_s(self) -> float:
@@ -196,6 +196,7 @@ def _make_record(run: StageRun, features: Mapping[str, float]) -> StageRecord:
         warnings=[_make_warning(document) for document in run.warnings],
         features=features,
         seconds=seconds,
+        reused_from=None if run.reused_from is None else str(run.reused_from),
     )
 
 

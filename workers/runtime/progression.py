@@ -15,15 +15,22 @@ from shared.outbox import publish_stages
 from shared.stages import MODELS, StageName, Transition, compute_transitions
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
+from workers.reuse import EarlierAnswers
 
 
-def advance_job(session: Session, job: Job) -> None:
-    """Make the stages ready that now can run, skip those that never will, and end the job after its last stage."""
-    states = fetch_stage_states(session, job.id)
-    transitions = compute_transitions(states)
-    for transition in transitions:
-        _apply(session, job.id, transition)
-    ready = [transition.stage for transition in transitions if transition.state is StageState.READY]
+def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = None) -> None:
+    """Make the stages ready that now can run, skip those that never will, and end the job after its last stage.
+
+    A stage that an `earlier` job answers has ended with that, and moves the job on in its turn.
+    """
+    ready: list[StageName] = []
+    while transitions := compute_transitions(states := fetch_stage_states(session, job.id)):
+        for transition in transitions:
+            is_ready = transition.state is StageState.READY
+            if is_ready and earlier is not None and earlier.answer(session, job, transition.stage):
+                continue
+            _apply(session, job.id, transition)
+            ready += [transition.stage] if is_ready else []
     publish_stages(session, job.id, ready, priority=job.priority)
     ending = judge_ending(states)
     if ending is not None:

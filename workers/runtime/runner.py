@@ -19,8 +19,9 @@ from shared.stages import StageName
 from shared.states import StageState
 from shared.storage import ObjectStore
 from shared.telemetry import STAGE_SECONDS, STAGES_ENDED, get_logger
+from workers.reuse import EarlierAnswers
 from workers.runtime.artefact_cache import ArtefactCache
-from workers.runtime.completion import StoredArtefact, complete_stage
+from workers.runtime.completion import StoredArtefact, complete_from_earlier, complete_stage
 from workers.runtime.context import RunContext, fetch_job_plan, fetch_volume_shape
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.interruption import interruptible
@@ -53,9 +54,16 @@ class StageRunner:
         self._scratch = take_scratch(settings.cache_dir / "scratch")
         self._heartbeat = heartbeat
         self._worker = worker
+        self._earlier = EarlierAnswers(settings)
 
     def run(self, job_id: uuid.UUID, name: StageName) -> None:
-        """Run a stage if it is ready, nobody has it and memory is not too short. Safe to call any number of times."""
+        """Run a stage if it is ready, nobody has it and memory is not too short. Safe to call any number of times.
+
+        What an earlier job has answered meanwhile is not run.
+        """
+        with transaction(self._engine) as session:
+            if complete_from_earlier(session, job_id, name, self._earlier):
+                return
         with self._admit(job_id, name) as is_admitted:
             if is_admitted:
                 self._claim_and_run(job_id, name)
@@ -109,7 +117,7 @@ class StageRunner:
         artefacts = [self._store_artefact(lease, produced) for produced in output.artefacts]
         try:
             with transaction(self._engine) as session:
-                complete_stage(session, lease, output, artefacts)
+                complete_stage(session, lease, output, artefacts, self._earlier)
         except BaseException as error:
             if not may_have_committed(error):  # else rows may name the objects; if none does, the sweep finds them
                 self._discard(artefacts)

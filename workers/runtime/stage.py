@@ -57,7 +57,10 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """How another stage of the same job ended; fusion reads these."""
+    """How another stage of the same job ended; fusion reads these.
+
+    `reused_from` is the job that answered it, where it was not run; its facts tell the times of that run.
+    """
 
     name: StageName
     state: str
@@ -66,6 +69,7 @@ class StageRecord:
     warnings: Sequence[StageWarning]
     features: Mapping[str, float]
     seconds: float | None
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class ArtefactRecord:
     media_type: str
     size_bytes: int
     sha256: str
+    facts: JsonObject = field(default_factory=dict)
 
 
 class StageContext(Protocol):

@@ -34,6 +34,8 @@ KNOWN: Mapping[str, KnownCommand] = {
     "policies": KnownCommand("List policies; check one of your own before it is installed.", "worker"),
     "verify": KnownCommand("Hold a result against its signed receipt, without the platform.", "verify"),
     "replay": KnownCommand("Run a job again from its manifest and compare every feature.", "worker"),
+    "prepare": KnownCommand("Make one ZIP for each study of a folder tree of DICOM files.", "prepare"),
+    "webhook": KnownCommand("Verify messages of webhooks.", "webhook"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }
 

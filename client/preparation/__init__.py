@@ -1,0 +1,1 @@
+"""`ctclip prepare`: a folder tree of DICOM files into one ZIP for each study."""

@@ -21,12 +21,13 @@ from gateway.models.api import router as models
 from gateway.observer import RequestObserver
 from gateway.problems.api import router as problems
 from gateway.problems.handlers import install_problem_handlers
+from gateway.receipts.api import router as receipts
 from gateway.resources import Resources
 from gateway.results.api import router as results
 from gateway.webhooks.api import router as webhooks
 from shared.settings import Settings
 
-ROUTERS = (jobs, events, results, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
+ROUTERS = (jobs, events, results, receipts, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -44,6 +44,7 @@ _ENDINGS = {
     ArtefactKind.MASKS_NIFTI: ".nii.gz",
     ArtefactKind.MASKS_DICOM: ".dcm",
     ArtefactKind.MASKS_PREVIEW: ".png",
+    ArtefactKind.RUN_MANIFEST: ".json",
     ArtefactKind.ANOMALY_MAP_NIFTI: ".nii.gz",
     ArtefactKind.ANOMALY_MAP_DICOM: ".dcm",
     ArtefactKind.ANOMALY_MAP_PREVIEW: ".png",

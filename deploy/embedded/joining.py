@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import default_state, read_environment
 from workers.command import reconcile as platform_reconcile
+from workers.command import replay as platform_replay
 
 
 def reconcile(
@@ -25,6 +27,27 @@ def reconcile(
     """
     join_stack(state)
     platform_reconcile.command(as_json=as_json)
+
+
+def replay(
+    job_id: Annotated[uuid.UUID, typer.Argument(metavar="JOB", help="The job to run again.")],
+    *,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="State folder of a platform of this machine.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest difference of a number that counts as the same.")
+    ] = platform_replay.DEFAULT_TOLERANCE,
+    limit_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the job.")] = 1800,
+    shows_all: Annotated[bool, typer.Option("--all", help="Print every number, also those that agree.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Run a job again from its manifest, every model anew, and compare each feature with what was recorded.
+
+    Exit status 0: all agree; 1: some differ; 2: it could not be run again.
+    """
+    join_stack(state)
+    platform_replay.command(job_id, tolerance=tolerance, limit_s=limit_s, shows_all=shows_all, as_json=as_json)
 
 
 def join_stack(state: Path | None) -> None:

@@ -203,6 +203,7 @@ def _list_models(answers: Answers) -> list[Document]:
             "version": record.facts["version"],
             "digest": record.facts["digest"],
             "seconds": record.seconds,
+            "reused_from": record.reused_from,
         }
         for model, record in answers.shown.items()
     ]
@@ -220,11 +221,11 @@ def _describe_fusion(reading: Reading) -> Document:
 
 
 def _make_timings(reading: Reading) -> Document:
-    """Return per stage its whole time and, where it told them, the times of its steps."""
+    """Return per stage that ran its whole time and, where it told them, the times of its steps."""
     stages = {
         str(name): {"total_s": record.seconds, **_get_steps(record)}
         for name, record in reading.records.items()
-        if record.state == StageState.SUCCEEDED
+        if record.state == StageState.SUCCEEDED and record.reused_from is None
     }
     return {**stages, str(StageName.FUSION): {"total_s": reading.fusion_s}}
 

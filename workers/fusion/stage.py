@@ -10,23 +10,24 @@ from shared.errors import Unanswerable
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import MODELS, StageName
-from shared.tables import Result
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.answers import Answers, collect_answers
 from workers.fusion.attribution import compute_attribution
 from workers.fusion.booster import FusionBooster, load_booster
 from workers.fusion.decision import decide
-from workers.fusion.document import Reading, make_document
+from workers.fusion.document import Reading
 from workers.fusion.omission import compute_omissions
+from workers.fusion.publishing import Publisher
 from workers.runtime.stage import Stage, StageContext, StageOutput
 
 
 class Fusion:
     """Weighs what the models answered. The booster is loaded once and read only."""
 
-    def __init__(self, entry: ModelEntry, booster: FusionBooster) -> None:
+    def __init__(self, entry: ModelEntry, booster: FusionBooster, publisher: Publisher) -> None:
         self._entry = entry
         self._booster = booster
+        self._publisher = publisher
 
     @property
     def name(self) -> StageName:
@@ -34,11 +35,11 @@ class Fusion:
         return StageName.FUSION
 
     def run(self, context: StageContext) -> StageOutput:
-        """Return the result as a row. Raises Unanswerable when fewer models answered than the policy needs."""
+        """Return result and manifest. Raises Unanswerable when fewer models answered than the policy needs."""
         started = time.monotonic()
         policy = parse_policy(context.policy)
         reading = self._read(context, policy, started)
-        row = Result(document=make_document(reading), policy_id=policy.id, probability=reading.decision.probability)
+        row, manifest = self._publisher.publish(context, reading)
         entry = self._entry
         facts = {
             "name": entry.name,
@@ -46,7 +47,7 @@ class Fusion:
             "digest": entry.digest,
             "weights_profile": entry.weights_profile,
         }
-        return StageOutput(rows=[row], facts=facts)
+        return StageOutput(rows=[row], artefacts=[manifest], facts=facts)
 
     def _read(self, context: StageContext, policy: Policy, started: float) -> Reading:
         records = context.fetch_records()
@@ -90,7 +91,7 @@ class AbsentFusion:
 def make_stage(settings: Settings) -> Stage:
     """Return the fusion, loaded and held to its known answers. Raises Defect when its files are not as pinned."""
     entry = find_installed(settings, StageName.FUSION)
-    return AbsentFusion() if entry is None else Fusion(entry, load_booster(entry))
+    return AbsentFusion() if entry is None else Fusion(entry, load_booster(entry), Publisher(settings))
 
 
 def _require_enough(answers: Answers, policy: Policy) -> None:

@@ -1,0 +1,1 @@
+"""Receipts: that a result is what was published, signed when it was."""

@@ -1,0 +1,1 @@
+"""Replay: a job is run again from its manifest, and every feature is compared."""

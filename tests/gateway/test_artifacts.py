@@ -13,13 +13,14 @@ from tests.gateway.conftest import RunningGateway
 from tests.gateway.pipeline import add_artefact
 from workers.diffusion.anomaly_map import MEDIA_TYPE as ANOMALY_MAP
 from workers.intake.stage import PREVIEW_MEDIA_TYPE, VOLUME_MEDIA_TYPE
+from workers.manifest import MEDIA_TYPE as MANIFEST
 from workers.renderings.dicom import MEDIA_TYPE as DICOM
 from workers.renderings.pictures import PNG
 from workers.volume.label_map import MEDIA_TYPE as LABEL_MAP
 from workers.volume.nifti import MEDIA_TYPE as NIFTI
 from workers.volume.source import MEDIA_TYPE as SOURCE
 
-NOT_MADE = {ArtefactKind.UPLOAD, ArtefactKind.RUN_MANIFEST}
+NOT_OFFERED = {ArtefactKind.UPLOAD}
 
 OFFERED = {
     ArtefactKind.SOURCE_SERIES: (SOURCE, "source_series.json"),
@@ -33,6 +34,7 @@ OFFERED = {
     ArtefactKind.ANOMALY_MAP_NIFTI: (NIFTI, "anomaly_map_nifti.nii.gz"),
     ArtefactKind.ANOMALY_MAP_DICOM: (DICOM, "anomaly_map_dicom.dcm"),
     ArtefactKind.ANOMALY_MAP_PREVIEW: (PNG, "anomaly_map_preview.png"),
+    ArtefactKind.RUN_MANIFEST: (MANIFEST, "run_manifest.json"),
     ArtefactKind.CT_CLIP_RELEVANCE: (NIFTI, "ct_clip_relevance.nii.gz"),
     ArtefactKind.SUPERVISED_RELEVANCE: (NIFTI, "supervised_relevance.nii.gz"),
 }
@@ -40,7 +42,7 @@ OFFERED = {
 
 class TestDownloads:
     def test_all_kinds_are_looked_at(self) -> None:
-        assert OFFERED.keys() == set(ArtefactKind) - NOT_MADE
+        assert OFFERED.keys() == set(ArtefactKind) - NOT_OFFERED
 
     @pytest.mark.parametrize("kind", OFFERED)
     def test_come_under_their_name(

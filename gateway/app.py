@@ -24,10 +24,11 @@ from gateway.problems.handlers import install_problem_handlers
 from gateway.receipts.api import router as receipts
 from gateway.resources import Resources
 from gateway.results.api import router as results
+from gateway.uploads.api import router as uploads
 from gateway.webhooks.api import router as webhooks
 from shared.settings import Settings
 
-ROUTERS = (jobs, events, results, receipts, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
+ROUTERS = (jobs, uploads, events, results, receipts, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
 
 
 def create_app(settings: Settings) -> FastAPI:

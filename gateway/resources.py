@@ -12,10 +12,13 @@ from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
 from gateway.threads import ThreadSlots
 from shared.database import make_engine, transaction
+from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.storage import ObjectStore
+from shared.telemetry import get_logger
 
+_log = get_logger()
 Found = TypeVar("Found")
 
 # As many threads as connections: a thread that has begun never waits for the pool.
@@ -53,6 +56,13 @@ class Resources:
                 return work(session)
 
         return await self._database.run(run)
+
+    async def remove_object(self, key: str) -> None:
+        """Remove an object that no row names. What cannot be removed now is left to the hourly sweep."""
+        try:
+            await self.uploads.run(lambda: self.store.remove(key))
+        except TransientFault as fault:
+            _log.warning("orphan object left", key=key, reason=str(fault))
 
     def close(self) -> None:
         """Give everything back."""

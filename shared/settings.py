@@ -89,6 +89,14 @@ class Settings(BaseSettings):
     upload_concurrency: int = Field(
         default=32, gt=0, description="Uploads that one gateway takes in at once; bounds its memory with the part size."
     )
+    open_upload_lifetime: timedelta = Field(
+        default=timedelta(hours=24),
+        gt=timedelta(0),
+        description="How long an upload in parts is kept that no job was made of.",
+    )
+    open_uploads_limit: int = Field(
+        default=100, gt=0, description="Uploads in parts that one tenant may have at once, until jobs are made of them."
+    )
     compatible_wait_limit: timedelta = Field(
         default=timedelta(minutes=10), description="Longest time that `/predict` holds the connection."
     )

@@ -112,18 +112,27 @@ class ObjectStore:
         """Write bytes under a new random key."""
         return self.write_stream(io.BytesIO(content), prefix=prefix)
 
+    def write_chunks(self, chunks: Iterator[bytes], *, prefix: str) -> StoredObject:
+        """Write what an iterator yields under a new random key. What it raises is passed on, and nothing is kept."""
+        return self.write_stream(_ChunkReader(chunks), prefix=prefix)
+
     def fetch(self, stored: StoredObject, target: Writable) -> None:
         """Copy an object into `target`, checking length and digest.
 
         Raises TransientFault when storage fails or the bytes differ from what was written.
         """
+        for chunk in self.iterate(stored):
+            target.write(chunk)
+
+    def iterate(self, stored: StoredObject) -> Iterator[bytes]:
+        """Yield the bytes of an object and check its digest at the end. Raises TransientFault as `fetch` does."""
         digest = hashlib.sha256()
         with _translated():
             response = self._client.get_object(self._bucket, stored.key)
             try:
                 for chunk in response.stream(_CHUNK_BYTES):
                     digest.update(chunk)
-                    target.write(chunk)
+                    yield chunk
             finally:
                 response.close()
                 response.release_conn()
@@ -145,6 +154,22 @@ class ObjectStore:
         with _translated():
             for entry in self._client.list_objects(self._bucket, recursive=True):
                 yield str(entry.object_name), entry.last_modified
+
+
+class _ChunkReader:
+    """Chunks as a stream; a read may return less than asked, nothing only at the end."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._rest or next(self._chunks, b"")
+        if size < 0 or len(chunk) <= size:
+            self._rest = b""
+            return chunk
+        self._rest = chunk[size:]
+        return chunk[:size]
 
 
 class _HashingReader:

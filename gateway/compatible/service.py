@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from gateway.compatible.schemas import PredictionBody, pick_prediction
 from gateway.jobs.options import ANSWERED_OPTIONS
 from gateway.jobs.repository import fetch_job
-from gateway.jobs.submission import Submitter
+from gateway.jobs.submission import BodySubmitter
 from gateway.jobs.waiting import wait_for_end
 from gateway.resources import Resources
 from gateway.tenants import Tenant
@@ -65,7 +65,7 @@ class Prediction:
 
     async def run(self) -> ReadStudy:
         """Return the answer. Raises PredictionFailed, InputProblem, TransientFault or HTTPException(400)."""
-        submitter = Submitter(
+        submitter = BodySubmitter(
             self._resources, self._tenant, self._request, check_name=self._check_name, options=ANSWERED_OPTIONS
         )
         accepted = await submitter.submit()

@@ -70,6 +70,7 @@ def add_job(session: Session, settings: Settings, submission: Submission) -> Job
         weights_profile=settings.weights_profile,
         time_limit=settings.job_time_limit,
         upload=acceptance.StoredUpload(submission.stored, upload.kind, upload.media_type),
+        labels=dict(submission.request.options.labels),
     )
     job = acceptance.add_job(session, new)
     session.refresh(job)

@@ -18,7 +18,8 @@ from gateway.jobs.preferences import parse_wait
 from gateway.jobs.repository import JobFilters
 from gateway.jobs.schemas import ErasureBody, JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
-from gateway.jobs.submission import Submitter
+from gateway.jobs.submission import BodySubmitter
+from gateway.jobs.upload_submission import UploadSubmitter, names_an_upload
 from gateway.jobs.waiting import wait_for_end
 from gateway.parameters import NO_QUERY, JobId
 from gateway.problems.examples import DEPENDENCIES, SUBMISSION_PROBLEMS, document_problems
@@ -39,6 +40,11 @@ _READ_PROBLEMS = (
     ProblemCode.ERASED,
     ProblemCode.VALIDATION_FAILED,
     ProblemCode.DATABASE_UNAVAILABLE,
+)
+_OF_UPLOAD = (
+    ProblemCode.UPLOAD_NOT_FOUND,
+    ProblemCode.UPLOAD_INCOMPLETE,
+    ProblemCode.UPLOAD_ALREADY_SUBMITTED,
 )
 _ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": JobBody, "description": "The job has ended while the caller waited (`Prefer: wait=N`)."}
@@ -74,17 +80,18 @@ class IntakeQuery(BaseModel):
     status_code=202,
     summary="Submit a study",
     response_model=JobBody,
-    responses={**document_problems(*SUBMISSION_PROBLEMS, *DEPENDENCIES, ProblemCode.NOT_READY), **_ENDED},
+    responses={**document_problems(*SUBMISSION_PROBLEMS, *_OF_UPLOAD, *DEPENDENCIES, ProblemCode.NOT_READY), **_ENDED},
     openapi_extra=SUBMISSION,
 )
 async def submit_job(request: Request, resources: ResourcesOf, tenant: TenantOf) -> Response:
-    """Take in a ZIP of DICOM files or a NIfTI file and answer with the job that will read it.
+    """Take in a ZIP of DICOM files or a NIfTI file, or the id of a completed upload, and answer with the job.
 
     The body is stored while it comes; its size is limited by `GET /v1/limits`. Follow `Location`. With `Prefer: wait=N`
     the answer comes when the job has ended, then with 200, or after N seconds.
     """
     wait_s = parse_wait(request.headers.getlist("prefer"), int(resources.settings.prefer_wait_limit.total_seconds()))
-    accepted = await Submitter(resources, tenant, request).submit()
+    submitter = UploadSubmitter if names_an_upload(request) else BodySubmitter
+    accepted = await submitter(resources, tenant, request).submit()
     job, headers = accepted.job, {"Location": accepted.job.links.self}
     if accepted.is_replayed:
         headers["Idempotent-Replayed"] = "true"

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.jobs.idempotency import LONGEST_KEY
+from gateway.jobs.labels import LONGEST_NAME as LONGEST_LABEL
+from gateway.jobs.labels import LONGEST_VALUE, MOST_LABELS, NAME_PATTERN
 from gateway.jobs.options import LONGEST_POLICY, LONGEST_UID, POLICY_PATTERN, UID_PATTERN, SubmissionOptions
 from gateway.uploads.multipart import FILE_FIELD
+from gateway.uploads.names import LONGEST_NAME
 from shared.callback_urls import LONGEST_URL
+from shared.stages import MODELS
 
 _BINARY = {"type": "string", "format": "binary"}
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -48,6 +52,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "description": "Make one job for each study of the upload. The job of an upload with several studies still "
         "ends `rejected` with `mixed_studies`, whose `jobs` names the new ones.",
     },
+    "labels": {
+        "type": "string",
+        "description": "Your words on the job, by which `GET /v1/jobs?label=` finds it: `name=value` pairs with commas "
+        f"between them, or a JSON object of texts; {MOST_LABELS} at most. Name no patient in them.",
+        "examples": ["site=north,batch=7"],
+    },
     "callback_url": {
         "type": "string",
         "format": "uri",
@@ -86,6 +96,38 @@ _PREFER = {
 }
 
 
+_IN_JSON: dict[str, dict[str, Any]] = {
+    "models": {
+        "type": "array",
+        "items": {"type": "string", "enum": [str(model) for model in MODELS]},
+        "minItems": 1,
+        "description": _OPTIONS["models"]["description"],
+    },
+    "labels": {
+        "type": "object",
+        "propertyNames": {"type": "string", "pattern": NAME_PATTERN, "maxLength": LONGEST_LABEL},
+        "additionalProperties": {"type": "string", "maxLength": LONGEST_VALUE},
+        "maxProperties": MOST_LABELS,
+        "description": _OPTIONS["labels"]["description"],
+    },
+}
+_OF_UPLOAD: dict[str, Any] = {
+    "type": "object",
+    "required": ["upload_id"],
+    "additionalProperties": False,
+    "properties": {
+        "upload_id": {"type": "string", "format": "uuid", "description": "A completed upload in parts."},
+        "file_name": {
+            "type": "string",
+            "maxLength": LONGEST_NAME,
+            "description": "Name of the file; identifiers of a NIfTI study are made of it.",
+        },
+        **_OPTIONS,
+        **_IN_JSON,
+    },
+}
+
+
 def _describe_file(description: str) -> dict[str, Any]:
     form = {"type": "object", "required": [FILE_FIELD], "properties": {FILE_FIELD: _BINARY, **_OPTIONS}}
     raw = {
@@ -95,7 +137,7 @@ def _describe_file(description: str) -> dict[str, Any]:
     return {
         "required": True,
         "description": description,
-        "content": {"multipart/form-data": {"schema": form}, **raw},
+        "content": {"multipart/form-data": {"schema": form}, **raw, "application/json": {"schema": _OF_UPLOAD}},
     }
 
 
@@ -112,7 +154,10 @@ def describe_upload_form(description: str) -> dict[str, Any]:
 
 
 SUBMISSION: dict[str, Any] = {
-    "requestBody": _describe_file("A ZIP of the DICOM files of one study, or one NIfTI volume in Hounsfield units."),
+    "requestBody": _describe_file(
+        "A ZIP of the DICOM files of one study, or one NIfTI volume in Hounsfield units; or, as JSON, the id of a "
+        "completed upload in parts."
+    ),
     "parameters": [
         _KEY,
         _DIGEST,

@@ -6,12 +6,21 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from gateway.jobs.labels import MOST_LABELS, LabelName, LabelValue, parse_labels
 from gateway.problems.handlers import InvalidFields, make_pointer, say_what_is_wrong
 from shared.callback_urls import LONGEST_URL
-from shared.json_values import JsonObject
 from shared.problems import FieldError
 from shared.stages import MODELS, StageName
 
@@ -20,6 +29,10 @@ UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"
 LONGEST_UID = 64
 POLICY_PATTERN = r"^[a-z][a-z0-9_]*$"
 LONGEST_POLICY = 64
+
+
+Labels = Annotated[dict[LabelName, LabelValue], BeforeValidator(parse_labels), Field(max_length=MOST_LABELS)]
+"""Words of the caller by which it finds its jobs again."""
 
 
 class SubmissionOptions(BaseModel):
@@ -35,6 +48,7 @@ class SubmissionOptions(BaseModel):
     validate_only: bool = False
     reuse: bool = True
     callback_url: str | None = Field(default=None, max_length=LONGEST_URL)
+    labels: Labels = {}
 
     @field_validator("series_instance_uid")
     @classmethod
@@ -46,11 +60,11 @@ class SubmissionOptions(BaseModel):
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
-        if not isinstance(value, str):
+        names = value.split(",") if isinstance(value, str) else value
+        if names is None or not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             return value
-        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
-        unknown = [name for name in names if name not in MODELS]
-        if unknown:
+        names = tuple(dict.fromkeys(name.strip() for name in names))
+        if not names or any(name not in MODELS for name in names):
             raise ValueError(f"Expected a comma-separated list of {', '.join(MODELS)}")
         return names
 
@@ -72,12 +86,18 @@ class JobRequest:
 
     def to_document(self) -> dict[str, object]:
         """Return what the stages of the job may read."""
-        options = self.options.model_dump(mode="json", exclude={"priority"}, exclude_defaults=True)
+        options = self.options.model_dump(mode="json", exclude={"priority", "labels"}, exclude_defaults=True)
         return options if self.upload_name is None else {**options, "upload_name": self.upload_name}
 
     def digest_with(self, body_sha256: str) -> str:
         """Return the digest of the whole payload: the same digest means the same request."""
-        payload: JsonObject = {"body": body_sha256, "priority": self.options.priority, "options": self.to_document()}  # type: ignore[dict-item]  # dumped as JSON
+        payload: dict[str, object] = {
+            "body": body_sha256,
+            "priority": self.options.priority,
+            "options": self.to_document(),
+        }
+        if self.options.labels:
+            payload["labels"] = self.options.labels
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
@@ -98,8 +118,13 @@ def _validate(found: Mapping[str, str]) -> SubmissionOptions:
     try:
         return SubmissionOptions.model_validate(found)
     except ValidationError as error:
-        fields = [
-            FieldError(make_pointer(detail["loc"]), say_what_is_wrong(detail["type"], detail["msg"]))
-            for detail in error.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidFields(*fields) from error
+        raise name_wrong_fields(error) from error
+
+
+def name_wrong_fields(error: ValidationError) -> InvalidFields:
+    """Return pydantic's findings as the problem that names each field."""
+    fields = [
+        FieldError(make_pointer(detail["loc"]), say_what_is_wrong(detail["type"], detail["msg"]))
+        for detail in error.errors(include_url=False, include_input=False)
+    ]
+    return InvalidFields(*fields)

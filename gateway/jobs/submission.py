@@ -6,10 +6,8 @@ been committed stays, for the sweep to judge.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -28,15 +26,15 @@ from gateway.jobs.idempotency import (
 )
 from gateway.jobs.options import CALLBACK_FIELD, OPTION_FIELDS, JobRequest, SubmissionOptions, parse_options
 from gateway.jobs.schemas import JobBody
+from gateway.renewing import held
 from gateway.resources import Resources
 from gateway.tenants import Tenant
+from gateway.uploads.digests import compute_sha256
 from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
 from gateway.webhooks.addresses import check_address, check_written
 from shared.artefacts import UploadKind
-from shared.byte_units import MIB
 from shared.database import may_have_committed
-from shared.errors import TransientFault
 from shared.storage import Readable, StoredObject
 from shared.telemetry import UPLOAD_BYTES, get_logger
 
@@ -54,8 +52,62 @@ class AcceptedJob:
     is_replayed: bool
 
 
-class Submitter:
-    """Takes one request in. `check_name` sees the name of the file before any of it is kept."""
+class Submitter(ABC):
+    """Takes one request in; where its bytes come from is for the kinds of submitters to say."""
+
+    def __init__(self, resources: Resources, tenant: Tenant, request: Request, options: frozenset[str]) -> None:
+        self._resources = resources
+        self._tenant = tenant
+        self._query = list(request.query_params.multi_items())
+        self._key = parse_key(request.headers.get("idempotency-key"))
+        self._allowed = options
+        self._parse_options(())
+
+    async def submit(self) -> AcceptedJob:
+        """Return the job. Raises InputProblem or TransientFault, and then has left nothing behind."""
+        settings, asked = self._resources.settings, await self._read_policy()
+        await self._resources.transact(lambda session: require_policy_id(session, settings, asked))
+        if self._key is None:
+            return AcceptedJob(await self._take_in(None), is_replayed=False)
+        key = self._key
+        claim = await self._resources.transact(lambda session: reserve(session, self._tenant, key))
+        if isinstance(claim, EarlierAnswer):
+            return AcceptedJob(claim.replay_for(await self._digest_payload()), is_replayed=True)
+        async with held(
+            self._resources,
+            lambda session: renew(session, claim),
+            lambda session: release(session, claim),
+            every_s=RENEWED_EVERY_S,
+        ):
+            return AcceptedJob(await self._take_in(claim), is_replayed=False)
+
+    @abstractmethod
+    async def _read_policy(self) -> str | None:
+        """Return the policy that is asked for before any bytes are taken in."""
+
+    @abstractmethod
+    async def _digest_payload(self) -> str:
+        """Read the request only to compare it: nothing is stored a second time."""
+
+    @abstractmethod
+    async def _take_in(self, reservation: Reservation | None) -> JobBody:
+        """Make the job."""
+
+    def _parse_options(self, fields: Iterable[tuple[str, str]]) -> SubmissionOptions:
+        return self._check_options(parse_options(self._query, fields, allowed=self._allowed))
+
+    def _check_options(self, options: SubmissionOptions) -> SubmissionOptions:
+        if options.callback_url is not None:
+            check_written(CALLBACK_FIELD, options.callback_url, self._resources.settings)
+        return options
+
+    async def _check_callback(self, options: SubmissionOptions) -> None:
+        if options.callback_url is not None:
+            await check_address(CALLBACK_FIELD, options.callback_url, self._resources.settings)
+
+
+class BodySubmitter(Submitter):
+    """The bytes are the body, or a file in it. `check_name` sees the name of the file before any of it is kept."""
 
     def __init__(
         self,
@@ -66,12 +118,7 @@ class Submitter:
         check_name: NameCheck = lambda _: None,
         options: frozenset[str] = OPTION_FIELDS,
     ) -> None:
-        self._resources = resources
-        self._tenant = tenant
-        self._query = list(request.query_params.multi_items())
-        self._key = parse_key(request.headers.get("idempotency-key"))
-        self._allowed = options
-        self._parse_options(())
+        super().__init__(resources, tenant, request, options)
         self._reception = Reception(
             request,
             limit_bytes=resources.settings.upload_limit_bytes,
@@ -80,55 +127,33 @@ class Submitter:
             check_name=check_name,
         )
 
-    async def submit(self) -> AcceptedJob:
-        """Return the job. Raises InputProblem or TransientFault, and then has left nothing behind."""
-        settings, asked = self._resources.settings, self._parse_options(()).policy
-        await self._resources.transact(lambda session: require_policy_id(session, settings, asked))
-        if self._key is None:
-            return AcceptedJob(await self._take_in(None), is_replayed=False)
-        key = self._key
-        claim = await self._resources.transact(lambda session: reserve(session, self._tenant, key))
-        if isinstance(claim, EarlierAnswer):
-            return await self._replay(claim)
-        async with _held(self._resources, claim):
-            return AcceptedJob(await self._take_in(claim), is_replayed=False)
+    async def _read_policy(self) -> str | None:
+        return self._parse_options(()).policy
 
-    async def _replay(self, answer: EarlierAnswer) -> AcceptedJob:
-        """Read the body only to compare it: nothing is stored a second time."""
+    async def _digest_payload(self) -> str:
         upload, sha256 = await self._reception.pour(self._resources.uploads, compute_sha256)
-        payload_sha256 = self._make_request(upload).digest_with(sha256)
-        return AcceptedJob(answer.replay_for(payload_sha256), is_replayed=True)
+        return self._make_request(upload).digest_with(sha256)
 
     async def _take_in(self, reservation: Reservation | None) -> JobBody:
         upload, stored = await self._reception.pour(self._resources.uploads, self._store)
         submission = Submission(self._tenant, self._make_request(upload), upload, stored)
         try:
-            callback_url = submission.request.options.callback_url
-            if callback_url is not None:
-                await check_address(CALLBACK_FIELD, callback_url, self._resources.settings)
+            await self._check_callback(submission.request.options)
             job = await self._make_job(submission, reservation)
         except Exception as error:
             # A cancelled request's transaction runs to its end; a lost connection may have committed. Then a job may
             # name the object; if none does, the hourly sweep removes it.
             if not may_have_committed(error):
-                await self._remove(stored)
+                await self._resources.remove_object(stored.key)
             raise
-        UPLOAD_BYTES.inc(stored.size_bytes)
-        _log.info("job accepted", job_id=str(job.id), size_bytes=stored.size_bytes, kind=upload.kind)
+        tell_accepted(job, submission)
         return job
 
     def _store(self, stream: Readable) -> StoredObject:
         return self._resources.store.write_stream(stream, prefix=_UPLOAD_PREFIX)
 
     def _make_request(self, upload: ReceivedUpload) -> JobRequest:
-        options = self._parse_options(upload.fields.items())
-        return JobRequest(options, sanitise_name(upload.file_name) if upload.kind is UploadKind.NIFTI else None)
-
-    def _parse_options(self, fields: Iterable[tuple[str, str]]) -> SubmissionOptions:
-        options = parse_options(self._query, fields, allowed=self._allowed)
-        if options.callback_url is not None:
-            check_written(CALLBACK_FIELD, options.callback_url, self._resources.settings)
-        return options
+        return make_request(self._parse_options(upload.fields.items()), upload)
 
     async def _make_job(self, submission: Submission, reservation: Reservation | None) -> JobBody:
         settings = self._resources.settings
@@ -142,38 +167,14 @@ class Submitter:
 
         return await self._resources.transact(write)
 
-    async def _remove(self, stored: StoredObject) -> None:
-        try:
-            await self._resources.uploads.run(lambda: self._resources.store.remove(stored.key))
-        except TransientFault as fault:
-            # The hourly sweep removes what could not be removed now.
-            _log.warning("orphan object left", key=stored.key, reason=str(fault))
+
+def make_request(options: SubmissionOptions, upload: ReceivedUpload) -> JobRequest:
+    """Return what a job is planned from."""
+    return JobRequest(options, sanitise_name(upload.file_name) if upload.kind is UploadKind.NIFTI else None)
 
 
-def compute_sha256(stream: Readable) -> str:
-    """Return the digest of a stream, read to its end."""
-    digest = hashlib.sha256()
-    while chunk := stream.read(MIB):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-@asynccontextmanager
-async def _held(resources: Resources, reservation: Reservation) -> AsyncIterator[None]:
-    """Hold a key while the block runs, and give it back when the block fails."""
-    renewing = asyncio.create_task(_renew_on_and_on(resources, reservation))
-    try:
-        yield
-    except BaseException:
-        with suppress(TransientFault):  # it then lapses by itself
-            await resources.transact(lambda session: release(session, reservation))
-        raise
-    finally:
-        renewing.cancel()
-
-
-async def _renew_on_and_on(resources: Resources, reservation: Reservation) -> None:
-    while True:
-        await asyncio.sleep(RENEWED_EVERY_S)
-        with suppress(TransientFault):
-            await resources.transact(lambda session: renew(session, reservation))
+def tell_accepted(job: JobBody, submission: Submission) -> None:
+    """Count and log a job that was made."""
+    size_bytes = submission.stored.size_bytes
+    UPLOAD_BYTES.inc(size_bytes)
+    _log.info("job accepted", job_id=str(job.id), size_bytes=size_bytes, kind=submission.upload.kind)

@@ -8,11 +8,13 @@ from pydantic import BaseModel, Field
 from gateway.events.api import MOST_EVENTS_A_PAGE
 from gateway.jobs.api import MOST_FILES_A_PAGE, MOST_JOBS_A_PAGE
 from gateway.jobs.idempotency import LONGEST_KEY
+from gateway.jobs.labels import MOST_LABELS
 from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
-from gateway.uploads.reception import IDLE_LIMIT_S, UPLOAD_LIMIT_S
+from gateway.uploads.division import MOST_PARTS
+from gateway.uploads.pouring import IDLE_LIMIT_S, UPLOAD_LIMIT_S
 from gateway.webhooks.api import MOST_DELIVERIES_A_PAGE
 from gateway.webhooks.repository import MOST_WEBHOOKS
 from shared.planning import MOST_SPLIT_STUDIES
@@ -30,6 +32,10 @@ class LimitsBody(BaseModel):
     upload_idle_s: float = Field(description="Longest silence in the middle of an upload.")
     upload_s: float = Field(description="Longest time of one upload.")
     uploads_at_once: int = Field(description="Uploads that one gateway takes in at once; others wait a little.")
+    upload_parts: int = Field(description="Most parts that an upload is divided into.")
+    open_uploads: int = Field(description="Most uploads in parts of a tenant that are no job yet.")
+    open_upload_s: float = Field(description="How long an upload in parts is kept that no job was made of.")
+    labels: int = Field(description="Most labels of a job.")
     archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
     archive_entries: int = Field(description="Most entries of an archive.")
     lowest_priority: int
@@ -67,6 +73,10 @@ def _describe(settings: Settings) -> LimitsBody:
         upload_idle_s=IDLE_LIMIT_S,
         upload_s=UPLOAD_LIMIT_S,
         uploads_at_once=settings.upload_concurrency,
+        upload_parts=MOST_PARTS,
+        open_uploads=settings.open_uploads_limit,
+        open_upload_s=settings.open_upload_lifetime.total_seconds(),
+        labels=MOST_LABELS,
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,
         lowest_priority=LOWEST_PRIORITY,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gateway.problems.responses import make_problem_response
 from shared.errors import InputProblem, TransientFault
+from shared.json_values import JsonValue
 from shared.problems import CATALOGUE, FieldError, Problem, ProblemCode
 from shared.telemetry import get_logger
 
@@ -35,8 +36,8 @@ class InvalidFields(InputProblem):
 class RetryLater(InputProblem):
     """The request is right but early; `retry_after_s` says when to repeat it."""
 
-    def __init__(self, code: ProblemCode, detail: str, *, retry_after_s: int) -> None:
-        super().__init__(code, detail)
+    def __init__(self, code: ProblemCode, detail: str, *, retry_after_s: int, **facts: JsonValue) -> None:
+        super().__init__(code, detail, **facts)
         self.retry_after_s = retry_after_s
 
 

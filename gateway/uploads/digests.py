@@ -13,8 +13,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
+from shared.storage import Readable
 
 HEADER = "content-digest"
 ALGORITHMS = ("sha-256", "sha-512")
@@ -108,6 +110,21 @@ class AnnouncedDigests:
             raise _mismatch("file", *wrong)
 
 
+def compute_sha256(stream: Readable) -> str:
+    """Return the digest of a stream in hex, read to its end."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(MIB):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def refuse_other_sha256(announced: str | None, found: str) -> None:
+    """Hold the digest of a whole upload, in hex, against the one announced. Raises InputProblem(CHECKSUM_MISMATCH)."""
+    if announced is not None and announced != found:
+        checksums = (Checksum(ALGORITHMS[0], bytes.fromhex(one)) for one in (announced, found))
+        raise _mismatch("whole", *checksums)
+
+
 def _mismatch(what: str, announced: Checksum, found: Checksum) -> InputProblem:
-    detail = f"Content-Digest announces another {announced.algorithm} of the {what} than what came has."
+    detail = f"Another {announced.algorithm} of the {what} was announced than what came has."
     return InputProblem(ProblemCode.CHECKSUM_MISMATCH, detail, announced=str(announced), found=str(found))

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.requests import ClientDisconnect
 
 from gateway.problems.responses import mark_body_read
 from gateway.threads import ThreadSlots
 from gateway.uploads.digests import HEADER as DIGEST_HEADER
 from gateway.uploads.digests import AnnouncedDigests
 from gateway.uploads.multipart import MultipartReader
-from gateway.uploads.pipe import BodyPipe
+from gateway.uploads.pouring import Taken, iterate_in_time, pour
 from shared.artefacts import UploadKind
 from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.storage import Readable
 from shared.upload_kinds import explain_foreign, get_media_type, is_head_enough, judge_foreign_kind, judge_kind
-
-Taken = TypeVar("Taken")
-
-IDLE_LIMIT_S = 60.0
-"""A client that sends nothing for this long is given up."""
-
-UPLOAD_LIMIT_S = 3600.0
-"""A client that has not sent everything after this is given up, however steadily it drips."""
 
 _ENVELOPE_BYTES = MIB  # what multipart headers and fields may add to the file
 _LONGEST_LENGTH = 20  # digits of a Content-Length that is a number at all
@@ -109,23 +99,13 @@ class Reception:
         Raises InputProblem for what is wrong with the body, and what `consume` raises. When the body breaks off,
         `consume` sees an error from its next read and so can undo its own work.
         """
-        pipe = BodyPipe()
-        consuming = asyncio.ensure_future(threads.run(lambda: consume(pipe)))
-        consuming.add_done_callback(lambda _: pipe.leave())
-        try:
-            async for piece in self._iterate_judged():
-                if not await pipe.write(piece):
-                    break
-            else:
-                self._check_fields(self._reader.fields)
-            pipe.end()
-        except BaseException:
-            pipe.abort()
-            await asyncio.wait({consuming})
-            _ = consuming.cancelled() or consuming.exception()  # known already: the consumer saw the body break off
-            raise
-        taken = await consuming
+        taken = await pour(self._iterate_checked(), threads, consume)
         return self._describe(), taken
+
+    async def _iterate_checked(self) -> AsyncIterator[bytes]:
+        async for piece in self._iterate_judged():
+            yield piece
+        self._check_fields(self._reader.fields)
 
     def _describe(self) -> ReceivedUpload:
         assert self._kind is not None  # a body that was poured to its end was judged
@@ -150,11 +130,7 @@ class Reception:
         self._check_name(self._reader.file_name)
         if not self._head:
             raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The upload has no bytes.")
-        self._kind = judge_kind(self._head)
-        if self._kind is None:
-            foreign = judge_foreign_kind(self._head)
-            found = "unknown" if foreign is None else str(foreign)
-            raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, explain_foreign(self._head, foreign), found=found)
+        self._kind = require_kind(self._head)
 
     async def _iterate_file(self) -> AsyncIterator[bytes]:
         file_bytes = 0
@@ -162,7 +138,7 @@ class Reception:
             for piece in self._reader.feed(chunk):
                 file_bytes += len(piece)
                 if file_bytes > self._limit_bytes:
-                    raise _too_large(self._limit_bytes)
+                    raise make_too_large(self._limit_bytes)
                 if piece:
                     self._digests.take_file(piece, self._reader.file_digest)
                     yield piece
@@ -172,37 +148,36 @@ class Reception:
 
     async def _iterate_body(self) -> AsyncIterator[bytes]:
         body_bytes = 0
-        async for chunk in self._iterate_in_time():
+        async for chunk in iterate_in_time(self._request):
             body_bytes += len(chunk)
             if body_bytes > self._limit_bytes + _ENVELOPE_BYTES:
-                raise _too_large(self._limit_bytes)
+                raise make_too_large(self._limit_bytes)
             if chunk:
                 self._digests.take_body(chunk)
                 yield chunk
         if body_bytes == 0:
             raise InputProblem(ProblemCode.EMPTY_UPLOAD, "The request has no body.")
 
-    async def _iterate_in_time(self) -> AsyncIterator[bytes]:
-        stream = self._request.stream()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + UPLOAD_LIMIT_S
-        while True:
-            try:
-                async with asyncio.timeout_at(min(deadline, loop.time() + IDLE_LIMIT_S)):
-                    chunk = await anext(stream, None)
-            except TimeoutError as error:
-                detail = f"No byte came for {IDLE_LIMIT_S:g} s, or not all within {UPLOAD_LIMIT_S:g} s."
-                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, detail) from error
-            except ClientDisconnect as error:
-                raise InputProblem(ProblemCode.UPLOAD_INTERRUPTED, "The connection closed before the end.") from error
-            if chunk is None:
-                return
-            yield chunk
+
+def require_kind(head: bytes) -> UploadKind:
+    """Return the kind of what begins with `head`. Raises InputProblem(NOT_AN_ARCHIVE)."""
+    kind = judge_kind(head)
+    if kind is None:
+        foreign = judge_foreign_kind(head)
+        found = "unknown" if foreign is None else str(foreign)
+        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, explain_foreign(head, foreign), found=found)
+    return kind
+
+
+def refuse_encoding(request: Request) -> None:
+    """Refuse a body that is encoded as a whole. Raises InputProblem(NOT_AN_ARCHIVE)."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        detail = "Content-Encoding is not understood. Send the file as it is."
+        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, detail, found="unknown")
 
 
 def _choose_reader(request: Request, allowed_fields: frozenset[str]) -> BodyReader:
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InputProblem(ProblemCode.NOT_AN_ARCHIVE, "Content-Encoding is not understood. Send the file as it is.")
+    refuse_encoding(request)
     content_type, options = parse_options_header(request.headers.get("content-type"))
     if content_type != b"multipart/form-data":
         _, disposition = parse_options_header(request.headers.get("content-disposition"))
@@ -218,10 +193,11 @@ def _check_length(request: Request, limit_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
     envelope = _ENVELOPE_BYTES if request.headers.get("content-type", "").startswith("multipart/") else 0
     if not length.isdecimal() or len(length) > _LONGEST_LENGTH or int(length) > limit_bytes + envelope:
-        raise _too_large(limit_bytes)
+        raise make_too_large(limit_bytes)
 
 
-def _too_large(limit_bytes: int) -> InputProblem:
+def make_too_large(limit_bytes: int) -> InputProblem:
+    """Return the problem of an upload over the limit."""
     return InputProblem(
         ProblemCode.UPLOAD_TOO_LARGE,
         f"The upload is larger than {limit_bytes} bytes.",

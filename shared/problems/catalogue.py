@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.problems import archives, faults, requests, studies, webhooks
+from shared.problems import archives, faults, requests, studies, uploads, webhooks
 from shared.problems.codes import ProblemCode
 from shared.problems.kinds import ProblemKind
 
 CATALOGUE: Mapping[ProblemCode, ProblemKind] = {
     **requests.KINDS,
+    **uploads.KINDS,
     **webhooks.KINDS,
     **archives.KINDS,
     **studies.KINDS,

@@ -58,9 +58,10 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         "Send it again; if it stays so, something on the way changes it, or the digest is of other bytes.",
         cause="The request announces the SHA-256 or SHA-512 of its body (RFC 9530), and what came has another one. "
         "Nothing of it is kept and there is no job. The header covers the whole body; of a form, the digest of its "
-        "file alone is taken too.",
+        "file alone is taken too. Of an upload in parts it covers one part; `sha256` of the whole is held against what "
+        "came when the upload is completed, and then every part is kept.",
         example=show_of_request(
-            "Content-Digest announces another sha-256 of the body than what came has.",
+            "Another sha-256 of the body was announced than what came has.",
             announced="sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
             found="sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
         ),

@@ -25,8 +25,9 @@ from shared.database import make_engine, transaction
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.storage import ObjectStore
-from shared.tables import Artefact, Job, ModelVersion, Policy
+from shared.tables import Job, ModelVersion, Policy
 from tests.stack.running import wait_until
+from workers.control.sweeper import fetch_named_keys
 
 UPLOAD_LIMIT_BYTES = 24 * MIB
 ZIP = b"PK\x03\x04 the rest is for intake to judge"
@@ -148,7 +149,7 @@ def leftovers(engine: Engine, store: ObjectStore) -> Callable[[], tuple[set[str]
     def find_orphans() -> set[str]:
         written = {key for key, _ in store.iterate_keys()}
         with transaction(engine) as session:
-            return written - set(session.scalars(select(Artefact.key)))
+            return written - fetch_named_keys(session).keys()
 
     # Other tests of this process use the same storage and leave what they like.
     jobs_before, orphans_before = count_jobs(), find_orphans()

@@ -2,7 +2,7 @@
 
 The object goes first and its row after, in a transaction that holds the row: a crash between leaves a row whose object
 is gone, and the next look finishes the work. What an upload tells of the patient outside of its object, the names of
-its files, goes with it.
+its files, goes with it. Uploads in parts that no job was made of go when they expire.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from shared.shared_objects import is_shared
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, UploadFile
 from shared.telemetry import ARTEFACTS_EXPIRED, get_logger
+from workers.control.upload_expiry import expire_uploads
 
 _log = get_logger()
 _INTERVAL_S = 5.0
@@ -42,6 +43,7 @@ class Retention:
         while not stopped.wait(_INTERVAL_S):
             try:
                 self.enforce(stopped)
+                expire_uploads(self._engine, self._store, stopped)
             except TransientFault as fault:
                 _log.warning("retention waits", reason=str(fault))
 

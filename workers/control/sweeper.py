@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from celery import Celery
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, literal, select
 from sqlalchemy.orm import Session
 
 from shared.database import transaction
@@ -20,6 +20,7 @@ from shared.states import StageState
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, Outbox, StageRun
 from shared.telemetry import get_logger
+from shared.upload_tables import Upload, UploadPart
 from workers.runtime.celery_app import count_messages
 
 _log = get_logger()
@@ -44,16 +45,23 @@ def reconcile(engine: Engine, store: ObjectStore, app: Celery) -> Reconciliation
     """Compare object storage, database and broker as they are now."""
     written = {key for key, _ in store.iterate_keys()}
     with transaction(engine) as session:
-        named = set(session.scalars(select(Artefact.key)))
+        named = fetch_named_keys(session)
         unsent = session.scalar(select(func.count()).select_from(Outbox)) or 0
         open_stages = _count_open_stages(session)
         rows = _find_orphan_rows(session)
     queued = sum(count_messages(app, stage) for stage in STAGES)
     return Reconciliation(
-        objects=sorted(written - named),
-        rows=sorted([*(f"artefacts/{key}" for key in named - written), *rows]),
+        objects=sorted(written - named.keys()),
+        rows=sorted([*(f"{table}/{key}" for key, table in named.items() if key not in written), *rows]),
         messages=max(0, queued + unsent - open_stages),
     )
+
+
+def fetch_named_keys(session: Session) -> dict[str, str]:
+    """Return the key of every object that a row names, with the table of that row."""
+    queries = (select(Artefact.key, literal("artefacts")), select(UploadPart.key, literal("upload_parts")))
+    whole = select(Upload.key, literal("uploads")).where(Upload.key.is_not(None))
+    return {key: table for query in (*queries, whole) for key, table in session.execute(query)}
 
 
 def _find_orphan_rows(session: Session) -> list[str]:
@@ -77,7 +85,7 @@ def sweep(engine: Engine, store: ObjectStore) -> int:
     latest = datetime.now(UTC) - ORPHAN_AGE
     old = {key for key, written_at in store.iterate_keys() if written_at < latest}
     with transaction(engine) as session:
-        orphans = old - set(session.scalars(select(Artefact.key)))
+        orphans = old - fetch_named_keys(session).keys()
     for key in orphans:
         store.remove(key)
     if orphans:

@@ -1,0 +1,138 @@
+"""Submission of a completed upload: a JSON body names it, and its object passes to the job in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+
+from fastapi import Request
+from pydantic import Field, ValidationError
+from python_multipart.multipart import parse_options_header
+from sqlalchemy.orm import Session
+
+from gateway.jobs.acceptance import Submission, add_job
+from gateway.jobs.idempotency import Reservation, keep_answer
+from gateway.jobs.options import OPTION_FIELDS, SubmissionOptions, name_wrong_fields
+from gateway.jobs.schemas import JobBody
+from gateway.jobs.submission import Submitter, make_request, tell_accepted
+from gateway.problems.handlers import InvalidFields, make_pointer
+from gateway.problems.responses import mark_body_read
+from gateway.resources import Resources
+from gateway.tenants import Tenant
+from gateway.uploads.errors import UploadAlreadySubmitted, UploadIncomplete
+from gateway.uploads.names import LONGEST_NAME
+from gateway.uploads.pouring import iterate_in_time
+from gateway.uploads.reception import ReceivedUpload, make_too_large
+from gateway.uploads.repository import fetch_parts, fetch_upload
+from gateway.uploads.schemas import get_division
+from shared.artefacts import UploadKind
+from shared.byte_units import MIB
+from shared.errors import InputProblem
+from shared.problems import FieldError, ProblemCode
+from shared.storage import StoredObject
+from shared.upload_tables import Upload
+
+_LONGEST_BODY_BYTES = MIB
+
+
+class UploadSubmission(SubmissionOptions):
+    """What a JSON submission holds: the upload, and the options that a form would carry."""
+
+    upload_id: uuid.UUID
+    file_name: str | None = Field(default=None, max_length=LONGEST_NAME)
+
+
+_OWN_FIELDS = frozenset(UploadSubmission.model_fields) - OPTION_FIELDS
+
+
+def names_an_upload(request: Request) -> bool:
+    """Say whether the body is JSON, and so can only name an upload."""
+    media_type, _ = parse_options_header(request.headers.get("content-type"))
+    return media_type == b"application/json"
+
+
+class UploadSubmitter(Submitter):
+    """The bytes lie in storage already."""
+
+    def __init__(self, resources: Resources, tenant: Tenant, request: Request) -> None:
+        super().__init__(resources, tenant, request, OPTION_FIELDS)
+        self._request = request
+        self._asked: UploadSubmission | None = None
+
+    async def _read_policy(self) -> str | None:
+        self._asked = self._merge(await _read_document(self._request))
+        self._check_options(self._asked)
+        return self._asked.policy
+
+    async def _digest_payload(self) -> str:
+        return self._digest(self._require_asked())
+
+    async def _take_in(self, reservation: Reservation | None) -> JobBody:
+        asked = self._require_asked()
+        await self._check_callback(asked)
+        job, submission = await self._resources.transact(lambda session: self._write(session, asked, reservation))
+        tell_accepted(job, submission)
+        return job
+
+    def _write(
+        self, session: Session, asked: UploadSubmission, reservation: Reservation | None
+    ) -> tuple[JobBody, Submission]:
+        upload = fetch_upload(session, self._tenant, asked.upload_id, is_locked=True)
+        stored, received = _take_over(session, upload, asked.file_name)
+        options = SubmissionOptions.model_validate(asked.model_dump(include=set(OPTION_FIELDS)))
+        submission = Submission(self._tenant, make_request(options, received), received, stored)
+        job = add_job(session, self._resources.settings, submission)
+        upload.job_id, upload.key = job.id, None  # the object is the job's from now on
+        if reservation is not None:
+            keep_answer(session, reservation, self._digest(asked), job)
+        return job, submission
+
+    def _merge(self, document: dict[str, object]) -> UploadSubmission:
+        """Return the body together with the options of the query. Raises InvalidFields."""
+        in_query = self._parse_options(()).model_dump(exclude_unset=True, mode="json")
+        twice = [FieldError(make_pointer([name]), "Sent more than once") for name in in_query if name in document]
+        if twice:
+            raise InvalidFields(*twice)
+        try:
+            return UploadSubmission.model_validate_json(json.dumps({**in_query, **document}), strict=True)
+        except ValidationError as error:
+            raise name_wrong_fields(error) from error
+
+    def _require_asked(self) -> UploadSubmission:
+        assert self._asked is not None  # the body is read before anything else
+        return self._asked
+
+    @staticmethod
+    def _digest(asked: UploadSubmission) -> str:
+        """Return the digest of what is asked. The upload stands for its bytes, which never change."""
+        return hashlib.sha256(json.dumps(asked.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _take_over(session: Session, upload: Upload, file_name: str | None) -> tuple[StoredObject, ReceivedUpload]:
+    """Return the bytes of a locked upload. Raises UploadAlreadySubmitted or UploadIncomplete."""
+    if upload.job_id is not None:
+        raise UploadAlreadySubmitted(upload.job_id)
+    if upload.key is None or upload.sha256 is None:
+        received = {part.number for part in fetch_parts(session, upload.id)}
+        raise UploadIncomplete(sorted(set(range(1, get_division(upload).parts + 1)) - received))
+    stored = StoredObject(upload.key, upload.size_bytes, upload.sha256)
+    kind = UploadKind(upload.kind)
+    return stored, ReceivedUpload(kind, str(upload.media_type), file_name, {})
+
+
+async def _read_document(request: Request) -> dict[str, object]:
+    """Return the JSON object in the body. Raises InputProblem."""
+    body = bytearray()
+    async for chunk in iterate_in_time(request):
+        body += chunk
+        if len(body) > _LONGEST_BODY_BYTES:
+            raise make_too_large(_LONGEST_BODY_BYTES)
+    mark_body_read(request.scope)
+    try:
+        document = json.loads(bytes(body))
+    except (ValueError, RecursionError) as error:
+        raise InputProblem(ProblemCode.MALFORMED_REQUEST, "The body is no JSON.") from error
+    if not isinstance(document, dict):
+        raise InvalidFields(FieldError("", "Expected an object with upload_id"))
+    return document

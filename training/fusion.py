@@ -20,15 +20,18 @@ import numpy as np
 
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from model_weights.publishing import publish_entry
-from phantom.study import PhantomSettings
 from shared.settings import WeightsProfile
 from shared.stages import StageName
-from training.fusion_answers import Origin, ask_models, find_models
-from training.fusion_booster import drop_models, fit_booster
+from training.evaluation.answers import ask_models
+from training.evaluation.case import Case
+from training.evaluation.distribution import find_distribution
+from training.evaluation.reports import Comparison, Report, compare, evaluate
+from training.evaluation.weights import WeightSet, find_policy
+from training.fusion_booster import FittedBooster, drop_models, fit_booster
+from training.fusion_calibration import fit_calibration
 from training.fusion_card import Trained, describe, write_card
-from training.fusion_evaluation import Case, Comparison, Report, compare, evaluate
 from training.fusion_features import choose_features
-from training.fusion_plan import FusionPlan, find_policy
+from training.fusion_plan import FusionPlan
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import FusionBooster
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out_studies=options.held_out_studies,
         shifted_studies=options.shifted_studies,
     )
-    models = find_models(options.catalogue)
+    models = WeightSet(options.catalogue).models
     trained = train(plan, models, ask(plan, options.catalogue, options.state / "answers", options.processes))
     entry = publish(trained, catalogue=options.catalogue)
     sys.stdout.write(f"{write_card(trained)}\npublished {entry.digest}\n")
@@ -63,27 +66,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ask(plan: FusionPlan, catalogue: Path, folder: Path, processes: int) -> Studies:
     """Let the demo models of a catalogue answer every study of the plan; answers are kept in the folder."""
-    ask_about = partial(ask_models, catalogue=catalogue, folder=folder, processes=processes)
-    cases = ask_about([*plan.training_seeds, *plan.held_out_seeds], Origin(plan.prevalence))
+    ask_about = partial(ask_models, weights=WeightSet(catalogue), folder=folder, processes=processes)
     return Studies(
-        training=cases[: plan.training_studies],
-        held_out=cases[plan.training_studies :],
-        shifted=ask_about(plan.shifted_seeds, Origin(plan.prevalence, PhantomSettings.shifted())),
+        training=ask_about(plan.training_seeds, find_distribution("train")),
+        held_out=ask_about(plan.held_out_seeds, find_distribution("heldout")),
+        shifted=ask_about(plan.shifted_seeds, find_distribution("shifted")),
     )
 
 
 def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: Studies) -> Trained:
     """Fit on the training studies and measure on the others, for every subset of the models that answered."""
-    copies = list(_iterate_copies(plan, [entry.stage for entry in models], studies.training))
-    fitted = fit_booster(
-        [compute_vector(copy.features) for copy in copies],
-        [int(copy.is_pathological) for copy in copies],
-        plan.booster,
-        used=choose_features(studies.training, plan.least_own_auc),
+    stages = [entry.stage for entry in models]
+    calibration = fit_calibration(
+        studies.training, stages, lambda cases: _fit(plan, stages, cases).booster, folds=plan.folds
     )
+    fitted = _fit(plan, stages, studies.training).calibrate(calibration)
     reports = _measure(plan, fitted.booster, models, studies)
     comparisons = _compare_with_all(plan, reports, studies.held_out)
     return Trained(plan, models, fitted, reports, comparisons, studies.held_out)
+
+
+def _fit(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -> FittedBooster:
+    copies = list(_iterate_copies(plan, models, cases))
+    return fit_booster(
+        [compute_vector(copy.features) for copy in copies],
+        [int(copy.is_pathological) for copy in copies],
+        plan.booster,
+        used=choose_features(cases, plan.least_own_auc),
+    )
 
 
 def list_subsets(models: Sequence[StageName]) -> list[Subset]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import lightgbm
 import numpy as np
 
-from shared.features import FEATURE_NAMES, PREFIXES, get_model
+from model_weights.policies import Calibration
+from shared.features import FEATURE_NAMES, get_model
 from shared.stages import StageName
 from workers.fusion.booster import FusionBooster, to_booster_name
 
@@ -35,6 +36,10 @@ class FittedBooster:
 
     text: str
     booster: FusionBooster
+
+    def calibrate(self, calibration: Calibration) -> Self:
+        """Return the same booster with the lines that make its probabilities calibrated."""
+        return replace(self, booster=FusionBooster(self.text, self.booster.features, calibration))
 
 
 def fit_booster(
@@ -79,12 +84,6 @@ def drop_models(
     """Return the features without those of some whole models, each left out with probability `rate`."""
     dropped = {model for model in models if generator.random() < rate}
     return {name: value for name, value in features.items() if get_model(name) not in dropped}
-
-
-def list_models(features: Mapping[str, float]) -> list[StageName]:
-    """Return the models that have at least one value among `features`."""
-    present = {get_model(name) for name, value in features.items() if not math.isnan(value)}
-    return [model for model in PREFIXES if model in present]
 
 
 def _make_parameters(settings: BoosterSettings, features: Sequence[str]) -> dict[str, object]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from model_weights.catalogue import ModelEntry
 from shared.stages import StageName
+from training.evaluation.case import Case
+from training.evaluation.reports import Comparison, Report
+from training.evaluation.weights import find_policy
 from training.fusion_booster import FittedBooster
-from training.fusion_evaluation import Case, Comparison, Report
-from training.fusion_plan import FusionPlan, find_policy
+from training.fusion_plan import FusionPlan
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import make_known_answer
 
@@ -69,6 +71,7 @@ def describe(trained: Trained) -> dict[str, Any]:
         "format": _FORMAT,
         "features": list(booster.features),
         "features_sha256": hashlib.sha256(json.dumps(list(booster.features)).encode()).hexdigest(),
+        "calibration": [line.to_document() for line in booster.calibration],
         "policy_defaults": {"threshold": policy.threshold, "minimum_models": policy.minimum_models},
         "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
         "training": {
@@ -117,6 +120,7 @@ def write_card(trained: Trained) -> str:
 | May move the score | labels that recognise their own finding (AUC >= {plan.least_own_auc} in training), maxima |
 | Moves the score | {", ".join(f"`{name}`" for name in trained.fitted.booster.used_features)} |
 | Missing models | {_describe_dropout(plan)} |
+| Calibration | a line in log-odds for each set of models that answered, cross-validated over {plan.folds} parts |
 | Threshold | {find_policy().threshold:.2f} (policy `default`) |
 | Seed | {plan.booster.seed} |
 | Command | `{make_command(plan)}` |
@@ -166,8 +170,9 @@ def _tell_comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "models": [str(model) for model in comparison.models],
         "others": [str(model) for model in comparison.others],
-        "auc_difference": comparison.difference,
-        "auc_difference_interval": list(comparison.interval),
+        "auc_difference": comparison.paired.difference,
+        "auc_difference_interval": list(comparison.paired.interval),
+        "p": comparison.paired.p,
     }
 
 
@@ -175,14 +180,15 @@ def _format_comparisons(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         return ""
     rows = (
-        f"| {_name_subset(each.others)} | {each.difference:+.3f} ({each.interval[0]:+.3f} to {each.interval[1]:+.3f}) |"
+        f"| {_name_subset(each.others)} | {each.paired.difference:+.3f} "
+        f"({each.paired.interval[0]:+.3f} to {each.paired.interval[1]:+.3f}) | {each.paired.p:.3f} |"
         for each in comparisons
     )
     return f"""## All models beside fewer
 How much higher the AUC is with all models, paired over the same studies.
 
-| Than with | Difference (95 % interval) |
-|---|---|
+| Than with | Difference (95 % interval) | p |
+|---|---|---|
 {chr(10).join(rows)}
 
 """

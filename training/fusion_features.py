@@ -15,9 +15,8 @@ import numpy as np
 
 from shared.features import DIFFUSION_FEATURES, FEATURE_NAMES, LABELS, make_feature_name
 from shared.findings import FINDING_OF_LABEL, Finding, FindingKind
-from shared.stages import StageName
-from training.fusion_evaluation import Case
-from training.fusion_measures import compute_auc
+from training.evaluation.case import Case
+from training.evaluation.measures import compute_auc
 from workers.fusion.aggregates import AGGREGATES
 
 _MAXIMA = ("max", "max_probability")
@@ -50,8 +49,7 @@ def _list_recognising(cases: Sequence[Case], least_own_auc: float) -> list[str]:
 def compute_own_auc(cases: Sequence[Case], feature: str, finding: Finding) -> float:
     """Return how well a label parts the studies with its finding from the others; 0.5 where nothing can be compared."""
     answered = [case for case in cases if feature in case.features]
-    truth = finding.labels.get(StageName.MEDNEXT)
-    labels = np.array([truth in case.truth for case in answered], dtype=bool)
+    labels = np.array([finding.id in case.truth for case in answered], dtype=bool)
     if not labels.any() or labels.all():
         return 0.5
     return compute_auc(labels, np.array([case.features[feature] for case in answered]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from model_weights.policies import Policy, load_policies
 from training.fusion_booster import BoosterSettings
-from training.phantoms import Prevalence
 
 
 @dataclass(frozen=True)
@@ -14,7 +12,8 @@ class FusionPlan:
     """Everything that decides the weights. Seeds of training and held-out studies never meet.
 
     Each training study is seen `copies` times: once with every answer, else without each model with chance `dropout`.
-    `least_own_auc`: a label moves the score only if it recognises its own finding at least so well.
+    `least_own_auc`: a label moves the score only if it recognises its own finding at least so well. `folds`: parts of
+    the training studies, each scored by a booster that never saw it, that the calibration is fitted to.
     """
 
     training_studies: int = 700
@@ -26,7 +25,7 @@ class FusionPlan:
     copies: int = 4
     dropout: float = 0.4
     least_own_auc: float = 0.8
-    prevalence: Prevalence = field(default_factory=Prevalence)
+    folds: int = 5
     booster: BoosterSettings = field(default_factory=BoosterSettings)
 
     @property
@@ -43,8 +42,3 @@ class FusionPlan:
     def shifted_seeds(self) -> range:
         """Seeds of held-out studies from another scanner."""
         return range(self.first_shifted_seed, self.first_shifted_seed + self.shifted_studies)
-
-
-def find_policy() -> Policy:
-    """Return the policy that the report decides under."""
-    return next(policy for policy in load_policies() if policy.name == "default")

@@ -7,18 +7,19 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from model_weights.policies.calibration import Calibration, parse_calibration, parse_models
 from model_weights.policies.finding_texts import FindingText, parse_finding_texts, require_distinct
 from model_weights.policies.lung_check import KEY as LUNG_KEY
 from model_weights.policies.lung_check import LungCheck, parse_lung_check
 from model_weights.policies.reconstruction import KEY, ReconstructionOptions
 from shared.errors import Defect
 from shared.json_values import JsonObject, JsonValue
-from shared.stages import MODELS
+from shared.stages import MODELS, StageName
 
 POLICIES_FOLDER = Path(__file__).parent
 
@@ -26,6 +27,7 @@ _LONGEST = 40
 _NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST - 1}}}")
 _VERSION = re.compile(rf"[\w.+:-][\w.+: -]{{0,{_LONGEST - 1}}}")
 _DIGEST_CHARACTERS = 8
+_SUBSETS = "allowed_subsets"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Policy:
     """How a probability becomes a decision. Never changed once used: another number is another version.
 
     `threshold`: class 1 at or above this probability. `minimum_models`: fewer answers give no result.
-    `calibration`: none yet; the probability is the booster's own.
+    `allowed_subsets`: just these sets of models give a result; None for all that have enough models.
+    `calibration`: lines of the site's own, by the models that answered; None for those of the fusion's weights.
     `finding_texts`: findings of the site's own that a zero-shot model is asked for; they are shown and never fused.
     `reconstruction`: what the anomaly diffusion does beside scoring slices; nothing where it is None.
     `lung_check`: what becomes of a study whose masks show too little of the lungs.
@@ -43,10 +46,11 @@ class Policy:
     version: str
     threshold: float
     minimum_models: int
-    calibration: None = None
+    calibration: Calibration | None = None
     finding_texts: tuple[FindingText, ...] = ()
     reconstruction: ReconstructionOptions | None = None
     lung_check: LungCheck = LungCheck.WARN
+    allowed_subsets: tuple[tuple[StageName, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
@@ -62,9 +66,16 @@ class Policy:
             raise Defect(
                 f"policy {self.name}: minimum_models {self.minimum_models!r} is no whole number from 0 to {len(MODELS)}"
             )
-        if self.calibration is not None:
-            raise Defect(f"policy {self.name}: this version knows no calibration")
+        if self.allowed_subsets is not None and not any(map(self.allows, self.allowed_subsets)):
+            raise Defect(f"policy {self.name}: allowed_subsets and minimum_models together allow no answer")
         require_distinct(self.finding_texts)
+
+    def allows(self, models: Collection[StageName]) -> bool:
+        """Whether the answers of just these models give a result."""
+        has_enough = len(models) >= self.minimum_models
+        return has_enough and (
+            self.allowed_subsets is None or any(set(subset) == set(models) for subset in self.allowed_subsets)
+        )
 
     @property
     def digest(self) -> str:
@@ -83,7 +94,10 @@ class Policy:
     def _list_words(self) -> dict[str, JsonValue]:
         """Return all that the policy says; without later fields just what it said before there were any."""
         words = asdict(self)
-        del words["finding_texts"], words[KEY], words[LUNG_KEY]
+        del words["finding_texts"], words[KEY], words[LUNG_KEY], words[_SUBSETS]
+        words["calibration"] = None if self.calibration is None else [line.to_document() for line in self.calibration]
+        if self.allowed_subsets is not None:
+            words[_SUBSETS] = [[str(model) for model in subset] for subset in self.allowed_subsets]
         if self.finding_texts:
             words["finding_texts"] = [text.to_document() for text in self.finding_texts]
         if self.lung_check is not LungCheck.WARN:
@@ -137,11 +151,23 @@ def _read(path: Path) -> dict[str, Any]:
 def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:
     texts = parse_finding_texts(said.get("finding_texts", ()))
     reconstruction = ReconstructionOptions.from_table(said[KEY]) if KEY in said else None
-    lung_check = parse_lung_check(said.get(LUNG_KEY, LungCheck.WARN))
+    read = {
+        "finding_texts": texts,
+        KEY: reconstruction,
+        LUNG_KEY: parse_lung_check(said.get(LUNG_KEY, LungCheck.WARN)),
+        "calibration": None if said.get("calibration") is None else parse_calibration(said["calibration"]),
+        _SUBSETS: _parse_subsets(said[_SUBSETS]) if _SUBSETS in said else None,
+    }
     try:
-        return Policy(**{**said, "finding_texts": texts, KEY: reconstruction, LUNG_KEY: lung_check})
+        return Policy(**{**said, **read})
     except TypeError as error:  # a field that is missing, unknown or of another type
         raise Defect(f"{origin} has wrong fields: {sorted(said)}; needed are {_list_needed()}") from error
+
+
+def _parse_subsets(said: object) -> tuple[tuple[StageName, ...], ...]:
+    if not isinstance(said, Sequence) or isinstance(said, str) or not said:
+        raise Defect(f"{_SUBSETS}: expected a list of lists of models, with at least one")
+    return tuple(parse_models(names, _SUBSETS) for names in said)
 
 
 def _list_needed() -> list[str]:

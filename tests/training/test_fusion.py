@@ -13,26 +13,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_weights.catalogue import CATALOGUE_FILE, ModelEntry, load_catalogue
-from phantom.study import FINDINGS, PhantomSettings
-from shared.features import CT_CLIP_LABELS, FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model, make_feature_name
-from shared.findings import FINDING_OF_LABEL
-from shared.settings import WeightsProfile
+from model_weights.catalogue import load_catalogue
+from phantom.study import FINDINGS
+from shared.features import FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model
 from shared.stages import StageName
+from tests.training.answered import MODELS, make_case, make_cases
 from tests.workers.fvlm.studies import make_masked_study
 from tests.workers.fvlm.tiny import convert, make_state
+from training.evaluation.answers import ask_models, compute_recipe_digest
+from training.evaluation.case import Case, name_findings
+from training.evaluation.distribution import find_distribution
+from training.evaluation.measures import compare_areas, compute_auc, compute_auc_interval, compute_calibration_error
+from training.evaluation.models import AskedModel
+from training.evaluation.weights import WeightSet
 from training.fusion import Studies, list_subsets, publish, train
-from training.fusion_answers import AskedModel, Origin, ask_models, compute_recipe_digest, find_models
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
 from training.fusion_card import Trained
-from training.fusion_evaluation import Case
 from training.fusion_features import choose_features
-from training.fusion_measures import (
-    compute_auc,
-    compute_auc_interval,
-    compute_calibration_error,
-    compute_difference_interval,
-)
 from training.fusion_plan import FusionPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.fusion.aggregates import compute_vector
@@ -44,61 +41,13 @@ from workers.fvlm.predictor import Predictor
 PLAN = FusionPlan(training_studies=300, held_out_studies=100, shifted_studies=60, booster=BoosterSettings(trees=40))
 
 
-def make_entry(stage: StageName) -> ModelEntry:
-    return ModelEntry(
-        name=f"{stage}-tests",
-        stage=stage,
-        version="1",
-        weights_profile=WeightsProfile.DEMO,
-        architecture={},
-        preprocessing={},
-        labels=LABELS[stage],
-        thresholds=dict.fromkeys(LABELS[stage], 0.5),
-        files={},
-        origin="made by a test",
-        licence="Apache-2.0",
-        card=None,
-    )
-
-
-MODELS = (make_entry(StageName.CT_CLIP), make_entry(StageName.MEDNEXT))
-
-
 def make_studies() -> Studies:
     return Studies(make_cases(PLAN.training_seeds), make_cases(PLAN.held_out_seeds), make_cases(PLAN.shifted_seeds))
 
 
-def make_cases(seeds: range) -> list[Case]:
-    """Return studies as two models would answer them that are good but not perfect, the second one better."""
-    return [make_case(seed) for seed in seeds]
-
-
-def make_case(seed: int) -> Case:
-    generator = np.random.default_rng(seed)
-    truth = tuple(generator.choice(MEDNEXT_LABELS[1:], size=seed % 2, replace=False).tolist())
-    return Case(seed, {**answer_as_ct_clip(truth, generator), **answer_as_mednext(truth, generator)}, truth)
-
-
-def answer_as_ct_clip(truth: tuple[str, ...], generator: np.random.Generator) -> dict[str, float]:
-    findings = [FINDING_OF_LABEL[StageName.MEDNEXT, name] for name in truth]
-    present = {finding.labels.get(StageName.CT_CLIP) for finding in findings}
-    return {
-        make_feature_name(StageName.CT_CLIP, label): float(generator.beta(*((5, 3) if label in present else (2, 8))))
-        for label in CT_CLIP_LABELS
-    }
-
-
-def answer_as_mednext(truth: tuple[str, ...], generator: np.random.Generator) -> dict[str, float]:
-    answers = {
-        f"kolyan_{label}": float(generator.beta(*((8, 2) if label in truth else (1, 12)))) for label in MEDNEXT_LABELS
-    }
-    answers["kolyan_normal"] = float(generator.beta(*((2, 6) if truth else (6, 2))))
-    return answers
-
-
 def blind(case: Case, feature: str) -> Case:
     """Return the study with an answer that has nothing to do with it."""
-    guess = float(np.random.default_rng(case.seed + 1).random())
+    guess = float(np.random.default_rng(case.number + 1).random())
     return replace(case, features={**case.features, feature: guess})
 
 
@@ -160,8 +109,8 @@ class TestReports:
         }
         best = trained.comparisons[0]
         assert alone[best.others] == max(alone.values())
-        assert best.difference == trained.reports[0].auc - alone[best.others]
-        assert best.interval[0] <= best.difference <= best.interval[1]
+        assert best.paired.difference == trained.reports[0].auc - alone[best.others]
+        assert best.paired.interval[0] <= best.paired.difference <= best.paired.interval[1]
 
 
 class TestChoiceOfFeatures:
@@ -208,7 +157,7 @@ class TestPublishing:
         assert entry.card is not None
         card = (tmp_path / entry.card).read_text()
         assert f"{trained.reports[0].auc:.3f}" in card
-        assert f"{trained.comparisons[0].difference:+.3f}" in card
+        assert f"{trained.comparisons[0].paired.difference:+.3f}" in card
         assert all(entry.digest[:12] in card for entry in MODELS)
         assert "Not for clinical use" in card
 
@@ -219,22 +168,22 @@ def make_here(make: Callable[[int], None], seeds: Sequence[int], _processes: int
 
 
 class TestAsking:
-    ORIGIN = Origin(Prevalence(normal=0.0))
+    DISTRIBUTION = replace(find_distribution("heldout"), prevalence=Prevalence(normal=0.0))
 
     @pytest.fixture(autouse=True)
     def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("training.fusion_answers.make_ahead", make_here)
+        monkeypatch.setattr("training.evaluation.answers.make_ahead", make_here)
 
     def ask(self, folder: Path) -> list[Case]:
-        return ask_models((3, 4), self.ORIGIN, CATALOGUE_FILE, folder, processes=1)
+        return ask_models((3, 4), self.DISTRIBUTION, WeightSet(), folder, processes=1)
 
     def test_every_demo_model_answers_every_study(self, tmp_path: Path) -> None:
         cases = self.ask(tmp_path)
-        assert [case.seed for case in cases] == [3, 4]
+        assert [case.number for case in cases] == [3, 4]
         for case in cases:
-            assert {get_model(name) for name in case.features} == {entry.stage for entry in find_models(CATALOGUE_FILE)}
+            assert {get_model(name) for name in case.features} == {entry.stage for entry in WeightSet().models}
             assert case.truth
-            assert set(case.truth) <= set(FINDINGS)
+            assert case.truth <= name_findings(FINDINGS)
 
     def test_only_a_model_without_an_answer_is_asked(self, tmp_path: Path) -> None:
         cases = self.ask(tmp_path)
@@ -245,8 +194,7 @@ class TestAsking:
         assert [path.stat().st_mtime_ns for path in others] == kept
 
     def test_another_scanner_is_another_study(self) -> None:
-        shifted = replace(self.ORIGIN, scanner=PhantomSettings.shifted())
-        assert compute_recipe_digest(self.ORIGIN) != compute_recipe_digest(shifted)
+        assert compute_recipe_digest(self.DISTRIBUTION) != compute_recipe_digest(find_distribution("shifted"))
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +210,7 @@ def masked_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestMaskedModel:
     def test_without_a_segmentation_it_is_not_asked_as_in_a_job(self, masked_catalogue: Path) -> None:
         with pytest.raises(LookupError, match="no demo model"):
-            find_models(masked_catalogue)
+            _ = WeightSet(masked_catalogue).models
 
     def test_it_is_asked_with_masks_and_what_it_does_not_know_is_left_out(self, masked_catalogue: Path) -> None:
         (entry,) = load_catalogue(masked_catalogue)
@@ -327,8 +275,9 @@ class TestMeasures:
         labels = np.arange(200) % 2 == 0
         weak = labels * 0.3 + generator.random(200)
         strong = weak + labels * 0.15
-        low, high = compute_difference_interval(labels, strong, weak, seed=1)
-        assert 0 < low < high
+        paired = compare_areas(labels, strong, weak, seed=1)
+        assert 0 < paired.interval[0] < paired.difference < paired.interval[1]
+        assert paired.p < 0.01
         assert compute_auc_interval(labels, strong, 1)[0] < compute_auc_interval(labels, weak, 1)[1]
 
 

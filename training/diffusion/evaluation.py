@@ -12,7 +12,7 @@ import torch
 from training.diffusion.examples import Example
 from training.diffusion.localisation import Estimate
 from training.diffusion.mapping import LEAST_PIXELS
-from training.fusion_measures import compute_auc, compute_auc_interval
+from training.evaluation.measures import compute_auc, compute_auc_interval
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.features import summarise
 from workers.diffusion.scoring import score_slices

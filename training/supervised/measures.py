@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from training.evaluation.measures import compute_calibration_error
+
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)
-_BINS = 10
 _CURVE_POINTS = 40
 _DECIMALS = 4
 
@@ -82,16 +83,6 @@ def compute_macro_auc(reports: Sequence[LabelReport]) -> float | None:
     """Return the mean AUC of the labels that have one."""
     areas = [report.auc for report in reports if report.auc is not None]
     return float(np.mean(areas)) if areas else None
-
-
-def compute_calibration_error(truth: npt.NDArray[np.bool_], probabilities: Array) -> float:
-    """Return the expected calibration error over ten equal bins (Guo et al., arXiv 1706.04599)."""
-    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    gaps = [
-        abs(truth[bins == each].mean() - probabilities[bins == each].mean()) * (bins == each).mean()
-        for each in np.unique(bins)
-    ]
-    return float(sum(gaps))
 
 
 def _choose_cut(truth: npt.NDArray[np.bool_], probabilities: Array, least_specificity: float) -> float | None:

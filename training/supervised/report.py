@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
+from training.page import STYLE, draw_dot, draw_figure, draw_line, write_table
 from training.supervised.card import SPLIT_NAMES, format_figure, list_cells, list_facts
 from training.supervised.measures import LabelReport, compute_macro_auc
 from training.supervised.outcome import LeftOut, Outcome
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .7rem; text-align: left }
-th { border-bottom: 2px solid #888 } td { border-bottom: 1px solid #ddd } code { font-size: 13px }
-svg { background: #fafafa; border: 1px solid #ddd; margin: .3rem } .doubt { background: #fff3cd; padding: .5rem 1rem }
-figure { display: inline-block; margin: .3rem } figcaption { font-size: 13px }
-"""
 _COLUMNS = (
     "Label", "With", "Without", "Unknown", "AUC (95 %)", "Average precision (95 %)", "ECE", "Threshold", "Sensitivity",
     "Specificity",
@@ -24,23 +18,21 @@ _COLUMNS = (
 _WIDE, _HIGH = 640, 240
 _SMALL = 180
 
-Points = Sequence[tuple[float, float]]
-
 
 def write_report(outcome: Outcome) -> str:
     """Return the page."""
     doubts = "".join(f'<p class="doubt">{escape(doubt)}</p>' for doubt in outcome.doubts)
-    facts = _write_table((), ([name, fact.strip("`")] for name, fact in list_facts(outcome).items()))
+    facts = write_table((), ([name, fact.strip("`")] for name, fact in list_facts(outcome).items()))
     macro = format_figure(compute_macro_auc(outcome.labels))
     return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{escape(outcome.name)}</title><style>{_STYLE}</style>
+<html lang="en"><meta charset="utf-8"><title>{escape(outcome.name)}</title><style>{STYLE}</style>
 <h1>{escape(outcome.name)}</h1>
 <p><b>Research use only. Not a medical device.</b></p>
 {doubts}
 {facts}
 <h2>Labels, on {SPLIT_NAMES[outcome.measured_on]} studies</h2>
 <p>Macro AUC <b>{macro}</b>. Intervals are by bootstrap over patients. Thresholds were chosen on validation studies.</p>
-{_write_table(_COLUMNS, (list_cells(report) for report in outcome.labels))}
+{write_table(_COLUMNS, (list_cells(report) for report in outcome.labels))}
 <h2>Loss</h2>
 {_draw_losses(outcome)}
 <h2>Precision over recall</h2>
@@ -55,13 +47,7 @@ def _write_left_out(left_out: Sequence[LeftOut]) -> str:
     if not left_out:
         return "<p>None.</p>"
     rows = ([str(each.line), SPLIT_NAMES[each.split], each.problem, each.detail] for each in left_out)
-    return _write_table(("Line", "Split", "Problem", "What was found"), rows)
-
-
-def _write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = f"<tr>{''.join(f'<th>{escape(column)}</th>' for column in columns)}</tr>" if columns else ""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>{head}{body}</table>"
+    return write_table(("Line", "Split", "Problem", "What was found"), rows)
 
 
 def _draw_losses(outcome: Outcome) -> str:
@@ -78,35 +64,19 @@ def _draw_losses(outcome: Outcome) -> str:
     span = (high - low) or 1.0
     across = max(1, len(history) - 1)
     drawn = "".join(
-        _draw_line([((x - 1) / across, (y - low) / span) for x, y in points if not math.isnan(y)], colour, _WIDE, _HIGH)
+        draw_line([((x - 1) / across, (y - low) / span) for x, y in points if not math.isnan(y)], colour, _WIDE, _HIGH)
         for colour, points in lines.items()
     )
     best = outcome.best_epoch
     height = best.training_loss if math.isnan(best.validation_loss) else best.validation_loss
-    x, y = _place((best.epoch - 1) / across, (height - low) / span, _WIDE, _HIGH)
-    dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+    dot = draw_dot(((best.epoch - 1) / across, (height - low) / span), "#000", 4, _WIDE, _HIGH)
     caption = (
         f"Blue: training; red: validation; from {low:.4f} to {high:.4f} over {len(history)} epochs;"
         f" weights of epoch {best.epoch} were kept."
     )
-    return (
-        f'<figure><svg width="{_WIDE}" height="{_HIGH}">{drawn}{dot}</svg><figcaption>{caption}</figcaption></figure>'
-    )
+    return draw_figure(f"{drawn}{dot}", caption, _WIDE, _HIGH)
 
 
 def _draw_precision(report: LabelReport) -> str:
-    line = _draw_line(report.curve, "#1f77b4", _SMALL, _SMALL)
-    caption = f"{escape(report.label)}: {format_figure(report.average_precision)}"
-    return f'<figure><svg width="{_SMALL}" height="{_SMALL}">{line}</svg><figcaption>{caption}</figcaption></figure>'
-
-
-def _draw_line(points: Points, colour: str, width: int, height: int) -> str:
-    """Draw points whose both values lie in 0..1."""
-    places = (_place(x, y, width, height) for x, y in points)
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-
-
-def _place(x: float, y: float, width: int, height: int) -> tuple[float, float]:
-    margin = 10
-    return margin + x * (width - 2 * margin), height - margin - y * (height - 2 * margin)
+    line = draw_line(report.curve, "#1f77b4", _SMALL, _SMALL)
+    return draw_figure(line, f"{report.label}: {format_figure(report.average_precision)}", _SMALL, _SMALL)

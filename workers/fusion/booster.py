@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_weights.catalogue import ModelEntry
+from model_weights.policies import Calibration, CalibrationLine, find_line, parse_calibration
 from model_weights.verifying import read_description, read_verified
 from shared.errors import Defect
-from shared.features import FEATURE_NAMES
+from shared.features import FEATURE_NAMES, get_model
+from shared.stages import MODELS, StageName
 
 SUM_TOLERANCE = 1e-6
 """Largest distance of base value plus attributions from the raw score, in log-odds."""
@@ -28,19 +30,25 @@ _ANSWER_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the booster says of one vector. Everything but `probability` is in log-odds."""
+    """What the booster says of one vector. Scores and attributions are in log-odds.
+
+    `probability` is that of the raw score by the line that calibrates the answers of the models in the vector; where
+    there is no line, the logistic function of the raw score itself.
+    """
 
     probability: float
     raw_score: float
     base_value: float
     attributions: Mapping[str, float]
+    calibration: CalibrationLine | None = None
 
 
 class FusionBooster:
     """A loaded booster with the names of its features, in its own order."""
 
-    def __init__(self, text: str, features: Sequence[str]) -> None:
+    def __init__(self, text: str, features: Sequence[str], calibration: Calibration = ()) -> None:
         self._booster = _parse_booster(text)
+        self.calibration = calibration
         self.features = tuple(features)
         _require_features(self._booster.feature_name(), self.features)
         _require_native_missing_values(self._booster)
@@ -51,8 +59,8 @@ class FusionBooster:
         splits = self._booster.feature_importance("split")
         return tuple(name for name, count in zip(self.features, splits, strict=True) if count)
 
-    def explain(self, vector: Mapping[str, float]) -> Explanation:
-        """Score a vector of features by name; NaN is the booster's missing value.
+    def explain(self, vector: Mapping[str, float], calibration: Calibration | None = None) -> Explanation:
+        """Score a vector of features by name; NaN is the booster's missing value. A calibration replaces its own.
 
         Raises Defect when base value and attributions do not add up to the raw score.
         """
@@ -62,16 +70,29 @@ class FusionBooster:
         error = abs(math.fsum((base_value, *attributions)) - raw_score)
         if not error <= SUM_TOLERANCE:
             raise Defect("fusion: base value and attributions do not add up to the raw score", error=error)
+        line = find_line(self.calibration if calibration is None else calibration, list_answering(vector))
         return Explanation(
-            probability=compute_probability(raw_score),
+            probability=compute_probability(raw_score if line is None else line.apply(raw_score)),
             raw_score=raw_score,
             base_value=base_value,
             attributions=dict(zip(self.features, attributions, strict=True)),
+            calibration=line,
         )
+
+    def score(self, vectors: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+        """Return the raw scores of many vectors, in log-odds."""
+        rows = np.array([[vector[name] for name in self.features] for vector in vectors], dtype=np.float64)
+        return self._predict(rows, raw_score=True)
 
     def _predict(self, row: NDArray[np.float64], **options: bool) -> NDArray[np.float64]:
         # One thread: a single row gains nothing from more, and sums keep their order.
         return np.asarray(self._booster.predict(row, num_threads=1, **options)).ravel()
+
+
+def list_answering(vector: Mapping[str, float]) -> tuple[StageName, ...]:
+    """Return the models that have a value in a vector, in the order of `MODELS`."""
+    present = {get_model(name) for name, value in vector.items() if not math.isnan(value)}
+    return tuple(model for model in MODELS if model in present)
 
 
 def compute_probability(raw_score: float) -> float:
@@ -88,7 +109,7 @@ def load_booster(entry: ModelEntry) -> FusionBooster:
     features, answers = description.get("features"), description.get("known_answers")
     if not isinstance(features, list) or not isinstance(answers, list) or not answers:
         raise Defect("the description of the fusion needs `features` and `known_answers`")
-    booster = FusionBooster(text, features)
+    booster = FusionBooster(text, features, parse_calibration(description.get("calibration", [])))
     for answer in answers:
         _require_answer(booster, answer)
     return booster

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_weights.policies import Policy
-from shared.features import LABELS, get_model
-from shared.findings import FINDING_OF_LABEL
+from shared.features import get_model
+from shared.findings import FINDINGS
 from shared.stages import StageName
 from shared.states import StageState
-from training.fusion_measures import (
+from training.evaluation.case import Case
+from training.evaluation.measures import (
+    Bin,
+    PairedDifference,
+    compare_areas,
     compute_auc,
     compute_auc_interval,
     compute_calibration_error,
-    compute_difference_interval,
+    list_bins,
 )
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.answers import Answers, collect_answers
@@ -27,19 +33,7 @@ from workers.runtime.stage import StageRecord
 
 Thresholds = Mapping[StageName, Mapping[str, float]]
 
-
-@dataclass(frozen=True)
-class Case:
-    """One study: the features that the models really gave, and what was put into it (names of MedNeXt's classes)."""
-
-    seed: int
-    features: Mapping[str, float]
-    truth: tuple[str, ...]
-
-    @property
-    def is_pathological(self) -> bool:
-        """Whether anything was put in."""
-        return bool(self.truth)
+_NAMES = {finding.id: finding.name for finding in FINDINGS}
 
 
 @dataclass(frozen=True)
@@ -52,10 +46,20 @@ class LeadingCounts:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One decision, the raw score behind it, and by how much the attributions miss it (both in log-odds)."""
+
+    decision: Decision
+    raw_score: float
+    sum_error: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Measured on some cases with the answers of `models` only; `probabilities` are in the order of the cases.
 
-    Intervals are 95 %, by bootstrap over cases.
+    Intervals are 95 %, by bootstrap over cases. `largest_sum_error` is the largest distance, over all cases, of base
+    value plus attributions from the raw score, in log-odds.
     """
 
     models: tuple[StageName, ...]
@@ -68,11 +72,18 @@ class Report:
     sensitivity: float
     specificity: float
     leading: LeadingCounts
+    bins: tuple[Bin, ...]
+    largest_sum_error: float
 
     @property
     def studies(self) -> int:
         """How many cases were measured."""
         return len(self.probabilities)
+
+    @property
+    def leading_share(self) -> float:
+        """Share of all studies with a finding whose leading finding is really there; class 0 leads with none."""
+        return self.leading.right / self.pathological
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,7 @@ class Comparison:
 
     models: tuple[StageName, ...]
     others: tuple[StageName, ...]
-    difference: float
-    interval: tuple[float, float]
+    paired: PairedDifference
 
 
 def evaluate(
@@ -95,11 +105,11 @@ def evaluate(
     scanner: str,
     seed: int,
 ) -> Report:
-    """Decide every case as the stage would, with the answers of `models` only."""
-    decisions = [_decide(booster, case, policy, thresholds, models) for case in cases]
-    labels = np.array([case.is_pathological for case in cases])
-    probabilities = np.array([decision.probability for decision in decisions])
-    called = np.array([decision.is_pathological for decision in decisions])
+    """Decide every case as the stage would, with the answers of `models` only. Raises Defect where sums do not hold."""
+    judged = [judge(booster, case, policy, thresholds, models) for case in cases]
+    labels = list_truth(cases)
+    probabilities = np.array([each.decision.probability for each in judged])
+    called = np.array([each.decision.is_pathological for each in judged])
     return Report(
         models=tuple(models),
         scanner=scanner,
@@ -110,21 +120,26 @@ def evaluate(
         calibration_error=compute_calibration_error(labels, probabilities),
         sensitivity=float(called[labels].mean()),
         specificity=float(1 - called[~labels].mean()),
-        leading=_count_leading(cases, decisions),
+        leading=_count_leading(cases, [each.decision for each in judged]),
+        bins=list_bins(labels, probabilities),
+        largest_sum_error=max(each.sum_error for each in judged),
     )
+
+
+def list_truth(cases: Sequence[Case]) -> NDArray[np.bool_]:
+    """Return which cases are pathological (cases,)."""
+    return np.array([case.is_pathological for case in cases], dtype=bool)
 
 
 def compare(cases: Sequence[Case], report: Report, other: Report, *, seed: int) -> Comparison:
     """Compare two reports of the same cases."""
-    labels = np.array([case.is_pathological for case in cases])
-    probabilities, others = np.array(report.probabilities), np.array(other.probabilities)
-    interval = compute_difference_interval(labels, probabilities, others, seed)
-    return Comparison(report.models, other.models, report.auc - other.auc, interval)
+    paired = compare_areas(list_truth(cases), np.array(report.probabilities), np.array(other.probabilities), seed)
+    return Comparison(report.models, other.models, paired)
 
 
 def _count_leading(cases: Sequence[Case], decisions: Sequence[Decision]) -> LeadingCounts:
     called = [
-        (decision.leading, _name_truth(case))
+        (decision.leading, {_NAMES[finding] for finding in case.truth if finding in _NAMES})
         for case, decision in zip(cases, decisions, strict=True)
         if case.is_pathological and decision.is_pathological
     ]
@@ -133,14 +148,20 @@ def _count_leading(cases: Sequence[Case], decisions: Sequence[Decision]) -> Lead
     return LeadingCounts(right=right, wrong=len(called) - right - none, none=none)
 
 
-def _decide(
+def judge(
     booster: FusionBooster, case: Case, policy: Policy, thresholds: Thresholds, models: Sequence[StageName]
-) -> Decision:
+) -> Judged:
+    """Decide one case as the stage would. Raises Defect where base value and attributions are not the raw score."""
     answers = _make_answers(case, thresholds, models)
     vector = compute_vector(answers.features)
     explanation = booster.explain(vector)
     attribution = compute_attribution(explanation, vector)
-    return decide(explanation.probability, policy, answers, attribution.by_finding)
+    total = math.fsum((attribution.base_value, *attribution.by_model.values()))
+    return Judged(
+        decide(explanation.probability, policy, answers, attribution.by_finding),
+        explanation.raw_score,
+        abs(total - explanation.raw_score),
+    )
 
 
 def _make_answers(case: Case, thresholds: Thresholds, models: Sequence[StageName]) -> Answers:
@@ -158,8 +179,3 @@ def _make_record(case: Case, model: StageName, thresholds: Mapping[str, float]) 
         features={name: value for name, value in case.features.items() if get_model(name) is model},
         seconds=None,
     )
-
-
-def _name_truth(case: Case) -> set[str]:
-    labels = LABELS[StageName.MEDNEXT]
-    return {FINDING_OF_LABEL[StageName.MEDNEXT, name].name for name in case.truth if name in labels}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,21 +27,51 @@ def compute_auc_interval(labels: Labels, probabilities: Probabilities, seed: int
     return _compute_interval(_resample_auc(labels, probabilities, seed))
 
 
-def compute_difference_interval(
-    labels: Labels, probabilities: Probabilities, others: Probabilities, seed: int
-) -> tuple[float, float]:
-    """Return the 95 % interval of AUC minus AUC of `others`: paired, both over the same resampled studies."""
-    return _compute_interval(_resample_auc(labels, probabilities, seed) - _resample_auc(labels, others, seed))
+@dataclass(frozen=True)
+class PairedDifference:
+    """AUC minus another AUC on the same studies: 95 % interval and two-sided p, by bootstrap over studies."""
+
+    difference: float
+    interval: tuple[float, float]
+    p: float
+
+
+def compare_areas(labels: Labels, probabilities: Probabilities, others: Probabilities, seed: int) -> PairedDifference:
+    """Compare two AUCs, both over the same resampled studies. The p of two equal scores is 1."""
+    drawn = _resample_auc(labels, probabilities, seed) - _resample_auc(labels, others, seed)
+    # One is added to both counts: no bootstrap shows that a chance is nil.
+    below, above = (drawn <= 0).sum() + 1, (drawn >= 0).sum() + 1
+    return PairedDifference(
+        difference=compute_auc(labels, probabilities) - compute_auc(labels, others),
+        interval=_compute_interval(drawn),
+        p=float(min(1.0, 2 * min(below, above) / (len(drawn) + 1))),
+    )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Studies with probabilities in one tenth: how many, their mean probability, the share that is pathological."""
+
+    studies: int
+    mean_probability: float
+    pathological_share: float
+
+
+def list_bins(labels: Labels, probabilities: Probabilities) -> tuple[Bin, ...]:
+    """Return the ten equal bins that hold any study, the lowest first."""
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    return tuple(
+        Bin(int(inside.sum()), float(probabilities[inside].mean()), float(labels[inside].mean()))
+        for inside in (bins == each for each in np.unique(bins))
+    )
 
 
 def compute_calibration_error(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the expected calibration error over ten equal bins (Guo et al. 2017)."""
-    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    """Return the expected calibration error over ten equal bins (Guo et al., arXiv 1706.04599)."""
     gaps = [
-        abs(labels[bins == each].mean() - probabilities[bins == each].mean()) * (bins == each).mean()
-        for each in np.unique(bins)
+        abs(each.pathological_share - each.mean_probability) * each.studies for each in list_bins(labels, probabilities)
     ]
-    return float(sum(gaps))
+    return float(sum(gaps) / len(labels))
 
 
 def _resample_auc(labels: Labels, probabilities: Probabilities, seed: int) -> NDArray[np.float64]:

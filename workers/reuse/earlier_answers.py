@@ -22,7 +22,7 @@ from workers.reuse.repository import (
     fetch_active_model,
     fetch_study,
     find_donor,
-    hold_artefacts,
+    hold_answer,
     is_claimable,
 )
 
@@ -60,10 +60,10 @@ class EarlierAnswers:
 
     def _copy(self, session: Session, job: Job, stage: StageName, recipe: str) -> bool:
         donor = find_donor(session, job, stage, recipe)
-        artefacts = None if donor is None else hold_artefacts(session, donor)
-        if donor is None or artefacts is None:
-            return False  # there is none, or it is being erased right now
-        _tell(session, job.id, stage, copy_answer(session, job.id, donor, artefacts))
+        answer = None if donor is None else hold_answer(session, donor)
+        if answer is None:
+            return False  # there is none, or it has just been erased
+        _tell(session, job.id, stage, copy_answer(session, job.id, answer))
         return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -12,8 +13,17 @@ from shared.artefacts import ArtefactKind
 from shared.shared_objects import hold_object
 from shared.stages import StageName
 from shared.states import StageState
-from shared.tables import Artefact, Feature, Job, ModelVersion, Policy, StageRun
+from shared.tables import Artefact, Document, Feature, Job, ModelVersion, Policy, StageRun
 from workers.reuse.recipe import Study
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run found."""
+
+    donor: StageRun
+    features: Document | None
+    artefacts: Sequence[Artefact]
 
 
 def fetch_study(session: Session, job: Job) -> Study:
@@ -47,26 +57,29 @@ def find_donor(session: Session, job: Job, stage: StageName, recipe: str) -> Sta
     return session.scalar(query)
 
 
-def hold_artefacts(session: Session, donor: StageRun) -> Sequence[Artefact] | None:
-    """Return the artefacts of a run, kept from removal until this transaction ends; None where some have just gone."""
+def hold_answer(session: Session, donor: StageRun) -> Answer | None:
+    """Return what a run found, its objects kept from removal until this transaction ends; None where it has just gone.
+
+    Whether it is still there is asked last: an erasure that has ended by then is seen, and later ones wait.
+    """
+    features = session.get(Feature, (donor.job_id, donor.stage))
     query = select(Artefact).where(Artefact.job_id == donor.job_id, Artefact.stage == donor.stage)
-    artefacts = session.scalars(query.order_by(Artefact.key)).all()
+    artefacts = sorted(session.scalars(query), key=lambda each: each.key)
     for artefact in artefacts:
         hold_object(session, artefact.key)
     left = session.scalar(select(func.count()).select_from(query.subquery()))
-    is_left = session.scalar(
-        select(StageRun.stage).where(StageRun.job_id == donor.job_id, StageRun.stage == donor.stage)
-    )
-    return artefacts if left == len(artefacts) and is_left is not None else None
+    run = select(StageRun.stage).where(StageRun.job_id == donor.job_id, StageRun.stage == donor.stage)
+    is_whole = left == len(artefacts) and session.scalar(run) is not None
+    return Answer(donor, None if features is None else features.values, artefacts) if is_whole else None
 
 
-def copy_answer(session: Session, job_id: uuid.UUID, donor: StageRun, artefacts: Sequence[Artefact]) -> uuid.UUID:
+def copy_answer(session: Session, job_id: uuid.UUID, answer: Answer) -> uuid.UUID:
     """Give a job the answer of an earlier run; its objects are shared. Returns the job in which the model ran."""
+    donor = answer.donor
     origin = donor.reused_from or donor.job_id
-    features = session.get(Feature, (donor.job_id, donor.stage))
-    if features is not None:
-        session.add(Feature(job_id=job_id, stage=donor.stage, values=features.values))
-    session.add_all(copy_artefact(job_id, artefact) for artefact in artefacts)
+    if answer.features is not None:
+        session.add(Feature(job_id=job_id, stage=donor.stage, values=answer.features))
+    session.add_all(copy_artefact(job_id, artefact) for artefact in answer.artefacts)
     session.execute(
         update(StageRun)
         .where(StageRun.job_id == job_id, StageRun.stage == donor.stage)
@@ -74,6 +87,7 @@ def copy_answer(session: Session, job_id: uuid.UUID, donor: StageRun, artefacts:
             state=StageState.SUCCEEDED,
             reason=None,
             progress=1,
+            started_at=None,
             finished_at=func.now(),
             warnings=donor.warnings,
             facts=donor.facts,

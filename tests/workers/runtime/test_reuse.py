@@ -26,6 +26,7 @@ from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact, Event, Feature, Job, ModelVersion, Outbox, Policy, StageRun
 from tests.stack.running import wait_until
 from tests.workers.runtime.conftest import JobMaker
+from workers.replay.starting import NothingLeft, Replay, start_replay
 from workers.reuse import EarlierAnswers
 from workers.runtime.completion import StoredArtefact, complete_from_earlier, complete_stage
 from workers.runtime.lease import Lease, claim
@@ -329,3 +330,43 @@ class TestErasing:
             assert not answering.result(30)
         assert works.fetch_run(second, SEGMENTATION).state is StageState.READY
         assert works.list_objects(second, SEGMENTATION) == []
+
+
+class TestAReplay:
+    def start(self, works: Works, job_id: uuid.UUID, *removed: ArtefactKind) -> Replay:
+        with transaction(works.engine) as session:
+            session.execute(delete(Artefact).where(Artefact.job_id == job_id, Artefact.kind.in_(removed)))
+        with transaction(works.engine) as session:
+            return start_replay(session, works.settings, session.get_one(Job, job_id))
+
+    def test_reads_the_same_upload_again_and_takes_no_earlier_answer(self, works: Works, content: str) -> None:
+        first = works.take_in(content, MEDNEXT, options={"callback_url": "https://x", "models": ["mednext"]})
+        works.run(first, MEDNEXT)
+        replay = self.start(works, first)
+        assert replay.begins_at is ArtefactKind.UPLOAD
+        with transaction(works.engine) as session:
+            job = session.get_one(Job, replay.job_id)
+            assert (job.options, job.labels) == (
+                {"models": ["mednext"], "reuse": False},
+                {"replay_of": str(first)},
+            )
+        assert works.fetch_run(replay.job_id, INTAKE).state is StageState.READY
+        volume = works.store_artefact(replay.job_id, ArtefactKind.VOLUME, {"content_sha256": content})
+        works.complete(replay.job_id, INTAKE, StageOutput(), [volume])
+        assert works.fetch_run(replay.job_id, MEDNEXT).state is StageState.READY
+
+    def test_begins_at_the_volume_where_the_upload_was_removed(self, works: Works, content: str) -> None:
+        first = works.take_in(content, MEDNEXT)
+        works.run(first, MEDNEXT)
+        replay = self.start(works, first, ArtefactKind.UPLOAD)
+        assert replay.begins_at is ArtefactKind.VOLUME
+        assert works.fetch_run(replay.job_id, INTAKE).reused_from == first
+        assert works.fetch_run(replay.job_id, MEDNEXT).state is StageState.READY
+        works.erase(first)
+        assert works.list_objects(replay.job_id, INTAKE)
+        assert all(works.read(each) for each in works.list_objects(replay.job_id, INTAKE))
+
+    def test_is_refused_where_nothing_is_left(self, works: Works, content: str) -> None:
+        first = works.take_in(content, MEDNEXT)
+        with pytest.raises(NothingLeft):
+            self.start(works, first, ArtefactKind.UPLOAD, ArtefactKind.VOLUME)

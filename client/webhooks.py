@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from client.connecting import Json
 from client.statuses import NO_RESULT
 
+SECRET_PREFIX = "whsec_"  # noqa: S105  # what every secret begins with
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Verify messages of webhooks.")
@@ -70,6 +72,7 @@ def _verify(signer: Webhook, content: bytes, headers: Mapping[str, str], *, any_
 
 def _make_webhook(secret: str) -> Webhook:
     try:
+        base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)  # the package takes anything
         return Webhook(secret)
     except (ValueError, RuntimeError) as error:
         raise typer.BadParameter("It is not of the form whsec_BASE64.", param_hint="--secret") from error

@@ -10,7 +10,7 @@ import uvicorn
 
 from gateway.app import create_app
 from shared.addresses import is_loopback
-from shared.settings import Settings, get_settings
+from shared.settings import Authentication, Settings, get_settings
 from shared.telemetry import configure_logging, get_logger
 
 _log = get_logger()
@@ -39,9 +39,11 @@ def main() -> None:
     """Serve on the address of the settings."""
     settings = get_settings()
     configure_logging(settings, process="gateway")
-    if not is_loopback(settings.gateway_host):
-        # Authentication does not exist yet, so nobody else may reach the studies.
-        sys.exit(f"CTCLIP_GATEWAY_HOST={settings.gateway_host}: only loopback, while authentication is off.")
+    if settings.authentication is Authentication.OFF and not is_loopback(settings.gateway_host):
+        sys.exit(
+            f"CTCLIP_GATEWAY_HOST={settings.gateway_host}: only loopback, while authentication is off. "
+            "CTCLIP_AUTHENTICATION=required turns it on."
+        )
     make_server(settings).run()
 
 

@@ -8,6 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from gateway.access import rules as access
+from gateway.access.api import router as api_keys
+from gateway.access.gate import AccessGate
 from gateway.artifacts.api import router as artifacts
 from gateway.compatible.api import router as compatible
 from gateway.documentation.api import router as documentation
@@ -28,7 +31,25 @@ from gateway.uploads.api import router as uploads
 from gateway.webhooks.api import router as webhooks
 from shared.settings import Settings
 
-ROUTERS = (jobs, uploads, events, results, receipts, artifacts, webhooks, models, limits, problems, compatible, health, documentation)
+RULES = access.AccessRules(
+    (
+        (jobs, access.OF_JOBS),
+        (uploads, access.OF_UPLOADS),
+        (events, access.OF_JOBS),
+        (results, access.OF_RESULTS),
+        (receipts, access.OF_RESULTS),
+        (artifacts, access.OF_RESULTS),
+        (webhooks, access.OF_WEBHOOKS),
+        (api_keys, access.OF_KEYS),
+        (models, access.FOR_KNOWN),
+        (limits, access.FOR_KNOWN),
+        (problems, access.FOR_ALL),
+        (compatible, access.OF_JOBS),
+        (health, access.OF_HEALTH),
+        (documentation, access.FOR_ALL),
+    )
+)
+"""Every router of the application, and what its routes ask of callers."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,12 +63,13 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.resources = Resources(settings)
+    app.add_middleware(AccessGate, rules=RULES, resources=app.state.resources)
     app.add_middleware(RequestObserver)
     app.add_middleware(LingeringClose)  # outermost: the observer's own answers linger too
     install_problem_handlers(app)
-    for router in ROUTERS:
+    for router in RULES.routers:
         app.include_router(router)
-    install_openapi(app)
+    install_openapi(app, RULES)
     return app
 
 

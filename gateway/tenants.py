@@ -1,19 +1,17 @@
-"""Whose request it is. There is one tenant while authentication is off; every row carries it all the same."""
+"""Whose request it is: the tenant of the key or token. While authentication is off there is one."""
 
 from __future__ import annotations
 
 from typing import Annotated, NewType
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 Tenant = NewType("Tenant", str)
 
-_ONLY_TENANT = Tenant("default")
 
-
-def get_tenant() -> Tenant:
-    """Return the tenant of a request."""
-    return _ONLY_TENANT
+def get_tenant(request: Request) -> Tenant:
+    """Return the tenant of a request, which the gate has admitted."""
+    return Tenant(request.state.caller.tenant)
 
 
 TenantOf = Annotated[Tenant, Depends(get_tenant)]

@@ -7,11 +7,13 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.addresses import is_loopback
 from shared.byte_units import GIB, MIB
 from shared.callback_urls import IpNetwork
 
@@ -42,6 +44,37 @@ Networks = Annotated[
     BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
 ]
 """Networks in CIDR notation, in the environment with commas between them."""
+
+
+class Authentication(StrEnum):
+    """Whether callers must say who they are."""
+
+    OFF = "off"
+    REQUIRED = "required"
+
+
+class SigningAlgorithm(StrEnum):
+    """How tokens may be signed: only with a key pair, never with a shared secret."""
+
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
+
+
+SigningAlgorithms = Annotated[
+    tuple[SigningAlgorithm, ...],
+    Field(min_length=1),
+    NoDecode,
+    BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
+]
+"""Algorithms of signatures, in the environment with commas between them."""
 
 
 class WeightsProfile(StrEnum):
@@ -111,6 +144,43 @@ class Settings(BaseSettings):
     )
     idempotency_retention: timedelta = Field(
         default=timedelta(hours=48), description="How long an Idempotency-Key is remembered."
+    )
+
+    # Access
+    authentication: Authentication = Field(
+        default=Authentication.OFF,
+        description="`required`: callers need an API key or a token. While it is `off`, the gateway listens on "
+        "loopback only.",
+    )
+    rate_limit_per_minute: int = Field(
+        default=1800, gt=0, description="Requests a minute that one key or token may keep sending, over all gateways."
+    )
+    rate_limit_burst: int = Field(
+        default=300, gt=0, description="Requests that one key or token may send at once, having been quiet before."
+    )
+    tenant_upload_concurrency: int = Field(
+        default=16,
+        gt=0,
+        description="Bodies that one gateway takes in at once from one tenant, while authentication is `required`.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="Issuer whose tokens are accepted beside API keys, such as `https://id.example.org`."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="Audience that tokens must be meant for; must be set beside an issuer."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where the issuer's keys are; by default its discovery document says so."
+    )
+    oidc_algorithms: SigningAlgorithms = Field(
+        default=(SigningAlgorithm.RS256, SigningAlgorithm.ES256),
+        description="Signatures of tokens that are accepted (`RS256,ES256`).",
+    )
+    oidc_tenant_claim: str = Field(
+        default="tenant", description="Claim of a token that names its tenant; `a.b` leads into an object."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", description="Claim of a token with its scopes: a list, or a text with spaces between."
     )
 
     # Jobs
@@ -220,6 +290,16 @@ class Settings(BaseSettings):
     )
     ready_file: Path | None = Field(default=None, description="Made by a process once it is ready to serve.")
     log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError("CTCLIP_OIDC_ISSUER needs CTCLIP_OIDC_AUDIENCE: tokens for other services are not ours")
+        for url in filter(None, (self.oidc_issuer, self.oidc_jwks_url)):
+            parts = urlsplit(url)
+            if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+                raise ValueError("CTCLIP_OIDC_ISSUER and CTCLIP_OIDC_JWKS_URL must be HTTPS, but for loopback")
+        return self
 
     @property
     def heartbeat_interval(self) -> timedelta:

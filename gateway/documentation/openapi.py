@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gateway.access.description import describe_access
+from gateway.access.rules import AccessRules
 from gateway.problems.examples import document_problem
 from gateway.problems.schemas import ProblemBody
 from shared.problems import ProblemCode
@@ -19,22 +21,23 @@ _DESCRIPTION = (
 )
 
 
-def install_openapi(app: FastAPI) -> None:
+def install_openapi(app: FastAPI, rules: AccessRules) -> None:
     """Make the application describe itself; the description is made once, when first asked."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _describe(app)
+            app.openapi_schema = _describe(app, rules)
         return app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
+def _describe(app: FastAPI, rules: AccessRules) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     problem = ProblemBody.model_json_schema(ref_template=_REFERENCE)
     schemas.update(problem.pop("$defs", {}))
     schemas["ProblemBody"] = problem
     document["components"]["responses"] = {"MethodNotAllowed": document_problem(ProblemCode.METHOD_NOT_ALLOWED)}
+    describe_access(document, rules)
     return document

@@ -41,6 +41,14 @@ class ProblemCode(StrEnum):
     WEBHOOK_NOT_FOUND = "webhook_not_found"
     WEBHOOK_DISABLED = "webhook_disabled"
     WEBHOOK_LIMIT_REACHED = "webhook_limit_reached"
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    CREDENTIALS_INVALID = "credentials_invalid"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    TENANT_FORBIDDEN = "tenant_forbidden"
+    API_KEY_NOT_FOUND = "api_key_not_found"
+    RATE_LIMITED = "rate_limited"
+    TENANT_UPLOADS_BUSY = "tenant_uploads_busy"
+    IDENTITY_PROVIDER_UNAVAILABLE = "identity_provider_unavailable"
 
     # The archive
     ARCHIVE_CORRUPT = "archive_corrupt"

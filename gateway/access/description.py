@@ -1,0 +1,62 @@
+"""Access in the API description: how to say who one is, and for each route what it needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.access.rules import AccessRules, GuardedRoute
+from gateway.problems.examples import document_problem, document_problems
+from shared.problems import CATALOGUE, ProblemCode
+
+_SCHEME = "bearer"
+_REFUSALS = (ProblemCode.AUTHENTICATION_REQUIRED, ProblemCode.CREDENTIALS_INVALID, ProblemCode.RATE_LIMITED)
+_LIMIT_HEADERS = {
+    "RateLimit": {"description": 'What is left: `"requests";r=LEFT;t=SECONDS`.', "schema": {"type": "string"}},
+    "RateLimit-Policy": {
+        "description": 'The limit: `"requests";q=REQUESTS;w=SECONDS`.',
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+
+
+def describe_access(document: dict[str, Any], rules: AccessRules) -> None:
+    """Add to an OpenAPI document what is asked of callers, where authentication is on."""
+    document["components"]["securitySchemes"] = {
+        _SCHEME: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key (`ctclip_...`, made by `POST /v1/api-keys`) or a token of the identity provider "
+            "of the operator. Not needed on an installation that is open to its own machine alone.",
+        }
+    }
+    for guarded in rules:
+        operations = document["paths"].get(guarded.route.path, {})
+        for method in guarded.route.methods:
+            if (operation := operations.get(method.lower())) is not None:
+                _describe_operation(operation, guarded)
+
+
+def _describe_operation(operation: dict[str, Any], guarded: GuardedRoute) -> None:
+    rule = guarded.rule
+    operation["security"] = [] if rule.is_open else [{_SCHEME: [] if rule.scope is None else [str(rule.scope)]}]
+    if rule.is_open:
+        return
+    for code in (*_REFUSALS, *([ProblemCode.INSUFFICIENT_SCOPE] if rule.scope is not None else [])):
+        _add_problem(operation["responses"], code)
+    limited = operation["responses"][str(CATALOGUE[ProblemCode.RATE_LIMITED].status)]
+    limited.setdefault("headers", {}).update(_LIMIT_HEADERS)
+
+
+def _add_problem(responses: dict[str, Any], code: ProblemCode) -> None:
+    """Document a problem beside those of the same status."""
+    status = CATALOGUE[code].status
+    own: dict[str, Any] = document_problems(code)[status]
+    kept = responses.setdefault(str(status), own)
+    if kept is own:
+        return
+    for media_type, content in document_problem(code)["content"].items():
+        there = kept.setdefault("content", {}).setdefault(media_type, content)
+        there.setdefault("examples", {}).update(content["examples"])
+    if f"`{code}`" not in kept["description"]:
+        kept["description"] += f"; {own['description']}"

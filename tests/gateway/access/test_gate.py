@@ -1,0 +1,197 @@
+"""Who may ask what: held over every route of the application."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+import pytest
+
+from gateway.access.rules import GuardedRoute
+from gateway.access.scopes import ALL_SCOPES, Scope
+from gateway.app import RULES, create_app
+from shared.settings import Settings
+from tests.gateway.access.conftest import KeyMaker, send_as
+from tests.gateway.conftest import ZIP, RunningGateway, running_gateway
+from tests.stack.running import wait_until
+
+OPEN_PATHS = {
+    "/health",
+    "/livez",
+    "/readyz",
+    "/docs",
+    "/",
+    "/v1/problems/not_found",
+    "/v1/schemas/result",
+    "/openapi.json",
+}
+CLOSED = [guarded for guarded in RULES if not guarded.rule.is_open]
+BODIES = {"/replay": {"since": "2026-01-01T00:00:00Z"}, "/{webhook_id}": {"enabled": False}}
+
+
+def name_of(guarded: GuardedRoute) -> str:
+    return f"{method_of(guarded)} {guarded.route.path}"
+
+
+def method_of(guarded: GuardedRoute) -> str:
+    (method,) = guarded.route.methods
+    return method
+
+
+def fill(path: str, **known: str) -> str:
+    return re.sub(r"{(\w+)}", lambda found: known.get(found[1], "1"), path)
+
+
+def body_of(guarded: GuardedRoute) -> object:
+    return next((body for end, body in BODIES.items() if guarded.route.path.endswith(end)), None)
+
+
+class TestEveryRoute:
+    @pytest.mark.parametrize("guarded_route", CLOSED, ids=name_of)
+    def test_that_is_not_open_asks_for_a_key(self, guarded: RunningGateway, guarded_route: GuardedRoute) -> None:
+        answer = guarded.http.request(method_of(guarded_route), fill(guarded_route.route.path))
+        assert (answer.status_code, answer.json()["code"]) == (401, "authentication_required")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="ctclip"'
+
+    @pytest.mark.parametrize("guarded_route", [one for one in CLOSED if one.rule.scope], ids=name_of)
+    def test_is_closed_to_a_key_with_every_scope_but_its_own(
+        self, guarded: RunningGateway, key_of: KeyMaker, guarded_route: GuardedRoute
+    ) -> None:
+        needed = guarded_route.rule.scope
+        assert needed is not None
+        key = key_of(*(ALL_SCOPES - {needed}))
+        answer = send_as(guarded, key, method_of(guarded_route), fill(guarded_route.route.path))
+        assert (answer.status_code, answer.json()["code"], answer.json()["scope"]) == (
+            403,
+            "insufficient_scope",
+            needed,
+        )
+        assert f'scope="{needed}"' in answer.headers["WWW-Authenticate"]
+
+    @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+    def test_that_is_open_asks_for_none(self, guarded: RunningGateway, path: str) -> None:
+        assert guarded.http.get(path, follow_redirects=True).status_code == 200
+
+    def test_says_in_the_description_what_it_needs(self, settings: Settings) -> None:
+        paths = create_app(settings).openapi()["paths"]
+        for guarded_route in (one for one in RULES if one.route.include_in_schema):
+            operation = paths[guarded_route.route.path][method_of(guarded_route).lower()]
+            assert bool(operation["security"]) is not guarded_route.rule.is_open
+            assert ("429" in operation["responses"]) or guarded_route.rule.is_open
+
+
+class TestTenants:
+    def test_reach_nothing_of_each_other(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        owner, stranger = key_of(tenant="ward-a"), key_of(tenant="ward-b")
+        job_id = send_as(guarded, owner, "POST", "/v1/jobs", content=ZIP).json()["id"]
+        upload = send_as(guarded, owner, "POST", "/v1/uploads", json={"size_bytes": 10}).json()["id"]
+        webhook = send_as(guarded, owner, "POST", "/v1/webhooks", json={"url": "https://8.8.8.8/hook"}).json()["id"]
+        ids = {"job_id": job_id, "upload_id": upload, "webhook_id": webhook, "number": "1", "name": "preview"}
+        reached = [one for one in CLOSED if any(f"{{{name}}}" in one.route.path for name in ids)]
+        assert len(reached) > 12
+        for one in reached:
+            path = fill(one.route.path, **ids)
+            answer = send_as(guarded, stranger, method_of(one), path, json=body_of(one))
+            assert answer.status_code == 404, (name_of(one), answer.text)
+        for collection in ("jobs", "uploads", "webhooks"):
+            assert not send_as(guarded, stranger, "GET", f"/v1/{collection}").json()["items"]
+            assert send_as(guarded, owner, "GET", f"/v1/{collection}").json()["items"]
+        assert send_as(guarded, owner, "GET", f"/v1/jobs/{job_id}").status_code == 200
+
+    def test_learn_nothing_of_what_another_erased(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        owner, stranger = key_of(tenant="ward-a"), key_of(tenant="ward-b")
+        place = "/v1/jobs/" + send_as(guarded, owner, "POST", "/v1/jobs", content=ZIP).json()["id"]
+        assert send_as(guarded, owner, "DELETE", place).status_code == 200
+        assert send_as(guarded, owner, "GET", place).status_code == 410
+        assert send_as(guarded, stranger, "GET", place).status_code == 404
+
+    def test_may_use_the_same_idempotency_key(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        again = {"Idempotency-Key": str(uuid.uuid4())}
+        jobs = [
+            guarded.http.post(
+                "/v1/jobs", content=ZIP, headers={"Authorization": f"Bearer {key_of(tenant=tenant)}", **again}
+            ).json()["id"]
+            for tenant in ("ward-a", "ward-b")
+        ]
+        assert len(set(jobs)) == 2
+
+
+class TestCredentials:
+    @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic dTpw", "Bearer ctclip_", "Bearer a.b.c", "é"])
+    def test_that_are_none_are_refused(self, guarded: RunningGateway, header: str) -> None:
+        answer = guarded.http.get("/v1/jobs", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
+        assert (answer.status_code, answer.json()["code"]) == (401, "credentials_invalid")
+        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+    def test_are_asked_for_before_the_body_is_read(self, guarded: RunningGateway) -> None:
+        headers = {"Content-Type": "application/json"}
+        assert guarded.http.post("/v1/api-keys", content=b"{no json", headers=headers).status_code == 401
+
+    def test_are_refused_before_a_large_body_is_sent(self, guarded: RunningGateway) -> None:
+        with guarded.connect() as connection:
+            connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\nPK")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 401 ")
+
+    def test_with_a_wrong_end_are_refused(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        key = key_of()
+        other = key[:-1] + ("a" if key[-1] != "a" else "b")
+        assert send_as(guarded, key, "GET", "/v1/jobs").status_code == 200
+        assert send_as(guarded, other, "GET", "/v1/jobs").json()["code"] == "credentials_invalid"
+
+
+class TestRateLimit:
+    def test_holds_over_two_gateways_and_for_each_key_alone(
+        self, guarded_settings: Settings, guarded: RunningGateway, key_of: KeyMaker
+    ) -> None:
+        slow = guarded_settings.model_copy(update={"rate_limit_per_minute": 2, "rate_limit_burst": 5})
+        key = key_of()
+        with running_gateway(slow) as first, running_gateway(slow) as second:
+            answers = [send_as(one, key, "GET", "/v1/limits") for one in (first, second, first, second, first, second)]
+            assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 200, 429]
+            assert send_as(first, key_of(), "GET", "/v1/limits").status_code == 200
+        assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == [
+            "r=4",
+            "r=3",
+            "r=2",
+            "r=1",
+            "r=0",
+            "r=0",
+        ]
+        refused = answers[-1]
+        assert refused.json()["code"] == "rate_limited"
+        assert refused.headers["RateLimit-Policy"] == '"requests";q=5;w=150'
+        assert 20 <= int(refused.headers["Retry-After"]) <= 30
+
+    def test_gives_back_as_time_goes(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
+        quick = guarded_settings.model_copy(update={"rate_limit_per_minute": 120, "rate_limit_burst": 1})
+        key = key_of()
+        with running_gateway(quick) as gateway:
+            assert send_as(gateway, key, "GET", "/v1/limits").status_code == 200
+            wait_until(lambda: send_as(gateway, key, "GET", "/v1/limits").status_code == 200, "one more is allowed", 10)
+
+
+class TestUploadsAtOnce:
+    def test_are_bounded_for_each_tenant(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
+        narrow = guarded_settings.model_copy(update={"tenant_upload_concurrency": 1})
+        slow, other = key_of(tenant="ward-a"), key_of(tenant="ward-b")
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {slow}\r\nContent-Length: 1000\r\n\r\n"
+        with running_gateway(narrow) as gateway:
+            with gateway.connect() as held:
+                held.sendall(head.encode() + ZIP)
+                wait_until(lambda: self._send(gateway, slow) == 429, "the first body is coming in", 20)
+                refused = send_as(gateway, slow, "POST", "/v1/jobs", content=ZIP)
+                assert (refused.json()["code"], refused.json()["limit"]) == ("tenant_uploads_busy", 1)
+                assert refused.headers["Retry-After"] == "2"
+                assert self._send(gateway, other) == 202
+                assert send_as(gateway, slow, "GET", "/v1/jobs").status_code == 200
+            wait_until(lambda: self._send(gateway, slow) == 202, "the turn is given back", 20)
+
+    @staticmethod
+    def _send(gateway: RunningGateway, key: str) -> int:
+        time.sleep(0.05)
+        return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
+
+
+def test_the_scopes_are_those_of_the_contract() -> None:
+    assert set(map(str, Scope)) == {"jobs:write", "jobs:read", "webhooks", "admin"}

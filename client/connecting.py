@@ -11,7 +11,7 @@ import typer
 
 from client.api import Client
 from client.errors import ApiError, ClientError, Unreachable, WaitExpired
-from client.local_stack import choose_url
+from client.local_stack import choose_key, choose_url
 from client.statuses import NO_RESULT, NOT_ALLOWED, TRY_AGAIN
 from client.words import ADVICE
 
@@ -35,7 +35,7 @@ _OF_THE_KEY = frozenset({401, 403})
 @contextmanager
 def connected(url: str | None, api_key: str | None, as_json: bool) -> Iterator[Client]:
     """Yield a client; what goes wrong with it is explained, and ends the command."""
-    with _make_client(choose_url(url), api_key) as api:
+    with _make_client(choose_url(url), choose_key(api_key, url)) as api:
         try:
             yield api
         except ClientError as error:

@@ -36,6 +36,8 @@ KNOWN: Mapping[str, KnownCommand] = {
     "replay": KnownCommand("Run a job again from its manifest and compare every feature.", "worker"),
     "prepare": KnownCommand("Make one ZIP for each study of a folder tree of DICOM files.", "prepare"),
     "webhook": KnownCommand("Verify messages of webhooks.", "webhook"),
+    "keys": KnownCommand("Make, list and revoke API keys of a platform.", "embedded"),
+    "audit": KnownCommand("Show the log of what was done; prove that nobody changed it.", "embedded"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
 }
 

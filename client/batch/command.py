@@ -24,7 +24,7 @@ from client.batch.studies import ENDINGS, Study, find_studies
 from client.batch.writing import FormatUnavailable, check_format, write_sheets
 from client.connecting import ApiKey, Json, Url, exit_status_of
 from client.errors import ClientError
-from client.local_stack import choose_url
+from client.local_stack import choose_key, choose_url
 from client.statuses import INTERRUPTED, NO_RESULT, TRY_AGAIN
 
 Concurrency = Annotated[int, typer.Option(min=1, max=64, help="Studies under way at once.")]
@@ -64,7 +64,7 @@ def batch(
     with _opened(journal_path, options) as journal:
         whole = Batch(studies, journal, options, concurrency, study_limit_s)
         _prepare(whole, retry_failed=retry_failed)
-        status = _run(whole, choose_url(api_url), api_key, as_json)
+        status = _run(whole, choose_url(api_url), choose_key(api_key, api_url), as_json)
         outcomes = list_outcomes(whole)
         files = write_sheets(make_sheets(outcomes), output)
     _tell(outcomes, files, as_json)

@@ -65,7 +65,7 @@ def _run(folder: StateFolder, console: Console) -> tuple[StackReport, dict[str, 
         report = _find_or_start(folder, console)
         with console.status("computing the phantom"):
             paths = studies.result()
-        with Client(str(report.url)) as api:
+        with Client(str(report.url), api_key=report.api_key) as api:
             return report, _read_studies(api, paths, console)
 
 

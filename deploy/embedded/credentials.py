@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import StateFolder, read_json, write_json
+from gateway.access.keys import make_key
 from shared.json_values import JsonObject
 
 FLOWER_USER = "ctclip"
@@ -31,6 +32,7 @@ class Credentials:
     flower_password: str
     pseudonym_key: str
     receipt_key: str
+    api_key: str
 
     def choose_keys(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return the settings that pseudonyms and receipts are made with: the environment's own, or this folder's."""
@@ -69,6 +71,7 @@ def generate_credentials() -> Credentials:
         flower_password=_make_secret(),
         pseudonym_key=_make_key(),
         receipt_key=_make_key(),
+        api_key=make_key().text,
     )
 
 
@@ -81,9 +84,14 @@ def _make_key() -> str:
 
 
 def _parse(kept: JsonObject, folder: StateFolder) -> Credentials:
-    lacking = {"pseudonym_key", "receipt_key"} - kept.keys()  # the folder is older than pseudonyms or receipts
+    made: dict[str, Callable[[], str]] = {
+        "pseudonym_key": _make_key,
+        "receipt_key": _make_key,
+        "api_key": lambda: make_key().text,
+    }
+    lacking = made.keys() - kept.keys()  # the folder is older than pseudonyms, receipts or API keys
     if lacking:
-        kept = {**kept, **{name: _make_key() for name in sorted(lacking)}}
+        kept = {**kept, **{name: made[name]() for name in sorted(lacking)}}
         write_json(folder.credentials_file, kept)
     try:
         return Credentials(**kept)  # type: ignore[arg-type]  # a wrong shape is the case that is caught

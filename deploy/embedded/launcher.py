@@ -21,6 +21,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from deploy.embedded.credentials import load_or_create_credentials
+from deploy.embedded.first_key import register_first_key
 from deploy.embedded.platform_programs import (
     GATEWAY,
     PORT_NAMES,
@@ -38,7 +39,7 @@ from deploy.embedded.state_folder import StateFolder, write_json
 from deploy.embedded.supervisor import StartInterrupted, Supervisor, read_tail
 from shared.addresses import is_loopback
 from shared.pseudonyms import UnusableSecret, make_pseudonyms
-from shared.settings import Settings
+from shared.settings import Authentication, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class Launcher:
         write_json(self._folder.environment_file, surroundings.joining_settings())
         bring_up(servers, self._supervisor)
         self._migrate(surroundings)
+        self._report = replace(self._report, api_key=register_first_key(settings, credentials.api_key))
         self._supervisor.start(self._platform.make_programs(surroundings))
         self._supervisor.wait_ready(_READY_LIMIT_S)
 
@@ -249,10 +251,10 @@ def _check_settings(embedded: Mapping[str, str], gateway_port: int) -> Settings:
         make_pseudonyms(settings.pseudonym_key)
     except UnusableSecret as error:
         raise StackProblem(str(error)) from error
-    if not is_loopback(settings.gateway_host):
+    if settings.authentication is Authentication.OFF and not is_loopback(settings.gateway_host):
         raise StackProblem(
-            f"CTCLIP_GATEWAY_HOST={settings.gateway_host} may be reached from other machines, and this version asks "
-            "nobody for a key. Leave it unset, or name an address of this machine alone, such as 127.0.0.1."
+            f"CTCLIP_GATEWAY_HOST={settings.gateway_host} may be reached from other machines, and nobody is asked for "
+            "a key. Set CTCLIP_AUTHENTICATION=required, or name an address of this machine alone, such as 127.0.0.1."
         )
     return settings
 

@@ -48,6 +48,7 @@ class StackReport:
     url: str | None = None
     flower_url: str | None = None
     failure: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     processes: Mapping[str, ProcessReport] = field(default_factory=dict)
 
     def public(self) -> JsonObject:
@@ -55,7 +56,7 @@ class StackReport:
         return {
             "url": self.url,
             "flower_url": self.flower_url,
-            "api_key": None,
+            "api_key": self.api_key,
             "state": self.state,
             "phase": self.phase,
             "failure": self.failure,
@@ -138,6 +139,7 @@ def _parse(kept: JsonObject) -> StackReport:
         url=cast("str | None", kept["url"]),
         flower_url=cast("str | None", kept["flower_url"]),
         failure=cast("str | None", kept["failure"]),
+        api_key=cast("str | None", kept.get("api_key")),
         processes={
             name: ProcessReport(
                 ProcessIdentity(pids[name], started_at[name]),

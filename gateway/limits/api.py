@@ -36,6 +36,11 @@ class LimitsBody(BaseModel):
     open_uploads: int = Field(description="Most uploads in parts of a tenant that are no job yet.")
     open_upload_s: float = Field(description="How long an upload in parts is kept that no job was made of.")
     labels: int = Field(description="Most labels of a job.")
+    tenant_uploads_at_once: int = Field(
+        description="Of them, those of one tenant, where authentication is required; others are refused with 429."
+    )
+    requests_a_minute: int = Field(description="Requests that one key or token may keep sending.")
+    requests_at_once: int = Field(description="Requests that one key or token may send at once, having been quiet.")
     archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
     archive_entries: int = Field(description="Most entries of an archive.")
     lowest_priority: int
@@ -77,6 +82,9 @@ def _describe(settings: Settings) -> LimitsBody:
         open_uploads=settings.open_uploads_limit,
         open_upload_s=settings.open_upload_lifetime.total_seconds(),
         labels=MOST_LABELS,
+        tenant_uploads_at_once=settings.tenant_upload_concurrency,
+        requests_a_minute=settings.rate_limit_per_minute,
+        requests_at_once=settings.rate_limit_burst,
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,
         lowest_priority=LOWEST_PRIORITY,

@@ -40,8 +40,8 @@ def run_replay(engine: Engine, store: ObjectStore, settings: Settings, job_id: u
     """Run a job again and compare. Raises CannotReplay, and TransientFault when a server is away."""
     with transaction(engine) as session:
         recorded = _fetch_manifest(session, store, job_id)
+        _require_sound(recorded)
         replay = _start(session, settings, job_id)
-    _require_sound(recorded)
     _wait_for_end(engine, replay.job_id, limit_s)
     with transaction(engine) as session:
         replayed = _fetch_manifest(session, store, replay.job_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,17 +68,21 @@ class Client:
     def submit(
         self,
         study: Path | str,
+        options: Mapping[str, str] | None = None,
         *,
         idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
-        **options: str,
+        **more: str,
     ) -> Job:
         """Stream a ZIP or NIfTI file to the API and return its job.
 
         The key makes a repeated submission safe: it leads to the same job. Without one, each call makes a new job.
-        `options` are those of `POST /v1/jobs`, such as `models`, `series_instance_uid` or `validate_only="true"`.
+        `options`, and `more` of them by name, are those of `POST /v1/jobs`, such as `models="mednext"`,
+        `series_instance_uid` or `validate_only="true"`.
         """
-        return parse_job(self._read(make_submission(study, idempotency_key, on_progress, options)), self.url)
+        return parse_job(
+            self._read(make_submission(study, {**(options or {}), **more}, idempotency_key, on_progress)), self.url
+        )
 
     def fetch_job(self, job_id: str) -> Job:
         """Return the job as it stands."""

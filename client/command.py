@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from client.documents import Job
 from client.plugins import add_plugins
 from client.rendering import print_failure, print_result, print_validation
 from client.statuses import NO_RESULT
+from client.upload_bar import shown_upload
 from client.watching import watch_jobs
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
@@ -59,7 +61,8 @@ def submit(
     }
     given = {name: value for name, value in options.items() if value is not None}
     with connected(api_url, api_key, as_json) as api:
-        job = api.submit(study, idempotency_key=idempotency_key, **given)
+        with shown_upload(study.name, is_quiet=as_json) as on_progress:
+            job = api.submit(study, given, idempotency_key=idempotency_key, on_progress=on_progress)
         if wait:
             _show_outcomes(api, _follow(api, job.id, as_json), as_json)
         elif as_json:
@@ -69,22 +72,47 @@ def submit(
 
 
 @app.command()
-def watch(job: JobId, api_url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+def watch(
+    job: JobId,
+    *,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Print every event in a line of JSON, as it happens; a broken stream resumes."),
+    ] = False,
+    after: Annotated[int, typer.Option(min=0, help="With --events: only events behind the one of this id.")] = 0,
+    api_url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
     """Follow a job until it has ended; with --json, one line for every change."""
     with connected(api_url, api_key, as_json) as api:
-        if as_json:
-            last: Job | None = None
-            for last in api.iterate_updates(job):
-                print_json(last.document)
-            has_succeeded = last is not None and last.has_succeeded
+        if events:
+            _print_events(api, job, after)
+            ended = api.fetch_job(job)
+        elif as_json:
+            ended = _watch_in_lines(api, job)
         else:
             ended = watch_jobs(api, {"job": job}, Console())["job"]
-            has_succeeded = ended.has_succeeded
-            if ended.has_result:
-                typer.echo(f"Read it: ctclip result {job}")
-            else:
-                _show_outcome(api, ended, as_json=False)
-    raise typer.Exit(0 if has_succeeded else NO_RESULT)
+            _tell_end(api, ended)
+    raise typer.Exit(0 if ended.has_succeeded else NO_RESULT)
+
+
+def _print_events(api: Client, job_id: str, after: int) -> None:
+    for event in api.iterate_events(job_id, after=after):
+        print_json({**asdict(event), "at": event.at.isoformat() if event.at else None})
+
+
+def _watch_in_lines(api: Client, job_id: str) -> Job:
+    for job in api.iterate_updates(job_id):
+        print_json(job.document)
+    return job
+
+
+def _tell_end(api: Client, job: Job) -> None:
+    if job.has_result:
+        typer.echo(f"Read it: ctclip result {job.id}")
+    else:
+        _show_outcome(api, job, as_json=False)
 
 
 @app.command()

@@ -71,7 +71,7 @@ class Call:
 
 
 def make_submission(
-    study: Path | str, idempotency_key: str | None, on_progress: OnProgress | None, options: Mapping[str, str]
+    study: Path | str, options: Mapping[str, str], idempotency_key: str | None, on_progress: OnProgress | None
 ) -> Call:
     """Return the request that submits a study, under a new key when none is given."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
@@ -141,7 +141,7 @@ class Patience:
     def _grow(self) -> float:
         # Drawn, so that many clients of one gateway do not come back at once.
         share = _SHORTEST_SHARE + (1 - _SHORTEST_SHARE) * self._draw()
-        delay_s = min(_FIRST_DELAY_S * 2**self._tries, _LONGEST_DELAY_S) * share
+        delay_s = min(_FIRST_DELAY_S * 2.0**self._tries, _LONGEST_DELAY_S) * share
         self._tries += 1
         return delay_s
 

@@ -129,7 +129,13 @@ class StudyResult:
         """Read a result document. Raises KeyError, TypeError or ValueError when it is none."""
         completeness = document.get("completeness") or {}
         return cls(
-            **_parse_contract(document),
+            study_uid=str(document["study_uid"]),
+            series_uid=str(document["series_uid"]),
+            probability_of_pathology=float(document["probability_of_pathology"]),
+            pathology=int(document["pathology"]),
+            most_dangerous_pathology_type=str(document["most_dangerous_pathology_type"]),
+            processing_status=str(document["processing_status"]),
+            time_of_processing=float(document["time_of_processing"]),
             job_id=str(document.get("job_id", "")),
             state=str(document.get("state", "")),
             threshold=document.get("threshold"),
@@ -147,16 +153,3 @@ class StudyResult:
             disclaimer=str(document.get("disclaimer", "")),
             document=cast("ResultDocument", document),
         )
-
-
-def _parse_contract(document: Document) -> dict[str, object]:
-    """Return the seven fields that existing callers rely on."""
-    return {
-        "study_uid": str(document["study_uid"]),
-        "series_uid": str(document["series_uid"]),
-        "probability_of_pathology": float(document["probability_of_pathology"]),
-        "pathology": int(document["pathology"]),
-        "most_dangerous_pathology_type": str(document["most_dangerous_pathology_type"]),
-        "processing_status": str(document["processing_status"]),
-        "time_of_processing": float(document["time_of_processing"]),
-    }

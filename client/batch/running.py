@@ -107,9 +107,9 @@ class _Sender:
         key = self._journal.get(study).key
         job = await self._api.submit(
             study.path,
+            self._batch.options,
             idempotency_key=key,
             on_progress=lambda sent, size: self._progress.upload(study, sent, size),
-            **self._batch.options,
         )
         self._journal.note_job(study, job.id)
         return job.id

@@ -39,7 +39,7 @@ def api(stack: RunningStack) -> Iterator[Client]:
 class TestBlockingClient:
     def test_submits_with_progress_and_returns_a_typed_result(self, api: Client, phantom_zip: Path) -> None:
         sent: list[tuple[int, int]] = []
-        job = api.submit(phantom_zip, on_progress=lambda done, of: sent.append((done, of)), **OPTIONS)
+        job = api.submit(phantom_zip, OPTIONS, on_progress=lambda done, of: sent.append((done, of)))
         assert sent[-1] == (phantom_zip.stat().st_size, phantom_zip.stat().st_size)
         assert api.wait(job.id, limit_s=JOB_LIMIT_S).has_result
         result = api.fetch_result(job.id)
@@ -50,7 +50,7 @@ class TestBlockingClient:
         assert result.findings[0].probabilities
 
     def test_resumes_events_where_they_broke_off(self, api: Client, phantom_zip: Path) -> None:
-        job = api.submit(phantom_zip, **OPTIONS)
+        job = api.submit(phantom_zip, OPTIONS)
         begun: list[Event] = []
         for event in api.iterate_events(job.id):
             begun.append(event)
@@ -79,7 +79,7 @@ class TestBlockingClient:
 class TestAsynchronousClient:
     def test_does_the_same_for_many_at_once(self, stack: RunningStack, phantom_zip: Path) -> None:
         async def read(api: AsyncClient) -> tuple[list[Event], StudyResult]:
-            job = await api.submit(phantom_zip, **OPTIONS)
+            job = await api.submit(phantom_zip, OPTIONS)
             events = [event async for event in api.iterate_events(job.id)]
             assert (await api.wait(job.id, limit_s=JOB_LIMIT_S)).has_result
             return events, await api.fetch_result(job.id)
@@ -108,7 +108,7 @@ class TestCommands:
 
 
 class TestBatchKilledHalfWay:
-    """A batch is killed with SIGKILL and started again. One study of it was sent, and the death came before the note."""
+    """A batch is killed with SIGKILL and started again; of one study, death came between its sending and the note."""
 
     def test_gives_each_study_one_row_and_reads_none_twice(
         self, stack: RunningStack, api: Client, tmp_path: Path
@@ -137,7 +137,7 @@ class TestBatchKilledHalfWay:
     def _send_without_a_note(self, api: Client, path: Path, studies: list[Study]) -> None:
         with open_journal(path, OPTIONS) as journal:
             journal.plan(studies)
-            api.submit(studies[0].path, idempotency_key=journal.get(studies[0]).key, **OPTIONS)
+            api.submit(studies[0].path, OPTIONS, idempotency_key=journal.get(studies[0]).key)
 
     def _run_and_kill(self, stack: RunningStack, folder: Path, journal: Path) -> None:
         batch = subprocess.Popen([*CTCLIP, *self._command(stack, folder)])

@@ -25,6 +25,7 @@ class EventType(StrEnum):
     STAGE_STATE = "stage.state"
     STAGE_PROGRESS = "stage.progress"
     ARTEFACT_REMOVED = "artefact.removed"
+    SELF_CHECK = "self_check"
 
 
 def record_job_state(session: Session, job_id: uuid.UUID, state: JobState) -> None:

@@ -85,6 +85,23 @@ class WeightsProfile(StrEnum):
     NONE = "none"
 
 
+class ReportLanguage(StrEnum):
+    """Languages of the report for people, by their ISO 639-1 code."""
+
+    ENGLISH = "en"
+    RUSSIAN = "ru"
+
+
+ReportLanguages = Annotated[
+    tuple[ReportLanguage, ...],
+    NoDecode,
+    BeforeValidator(
+        lambda value: [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    ),
+]
+"""Languages, in the environment with commas between them; nothing between them is no language at all."""
+
+
 class Precision(StrEnum):
     """Arithmetic of the networks."""
 
@@ -193,14 +210,6 @@ class Settings(BaseSettings):
         default=None,
         description="Folder with policies of your own (`*.toml`), beside those that come with the platform.",
     )
-
-    # Privacy
-    pseudonym_key: SecretStr | None = Field(
-        default=None,
-        description="Secret of at least 32 bytes that pseudonyms of patients are made with; intake does not start "
-        "without it. `ctclip up` makes its own.",
-    )
-    upload_retention: Retention = Field(
     reuse: bool = Field(
         default=True,
         description="Answer a model's stage from an earlier job of the same tenant where pixels, weights, code and "
@@ -213,6 +222,14 @@ class Settings(BaseSettings):
         description="Ed25519 key that receipts of results are signed with: 32 bytes in hexadecimal; none are signed "
         "without it. For gateway and fusion alone. `ctclip up` makes its own.",
     )
+
+    # Privacy
+    pseudonym_key: SecretStr | None = Field(
+        default=None,
+        description="Secret of at least 32 bytes that pseudonyms of patients are made with; intake does not start "
+        "without it. `ctclip up` makes its own.",
+    )
+    upload_retention: Retention = Field(
         default=timedelta(hours=24),
         description="How long an upload and the names of its files are kept after the job ended; also `0`, `forever`.",
     )
@@ -281,6 +298,15 @@ class Settings(BaseSettings):
         "CT-CLIP, on two AVX2 cores, 0.94 to 0.98 of the time of a study for 15 to 40 s of compiling; MedNeXt stays "
         "as it is.",
     )
+    report_languages: ReportLanguages = Field(
+        default=(ReportLanguage.ENGLISH, ReportLanguage.RUSSIAN),
+        description="Languages in which the fusion leaves a report for people (HTML and PDF) beside each result; with "
+        "nothing after the `=` it leaves none.",
+    )
+    report_time_limit: timedelta = Field(
+        default=timedelta(seconds=20),
+        description="How long a result waits at most for its PDFs; after that it comes without reports.",
+    )
     shutdown_grace: timedelta = Field(
         default=timedelta(seconds=8),
         description="How long a stopping worker lets its stages finish before it hands them back.",
@@ -289,6 +315,12 @@ class Settings(BaseSettings):
         default=None, description="Port on loopback for the metrics of a worker or of control."
     )
     ready_file: Path | None = Field(default=None, description="Made by a process once it is ready to serve.")
+    self_check_interval: timedelta = Field(
+        default=timedelta(hours=24),
+        ge=timedelta(0),
+        description="How often a phantom goes through the whole platform and is held against what the same weights "
+        "said before; `0`: never.",
+    )
     log_level: str = Field(default="INFO", description="Least severe level that is logged.")
 
     @model_validator(mode="after")

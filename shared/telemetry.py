@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from structlog.stdlib import BoundLogger
 from structlog.typing import ExcInfo
 
@@ -30,6 +30,15 @@ WEBHOOK_LAG_SECONDS = Histogram(
     "ctclip_webhook_lag_seconds",
     "Seconds from the moment a webhook was due to the beginning of its try.",
     buckets=_DURATION_BUCKETS_S,
+)
+SELF_CHECK_PASSED = Gauge(
+    "ctclip_self_check_passed", "1 where the last self-check passed, 0 where it failed, NaN before the first."
+)
+SELF_CHECK_AT = Gauge("ctclip_self_check_timestamp_seconds", "When the last self-check was judged.")
+FEATURE_DRIFT = Gauge(
+    "ctclip_feature_drift_psi",
+    "Population stability index, beyond chance, of the feature of a model that moved most, by part of the studies.",
+    ("model", "part"),
 )
 LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
 

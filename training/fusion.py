@@ -32,6 +32,7 @@ from training.fusion_calibration import fit_calibration
 from training.fusion_card import Trained, describe, write_card
 from training.fusion_features import choose_features
 from training.fusion_plan import FusionPlan
+from workers.drift.reference import ScannedFeatures, make_reference
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import FusionBooster
 
@@ -83,7 +84,8 @@ def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: Studies) -> T
     fitted = _fit(plan, stages, studies.training).calibrate(calibration)
     reports = _measure(plan, fitted.booster, models, studies)
     comparisons = _compare_with_all(plan, reports, studies.held_out)
-    return Trained(plan, models, fitted, reports, comparisons, studies.held_out)
+    reference = make_reference(ScannedFeatures(case.features, case.scan) for case in studies.training)
+    return Trained(plan, models, fitted, reports, comparisons, studies.held_out, reference)
 
 
 def _fit(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -> FittedBooster:
@@ -104,10 +106,12 @@ def list_subsets(models: Sequence[StageName]) -> list[Subset]:
 
 
 def publish(trained: Trained, *, catalogue: Path) -> ModelEntry:
-    """Write booster, description and card, and the entry that pins them."""
+    """Write booster, description, reference of the features and card, and the entry that pins them."""
     settings = trained.plan.booster
     with tempfile.TemporaryDirectory() as folder:
-        booster, description, card = (Path(folder) / name for name in ("booster.txt", "description.json", "card.md"))
+        names = ("booster.txt", "description.json", "reference.json", "card.md")
+        booster, description, reference, card = (Path(folder) / name for name in names)
+        reference.write_text(json.dumps(trained.reference.to_document()), encoding="utf-8")
         booster.write_text(trained.fitted.text, encoding="utf-8")
         told = json.dumps(describe(trained), indent=1, allow_nan=False)
         description.write_text(f"{told}\n", encoding="utf-8")
@@ -121,7 +125,7 @@ def publish(trained: Trained, *, catalogue: Path) -> ModelEntry:
             preprocessing={"aggregates": "native"},
             labels=(),
             thresholds={},
-            sources={"booster": booster, "description": description},
+            sources={"booster": booster, "description": description, "reference": reference},
             origin="python -m training.fusion",
             licence="Apache-2.0",
             card=card,

@@ -15,6 +15,7 @@ from training.evaluation.reports import Comparison, Report
 from training.evaluation.weights import find_policy
 from training.fusion_booster import FittedBooster
 from training.fusion_plan import FusionPlan
+from workers.drift.reference import Reference
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import make_known_answer
 
@@ -52,7 +53,8 @@ _LIMITS = """\
 class Trained:
     """A fitted booster, the models whose answers it was fitted on, and what was measured of it.
 
-    `reports`: one for each subset of the models. `comparisons`: of all models with the smaller subsets.
+    `reports`: one for each subset of the models. `comparisons`: of all models with the smaller subsets. `reference`:
+    how the features of the training studies are distributed.
     """
 
     plan: FusionPlan
@@ -61,6 +63,7 @@ class Trained:
     reports: Sequence[Report]
     comparisons: Sequence[Comparison]
     held_out: Sequence[Case]
+    reference: Reference
 
 
 def describe(trained: Trained) -> dict[str, Any]:

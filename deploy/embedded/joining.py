@@ -11,8 +11,15 @@ import typer
 
 from deploy.embedded.problems import StackProblem
 from deploy.embedded.state_folder import default_state, read_environment
+from workers.command import drift as platform_drift
 from workers.command import reconcile as platform_reconcile
 from workers.command import replay as platform_replay
+from workers.command import self_check as platform_self_check
+
+_State = Annotated[
+    Path | None, typer.Option("--state", metavar="DIR", help="State folder of a platform of this machine.")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def reconcile(
@@ -48,6 +55,35 @@ def replay(
     """
     join_stack(state)
     platform_replay.command(job_id, tolerance=tolerance, limit_s=limit_s, shows_all=shows_all, as_json=as_json)
+
+
+def drift(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="Jobs of how many days.")] = 30,
+    state: _State = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Compare the features of recent studies with those of the fusion's training; no labels are needed.
+
+    Exit status 0: none is shifted; 1: some are; 2: there is nothing to compare with.
+    """
+    join_stack(state)
+    platform_drift.command(days=days, as_json=as_json)
+
+
+def self_check(
+    *,
+    now: Annotated[bool, typer.Option("--now", help="Run one now and wait for it.")] = False,
+    limit_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the job.")] = 1800,
+    state: _State = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Tell how the last self-check of the platform ended, or run one.
+
+    Exit status 0: passed; 1: failed; 2: none has run, or it could not be told.
+    """
+    join_stack(state)
+    platform_self_check.command(now=now, limit_s=limit_s, as_json=as_json)
 
 
 def join_stack(state: Path | None) -> None:

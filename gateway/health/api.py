@@ -6,10 +6,10 @@ from typing import Literal
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.health.service import OK, run_checks
+from gateway.health.service import OK, read_monitors, run_checks
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
 from shared.errors import InputProblem
@@ -35,6 +35,10 @@ class ReadyBody(BaseModel):
 
     status: Literal["ready"] = "ready"
     checks: dict[str, str]
+    monitors: dict[str, str] = Field(
+        description="What does not stop the service: `self_check` is `passed`, `failed`, or `not_run` while the "
+        "platform is younger than a day."
+    )
 
 
 @router.get("/health", summary="Compatible health")
@@ -55,7 +59,7 @@ async def read_readiness(resources: ResourcesOf) -> ReadyBody:
     checks = await run_checks(resources)
     if any(outcome != OK for outcome in checks.values()):
         raise InputProblem(ProblemCode.NOT_READY, "A dependency is missing. `checks` names it.", checks=checks)
-    return ReadyBody(checks=dict(checks))
+    return ReadyBody(checks=dict(checks), monitors=await read_monitors(resources))
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

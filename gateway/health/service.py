@@ -12,6 +12,7 @@ from gateway.resources import Resources
 from shared.database import SCHEMA_REVISION, fetch_schema_revision
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
+from shared.self_check import fetch_self_check
 from shared.settings import Settings
 
 OK = "ok"
@@ -26,6 +27,16 @@ async def run_checks(resources: Resources) -> Mapping[str, str]:
     """Return the outcome of every check by name: `ok`, or a code."""
     database, storage = await asyncio.gather(_check_database(resources), _check_storage(resources))
     return {**database, "storage": storage}
+
+
+async def read_monitors(resources: Resources) -> dict[str, str]:
+    """Return the state of every monitor by name; none of them makes the platform unready."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            outcome = await resources.transact(fetch_self_check)
+    except (TransientFault, TimeoutError):
+        return {"self_check": _UNKNOWN}
+    return {"self_check": str(outcome.state)}
 
 
 async def _check_database(resources: Resources) -> Mapping[str, str]:

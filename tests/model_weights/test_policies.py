@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from model_weights.policies import FindingText, Policy, load_policies, parse_policy, read_finding_texts, read_policy
+from model_weights.policies import (
+    FindingText,
+    Policy,
+    find_line,
+    load_policies,
+    parse_policy,
+    read_finding_texts,
+    read_policy,
+)
 from model_weights.policies.lung_check import LungCheck, read_lung_check
 from shared.errors import Defect
+from shared.stages import StageName
 
 POLICY = Policy(name="default", version="1", threshold=0.59, minimum_models=1)
 TEXT = 'name = "a"\nversion = "1"\nthreshold = 0.5\nminimum_models = 1\n'
@@ -36,6 +45,53 @@ class TestIdentity:
     def test_a_stored_policy_whose_words_changed_is_refused(self) -> None:
         with pytest.raises(Defect, match="names itself"):
             parse_policy({**POLICY.to_document(), "threshold": 0.1})
+
+
+LINE = '[[calibration]]\nmodels = ["mednext", "ct_clip"]\nslope = 0.9\nintercept = -0.2\n'
+
+
+class TestSetsOfModels:
+    def read(self, folder: Path, said: str) -> Policy:
+        (folder / "a.toml").write_text(TEXT + said)
+        return read_policy(folder / "a.toml")
+
+    def test_without_any_said_enough_models_are_enough(self) -> None:
+        assert POLICY.allows([StageName.FVLM])
+        assert not POLICY.allows([])
+
+    def test_those_that_are_said_are_the_only_ones(self, tmp_path: Path) -> None:
+        policy = self.read(tmp_path, 'allowed_subsets = [["mednext", "ct_clip"], ["fvlm"]]\n')
+        assert policy.allows([StageName.CT_CLIP, StageName.MEDNEXT])
+        assert policy.allows([StageName.FVLM])
+        assert not policy.allows([StageName.MEDNEXT])
+        assert parse_policy(policy.to_document()) == policy
+
+    def test_calibration_is_found_by_who_answered(self, tmp_path: Path) -> None:
+        policy = self.read(tmp_path, LINE)
+        assert policy.calibration is not None
+        line = find_line(policy.calibration, {StageName.CT_CLIP, StageName.MEDNEXT})
+        assert line is not None
+        assert line.apply(2.0) == pytest.approx(1.6)
+        assert find_line(policy.calibration, {StageName.CT_CLIP}) is None
+        assert parse_policy(policy.to_document()) == policy
+        assert policy.id != self.read(tmp_path, "").id
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("allowed_subsets = []\n", "at least one"),
+            ('allowed_subsets = [["segmentation"]]\n', "some of"),
+            ("allowed_subsets = [[]]\n", "allow no answer"),
+            (LINE.replace("0.9", "-0.9"), "not above 0"),
+            (LINE.replace("0.9", "nan"), "must be a number"),
+            (LINE.replace('"ct_clip"', '"mednext"'), "named twice"),
+            (LINE.replace("slope", "scale"), "needs just"),
+            (LINE + LINE, "same models"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused(self, tmp_path: Path, said: str, told: str) -> None:
+        with pytest.raises(Defect, match=rf"^a\.toml: .*{told}"):
+            self.read(tmp_path, said)
 
 
 class TestReading:

@@ -154,7 +154,7 @@ def judge(
     """Decide one case as the stage would. Raises Defect where base value and attributions are not the raw score."""
     answers = _make_answers(case, thresholds, models)
     vector = compute_vector(answers.features)
-    explanation = booster.explain(vector)
+    explanation = booster.explain(vector, policy.calibration)
     attribution = compute_attribution(explanation, vector)
     total = math.fsum((attribution.base_value, *attribution.by_model.values()))
     return Judged(

@@ -21,6 +21,7 @@ from workers.control.retention import Retention
 from workers.control.sweeper import sweep
 from workers.runtime.celery_app import make_celery
 from workers.runtime.stopping import install_stop_signals
+from workers.self_check import SelfCheck
 
 _log = get_logger()
 _SWEEP_INTERVAL = timedelta(hours=1)
@@ -54,11 +55,13 @@ def _start_loops(
 ) -> list[threading.Thread]:
     relay = Relay(engine, make_celery(settings), settings)
     reaper = Reaper(engine, settings)
+    self_check = SelfCheck(engine, store, settings)
     retention = Retention(engine, store, settings)
     loops: dict[str, Callable[[], None]] = {
         "relay": lambda: relay.run(stopped),
         "reaper": lambda: reaper.run(stopped),
         "retention": lambda: retention.run(stopped),
+        "self_check": lambda: self_check.run(stopped),
         "sweeper": lambda: _sweep_hourly(engine, store, stopped),
     }
     threads = [threading.Thread(target=_guard(run, stopped), name=name) for name, run in loops.items()]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from model_weights.policies import CalibrationLine
 from shared.errors import Defect
 from shared.features import LABELS, FeatureGroup, get_model, make_feature_name
 from shared.findings import FINDING_OF_LABEL, Finding
@@ -40,6 +41,7 @@ class Attribution:
     by_model: Mapping[str, float]
     by_group: Mapping[str, float]
     by_finding: Mapping[str, float]
+    calibration: CalibrationLine | None = None
 
 
 def compute_attribution(explanation: Explanation, vector: Mapping[str, float]) -> Attribution:
@@ -51,6 +53,7 @@ def compute_attribution(explanation: Explanation, vector: Mapping[str, float]) -
         by_model=_sum_by(explanation.attributions, get_model, {get_model(name): 0.0 for name in vector}),
         by_group=_sum_by(shared_out, lambda name: _get_group(name, vector), dict.fromkeys(GROUPS, 0.0)),
         by_finding=_sum_by_finding(shared_out, vector),
+        calibration=explanation.calibration,
     )
     for parts in (attribution.by_model, attribution.by_group):
         _require_sum(attribution, parts)

@@ -18,7 +18,7 @@ from workers.fusion.answers import Answers
 from workers.fusion.attribution import Attribution
 from workers.fusion.decision import Decision, FindingEvidence
 from workers.fusion.omission import Omission
-from workers.runtime.stage import ArtefactRecord, StageRecord
+from workers.runtime.stage import ArtefactRecord, StageRecord, StageWarning
 
 SCHEMA_VERSION = "1.0"
 
@@ -54,6 +54,7 @@ class Reading:
     omissions: Mapping[StageName, Omission]
     policy: Policy
     model: ModelEntry
+    warnings: Sequence[StageWarning] = ()
 
 
 def make_document(reading: Reading) -> Document:
@@ -154,7 +155,7 @@ def _make_organs(records: Mapping[StageName, StageRecord]) -> Document | None:
 
 
 def _make_attribution(reading: Reading) -> Document:
-    attribution = reading.attribution
+    attribution, line = reading.attribution, reading.attribution.calibration
     of_findings = (evidence.attribution for evidence in reading.decision.findings)
     return {
         "base_value": attribution.base_value,
@@ -162,6 +163,7 @@ def _make_attribution(reading: Reading) -> Document:
         "by_group": {str(group): value for group, value in attribution.by_group.items()},
         "beyond_findings": attribution.raw_score - math.fsum((attribution.base_value, *of_findings)),
         "raw_score": attribution.raw_score,
+        "calibration": None if line is None else {"slope": line.slope, "intercept": line.intercept},
     }
 
 
@@ -178,12 +180,12 @@ def _make_omissions(omissions: Mapping[StageName, Omission]) -> Document:
 
 
 def _list_quality(reading: Reading) -> list[Document]:
-    warnings = [
-        {"code": warning.code, "stage": str(record.name), "facts": dict(warning.facts)}
-        for record in reading.records.values()
-        for warning in record.warnings
+    warnings = [(record.name, warning) for record in reading.records.values() for warning in record.warnings]
+    own = [*map(StageWarning, _judge(reading)), *reading.warnings]
+    return [
+        {"code": str(warning.code), "stage": str(stage), "facts": dict(warning.facts)}
+        for stage, warning in [*warnings, *((StageName.FUSION, warning) for warning in own)]
     ]
-    return [*warnings, *({"code": code, "stage": str(StageName.FUSION), "facts": {}} for code in _judge(reading))]
 
 
 def _judge(reading: Reading) -> list[str]:

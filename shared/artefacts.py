@@ -23,6 +23,10 @@ class ArtefactKind(StrEnum):
     RUN_MANIFEST = "run_manifest"
     CT_CLIP_RELEVANCE = "ct_clip_relevance"
     SUPERVISED_RELEVANCE = "supervised_relevance"
+    REPORT_HTML_EN = "report_html_en"
+    REPORT_HTML_RU = "report_html_ru"
+    REPORT_PDF_EN = "report_pdf_en"
+    REPORT_PDF_RU = "report_pdf_ru"
 
     @property
     def names_images(self) -> bool:
@@ -40,16 +44,20 @@ _NAMING_IMAGES = {ArtefactKind.SOURCE_SERIES, ArtefactKind.MASKS_DICOM, Artefact
 _ENDINGS = {
     ArtefactKind.PREVIEW: ".png",
     ArtefactKind.SOURCE_SERIES: ".json",
+    ArtefactKind.RUN_MANIFEST: ".json",
     ArtefactKind.MASKS: ".b2nd",
     ArtefactKind.MASKS_NIFTI: ".nii.gz",
     ArtefactKind.MASKS_DICOM: ".dcm",
     ArtefactKind.MASKS_PREVIEW: ".png",
-    ArtefactKind.RUN_MANIFEST: ".json",
     ArtefactKind.ANOMALY_MAP_NIFTI: ".nii.gz",
     ArtefactKind.ANOMALY_MAP_DICOM: ".dcm",
     ArtefactKind.ANOMALY_MAP_PREVIEW: ".png",
     ArtefactKind.CT_CLIP_RELEVANCE: ".nii.gz",
     ArtefactKind.SUPERVISED_RELEVANCE: ".nii.gz",
+    ArtefactKind.REPORT_HTML_EN: ".html",
+    ArtefactKind.REPORT_HTML_RU: ".html",
+    ArtefactKind.REPORT_PDF_EN: ".pdf",
+    ArtefactKind.REPORT_PDF_RU: ".pdf",
 }
 
 

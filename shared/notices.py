@@ -51,6 +51,7 @@ class NoticeCode(StrEnum):
     # Fusion
     NO_MODEL_ANSWERED = "no_model_answered"
     NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
+    REPORT_NOT_MADE = "report_not_made"
 
 
 @dataclass(frozen=True)
@@ -205,5 +206,9 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "The study was judged pathological although no single finding both raised the score and reached a model's own "
         "threshold.",
         "Read the study without a hint of where to look.",
+    ),
+    NoticeCode.REPORT_NOT_MADE: NoticeKind(
+        "The report for people (HTML, PDF) could not be made. The result is not affected.",
+        "Read the log of the fusion's worker; the result itself is whole.",
     ),
 }

@@ -24,17 +24,11 @@ class Omission:
 
 def compute_omissions(booster: FusionBooster, answers: Answers, policy: Policy) -> Mapping[StageName, Omission]:
     """Return the answer without each model that answered, as if its stage had failed."""
-    is_allowed = len(answers.answered) - 1 >= policy.minimum_models
-    return {
-        model: _judge(_score_without(booster, answers, model), policy, is_allowed=is_allowed)
-        for model in answers.answered
-    }
+    return {model: _leave_out(model, booster, answers, policy) for model in answers.answered}
 
 
-def _score_without(booster: FusionBooster, answers: Answers, model: StageName) -> float:
-    others = {name: value for name, value in answers.features.items() if get_model(name) is not model}
-    return booster.explain(compute_vector(others)).probability
-
-
-def _judge(probability: float, policy: Policy, *, is_allowed: bool) -> Omission:
-    return Omission(probability, probability >= policy.threshold, is_allowed)
+def _leave_out(model: StageName, booster: FusionBooster, answers: Answers, policy: Policy) -> Omission:
+    features = {name: value for name, value in answers.features.items() if get_model(name) is not model}
+    probability = booster.explain(compute_vector(features), policy.calibration).probability
+    left = [other for other in answers.answered if other is not model]
+    return Omission(probability, probability >= policy.threshold, policy.allows(left))

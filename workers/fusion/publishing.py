@@ -1,4 +1,4 @@
-"""What is published of a reading: the result, its manifest and, where there is a key, its receipt."""
+"""What is published of a reading: the result, its manifest, its reports and, where there is a key, its receipt."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from shared.settings import Settings
 from shared.tables import Document, Result
 from workers.fusion.document import Reading, make_document
 from workers.manifest import MEDIA_TYPE, Run, make_manifest
+from workers.report.language import Language
+from workers.report.maker import ReportMaker
 from workers.runtime.stage import ArtefactRecord, ProducedArtefact, StageContext
 
 
@@ -21,22 +23,27 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._key = read_receipt_key(settings.receipt_key)
+        self._reports = ReportMaker(
+            [Language(language) for language in settings.report_languages], settings.report_time_limit
+        )
 
-    def publish(self, context: StageContext, reading: Reading) -> tuple[Result, ProducedArtefact]:
-        """Return the row of the result and the artefact of the manifest; the result names the manifest's digest."""
+    def publish(self, context: StageContext, reading: Reading) -> tuple[Result, list[ProducedArtefact]]:
+        """Return the row of the result, and manifest and reports as artefacts; the result names their digests."""
         manifest = self._make_manifest(context, reading)
         path = context.scratch / ArtefactKind.RUN_MANIFEST
         path.write_bytes(manifest)
         sha256 = hashlib.sha256(manifest).hexdigest()
         record = ArtefactRecord(ArtefactKind.RUN_MANIFEST, MEDIA_TYPE, len(manifest), sha256)
-        document = make_document(replace(reading, artefacts=[*reading.artefacts, record]))
+        reports = self._reports.make(context, make_document(reading))
+        artefacts = [*reading.artefacts, record, *reports.records]
+        document = make_document(replace(reading, artefacts=artefacts, warnings=reports.warnings))
         row = Result(
             document=document,
             policy_id=reading.policy.id,
             probability=reading.decision.probability,
             receipt=self._sign(document, sha256),
         )
-        return row, ProducedArtefact(ArtefactKind.RUN_MANIFEST, path, MEDIA_TYPE)
+        return row, [ProducedArtefact(ArtefactKind.RUN_MANIFEST, path, MEDIA_TYPE), *reports.artefacts]
 
     def _make_manifest(self, context: StageContext, reading: Reading) -> bytes:
         run = Run(

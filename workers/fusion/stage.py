@@ -35,11 +35,11 @@ class Fusion:
         return StageName.FUSION
 
     def run(self, context: StageContext) -> StageOutput:
-        """Return result and manifest. Raises Unanswerable when fewer models answered than the policy needs."""
+        """Return result, manifest and reports. Raises Unanswerable when fewer models answered than the policy needs."""
         started = time.monotonic()
         policy = parse_policy(context.policy)
         reading = self._read(context, policy, started)
-        row, manifest = self._publisher.publish(context, reading)
+        row, artefacts = self._publisher.publish(context, reading)
         entry = self._entry
         facts = {
             "name": entry.name,
@@ -47,14 +47,14 @@ class Fusion:
             "digest": entry.digest,
             "weights_profile": entry.weights_profile,
         }
-        return StageOutput(rows=[row], artefacts=[manifest], facts=facts)
+        return StageOutput(rows=[row], artefacts=artefacts, facts=facts)
 
     def _read(self, context: StageContext, policy: Policy, started: float) -> Reading:
         records = context.fetch_records()
         answers = collect_answers(records)
         _require_enough(answers, policy)
         vector = compute_vector(answers.features)
-        explanation = self._booster.explain(vector)
+        explanation = self._booster.explain(vector, policy.calibration)
         attribution = compute_attribution(explanation, vector)
         return Reading(
             job_id=context.job_id,
@@ -95,11 +95,11 @@ def make_stage(settings: Settings) -> Stage:
 
 
 def _require_enough(answers: Answers, policy: Policy) -> None:
-    if len(answers.answered) < policy.minimum_models:
+    if not policy.allows(answers.answered):
+        needed = f"{policy.minimum_models}" if policy.allowed_subsets is None else "one of its sets of models"
         raise Unanswerable(
             ProblemCode.NO_MODEL_ANSWERED,
-            f"{len(answers.answered)} of {len(MODELS)} models answered; policy {policy.id} needs "
-            f"{policy.minimum_models}.",
+            f"{len(answers.answered)} of {len(MODELS)} models answered; policy {policy.id} needs {needed}.",
             answered=len(answers.answered),
             needed=policy.minimum_models,
             missing={str(missing.model): missing.reason for missing in answers.missing},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.etags import answer_unless_known
@@ -13,9 +13,12 @@ from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.erasing import erase_job
 from gateway.jobs.errors import POLL_AFTER_S
+from gateway.jobs.estimates import Estimate
 from gateway.jobs.intake_schemas import IntakeBody
+from gateway.jobs.labels import MOST_LABELS, parse_label_filter
 from gateway.jobs.preferences import parse_wait
 from gateway.jobs.repository import JobFilters
+from gateway.jobs.retrying import retry_job
 from gateway.jobs.schemas import ErasureBody, JobBody, JobList
 from gateway.jobs.service import get_intake, get_job, list_jobs
 from gateway.jobs.submission import BodySubmitter
@@ -63,6 +66,18 @@ class ListQuery(BaseModel):
     patient: str | None = Field(
         default=None, pattern=PSEUDONYM_PATTERN, description="Only jobs of the patient with this pseudonym."
     )
+    study_uid: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=300,
+        pattern=r"^[^\x00-\x1f]*$",
+        description="Only jobs that read this study, by the `study_uid` of its result.",
+    )
+    label: list[str] = Field(
+        default=[], max_length=MOST_LABELS, description="`name=value`: only jobs with this label; with all of several."
+    )
+    created_after: AwareDatetime | None = Field(default=None, description="Only jobs submitted after this time.")
+    created_before: AwareDatetime | None = Field(default=None, description="Only jobs submitted before this time.")
 
 
 class IntakeQuery(BaseModel):
@@ -101,14 +116,21 @@ async def submit_job(request: Request, resources: ResourcesOf, tenant: TenantOf)
         job = await get_job(resources, tenant, job.id)
     if job.state.is_terminal:
         return Response(job.model_dump_json(), 200, headers, media_type="application/json")
-    headers["Retry-After"] = str(POLL_AFTER_S)
+    headers["Retry-After"] = str(choose_poll(job))
     return Response(job.model_dump_json(), 202, headers, media_type="application/json")
 
 
 @router.get("", summary="List jobs", responses=document_problems(*_READ_PROBLEMS[2:]))
 async def read_jobs(query: Annotated[ListQuery, Query()], resources: ResourcesOf, tenant: TenantOf) -> JobList:
     """List jobs, newest first."""
-    filters = JobFilters(query.state, query.patient)
+    filters = JobFilters(
+        states=query.state,
+        patient=query.patient,
+        study_uid=query.study_uid,
+        labels=parse_label_filter(query.label),
+        created_after=query.created_after,
+        created_before=query.created_before,
+    )
     return await list_jobs(resources, tenant, filters, cursor=query.cursor, limit=query.limit)
 
 
@@ -122,8 +144,12 @@ async def read_jobs(query: Annotated[ListQuery, Query()], resources: ResourcesOf
 async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Response:
     """Answer with a job: its state, its stages and how far it is. `Retry-After` says when to ask again."""
     job = await get_job(resources, tenant, job_id)
-    headers = {} if job.state.is_terminal else {"Retry-After": str(POLL_AFTER_S)}
-    return answer_unless_known(request, job.model_dump_json().encode(), headers=headers)
+    if job.state.is_terminal:
+        return answer_unless_known(request, job.model_dump_json().encode())
+    headers = {"Retry-After": str(choose_poll(job))}
+    # The estimate shrinks with every second; a job that only came nearer to its end has not changed.
+    judged = job.model_dump_json(exclude={"eta"}).encode()
+    return answer_unless_known(request, job.model_dump_json().encode(), headers=headers, judged=judged)
 
 
 @router.post(
@@ -135,6 +161,21 @@ async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tena
 async def cancel(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> JobBody:
     """End a job that has not ended, at any stage, and answer with it. Again is no error; after another end, 409 is."""
     return await resources.transact(lambda session: cancel_job(session, tenant, job_id))
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Retry a failed job",
+    response_model=JobBody,
+    responses=document_problems(*_READ_PROBLEMS, ProblemCode.JOB_CANNOT_BE_RETRIED),
+    dependencies=[NO_QUERY],
+)
+async def retry(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Response:
+    """Let a job that failed go on under its id: stages that succeeded are kept, the others run anew."""
+    job = await resources.transact(lambda session: retry_job(session, resources.settings, tenant, job_id))
+    headers = {"Location": job.links.self, "Retry-After": str(choose_poll(job))}
+    return Response(job.model_dump_json(), 202, headers, media_type="application/json")
 
 
 @router.delete(
@@ -161,3 +202,8 @@ async def read_intake(
 ) -> IntakeBody:
     """Answer with every file of the upload, page by page, and every series that could have been read, with reasons."""
     return await get_intake(resources, tenant, job_id, outcomes=query.outcome, cursor=query.cursor, limit=query.limit)
+
+
+def choose_poll(job: JobBody) -> int:
+    """Return after how many seconds to look at a job again, by what was measured of others like it."""
+    return POLL_AFTER_S if job.eta is None else Estimate(job.eta.p50_s, job.eta.p90_s).poll_after_s

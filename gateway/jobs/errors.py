@@ -47,6 +47,14 @@ class IntakeNotFinished(RetryLater):
         super().__init__(ProblemCode.INTAKE_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)
 
 
+class JobCannotBeRetried(InputProblem):
+    """The job did not fail, or its study was removed since. `reason` says which."""
+
+    def __init__(self, state: JobState, reason: str) -> None:
+        detail = f"The job is {state} and cannot be retried: {reason}."
+        super().__init__(ProblemCode.JOB_CANNOT_BE_RETRIED, detail, job_state=str(state), reason=reason)
+
+
 class JobAlreadyFinished(InputProblem):
     """The job ended before it was cancelled."""
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Select, exists, select, tuple_
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import JobErased, JobNotFound
+from gateway.jobs.measurements import fetch_estimates, fetch_places
 from gateway.jobs.schemas import JobRecord
 from gateway.tenants import Tenant
 from shared.errors import InputProblem
+from shared.stages import StageName
 from shared.states import JobState
 from shared.tables import Erasure, Job, StageRun
 
@@ -29,10 +31,14 @@ class PagePosition:
 
 @dataclass(frozen=True)
 class JobFilters:
-    """Which jobs are asked for: of some states (all when none is named), and of one patient."""
+    """Which jobs are asked for; what is empty asks for nothing. The times are exclusive."""
 
     states: Collection[JobState] = ()
     patient: str | None = None
+    study_uid: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 def fetch_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
@@ -57,38 +63,44 @@ def fetch_page(
     session: Session, tenant: Tenant, filters: JobFilters, *, after: PagePosition | None, limit: int
 ) -> list[JobRecord]:
     """Return up to `limit` jobs, newest first."""
-    query = select(Job).where(Job.tenant == tenant)
-    if filters.states:
-        query = query.where(Job.state.in_(filters.states))
-    if filters.patient is not None:
-        query = query.where(Job.patient_pseudonym == filters.patient)
+    query = _apply_filters(select(Job).where(Job.tenant == tenant), filters)
     if after is not None:
         query = query.where(tuple_(Job.created_at, Job.id) < (after.created_at, after.job_id))
     jobs = session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
     return complete_records(session, jobs)
 
 
+def _apply_filters(query: Select[Job], filters: JobFilters) -> Select[Job]:
+    if filters.states:
+        query = query.where(Job.state.in_(filters.states))
+    if filters.patient is not None:
+        query = query.where(Job.patient_pseudonym == filters.patient)
+    if filters.labels:
+        query = query.where(Job.labels.contains(dict(filters.labels)))
+    if filters.study_uid is not None:
+        intake = (StageRun.job_id == Job.id) & (StageRun.stage == StageName.INTAKE)
+        query = query.where(exists().where(intake, StageRun.facts["study_uid"].astext == filters.study_uid))
+    if filters.created_after is not None:
+        query = query.where(Job.created_at > filters.created_after)
+    if filters.created_before is not None:
+        query = query.where(Job.created_at < filters.created_before)
+    return query
+
+
 def complete_records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
-    """Add stages and queue positions to jobs, in two queries for all."""
+    """Add stages, places in the queue and estimates to jobs, in a few queries for all."""
     stages: defaultdict[uuid.UUID, list[StageRun]] = defaultdict(list)
     for run in session.scalars(select(StageRun).where(StageRun.job_id.in_([job.id for job in jobs]))):
         stages[run.job_id].append(run)
-    positions = _fetch_queue_positions(session, [job.id for job in jobs if job.state is JobState.QUEUED])
-    return [JobRecord(job, stages[job.id], positions.get(job.id)) for job in jobs]
+    places = fetch_places(session, [job.id for job in jobs if not job.state.is_terminal])
+    estimates = fetch_estimates(session, stages, places)
+    return [
+        JobRecord(job, stages[job.id], place and place.in_queue, estimates.get(job.id))
+        for job, place in ((job, places.get(job.id)) for job in jobs)
+    ]
 
 
 def fetch_ended(session: Session, job_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Return which of the jobs have ended, or are gone."""
     open_ids = session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_(None)))
     return set(job_ids) - set(open_ids)
-
-
-def _fetch_queue_positions(session: Session, job_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, int]:
-    """Return how many queued jobs of any tenant come before each, plus one."""
-    if not job_ids:
-        return {}
-    place = func.row_number().over(order_by=(Job.priority.desc(), Job.created_at, Job.id)).label("place")
-    # `finished_at IS NULL` lets the partial index of open jobs serve.
-    queue = select(Job.id, place).where(Job.state == JobState.QUEUED, Job.finished_at.is_(None)).subquery()
-    rows = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids)))
-    return {job_id: int(place) for job_id, place in rows}

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from gateway.jobs.estimates import Estimate
 from gateway.problems.schemas import ProblemBody
 from shared.stages import SkipReason, StageName
 from shared.states import JobState, StageState
@@ -35,10 +36,10 @@ class StageBody(BaseModel):
 
 
 class EtaBody(BaseModel):
-    """When the job may end."""
+    """When the job may end, by the latest jobs of the same models."""
 
-    p50_s: float
-    p90_s: float
+    p50_s: float = Field(description="Half of them took no longer from where this one stands, queueing included.")
+    p90_s: float = Field(description="Nine of ten took no longer.")
 
 
 class LinksBody(BaseModel):
@@ -59,7 +60,9 @@ class JobBody(BaseModel):
     progress: float = Field(ge=0, le=1)
     stages: list[StageBody]
     queue_position: int | None = Field(description="1 is next; null once it runs.")
-    eta: EtaBody | None = Field(default=None, description="Null while it was not measured.")
+    eta: EtaBody | None = Field(
+        default=None, description="Null once the job has ended, and where no job like it was measured."
+    )
     created_at: datetime
     finished_at: datetime | None
     deadline: datetime
@@ -99,13 +102,14 @@ class JobRecord:
     job: Job
     stages: Sequence[StageRun]
     queue_position: int | None
+    estimate: Estimate | None = None
 
 
 def describe_job(record: JobRecord) -> JobBody:
     """Return the job as callers see it."""
     job = record.job
     stages = sorted(record.stages, key=lambda run: _STAGE_ORDER[run.stage])
-    return JobBody(
+    body = JobBody(
         id=job.id,
         state=job.state,
         progress=_compute_progress(job, stages),
@@ -121,6 +125,9 @@ def describe_job(record: JobRecord) -> JobBody:
         reused_from=next((run.reused_from for run in stages if run.reused_from is not None), None),
         links=_make_links(job, stages),
     )
+    if record.estimate is None:
+        return body
+    return body.model_copy(update={"eta": EtaBody(p50_s=record.estimate.p50_s, p90_s=record.estimate.p90_s)})
 
 
 def describe_problem(document: Mapping[str, Any] | None, job_id: uuid.UUID) -> ProblemBody | None:

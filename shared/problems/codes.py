@@ -27,6 +27,7 @@ class ProblemCode(StrEnum):
     JOB_HAS_NO_RESULT = "job_has_no_result"
     INTAKE_NOT_FINISHED = "intake_not_finished"
     JOB_ALREADY_FINISHED = "job_already_finished"
+    JOB_CANNOT_BE_RETRIED = "job_cannot_be_retried"
     TOO_MANY_STREAMS = "too_many_streams"
     UPLOAD_NOT_FOUND = "upload_not_found"
     TOO_MANY_UPLOADS = "too_many_uploads"

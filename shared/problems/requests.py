@@ -201,6 +201,22 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         ),
         related=(ProblemCode.JOB_NOT_FINISHED, ProblemCode.JOB_HAS_NO_RESULT),
     ),
+    ProblemCode.JOB_CANNOT_BE_RETRIED: ProblemKind(
+        "The job cannot be retried",
+        409,
+        "Only a job that failed by our fault goes on. A rejected one needs another upload; where `reason` is "
+        "`study_removed`, submit the study again.",
+        cause="`job_state` is not `failed` (`reason` is `not_failed`): the job runs, has a result, was cancelled, or "
+        "was rejected for what was sent. Or it failed, and what it must read again was removed after the time that "
+        "uploads and volumes are kept (`study_removed`).",
+        example=show_of_request(
+            "The job is rejected and cannot be retried: not_failed.",
+            instance=f"{_JOB}/retry",
+            job_state="rejected",
+            reason="not_failed",
+        ),
+        related=(ProblemCode.JOB_ALREADY_FINISHED, ProblemCode.JOB_HAS_NO_RESULT),
+    ),
     ProblemCode.TOO_MANY_STREAMS: ProblemKind(
         "Too many streams of events are open",
         429,

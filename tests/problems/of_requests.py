@@ -160,6 +160,9 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.JOB_NOT_FINISHED: lambda bench: bench.get(f"{_PATH}/{bench.submit(ZIP)}/result"),
     ProblemCode.JOB_HAS_NO_RESULT: _ask_for_the_result_of_a_refused_study,
     ProblemCode.JOB_ALREADY_FINISHED: _cancel_what_has_ended,
+    ProblemCode.JOB_CANNOT_BE_RETRIED: lambda bench: read_json(
+        bench.gateway.http.post(f"{_PATH}/{bench.submit(ZIP)}/retry")
+    ),
     ProblemCode.TOO_MANY_STREAMS: _open_one_stream_too_many,
     ProblemCode.CALLBACK_URL_NOT_ALLOWED: lambda bench: _make_webhook(bench, "http://169.254.169.254/"),
     ProblemCode.WEBHOOK_NOT_FOUND: lambda bench: bench.get(f"{_WEBHOOKS}/{uuid.uuid4()}"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from deploy.contract import list_breaks
+from gateway.app import create_app
 from shared.byte_units import GIB, MIB
 from shared.file_codes import FILE_CODES
 from shared.notices import NOTICES
@@ -20,8 +23,12 @@ from shared.problems import CATALOGUE, ProblemCode, make_example
 from shared.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+OPENAPI = "openapi.json"
+"""File of the description of the API."""
 PROBLEMS = "problems"
 """Folder of the pages of problem codes."""
+
+BREAKING = "--breaking"
 
 _MADE = "<!-- Made by `make docs` from {source}; edit that instead. -->\n"
 
@@ -108,7 +115,17 @@ def render_settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
+def render_openapi() -> str:
+    """Return the description of the API, as a gateway answers it at `/openapi.json`."""
+    # Nothing is connected: the description follows from the code alone.
+    nowhere: dict[str, Any] = dict.fromkeys(("storage_endpoint", "storage_access_key", "storage_secret_key"), "none")
+    app = create_app(Settings(database_url=SecretStr("postgresql+psycopg2://none"), **nowhere))
+    return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    OPENAPI: render_openapi,
     "settings.md": render_settings,
     "file-codes.md": render_file_codes,
     "warnings.md": render_warnings,
@@ -118,12 +135,24 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Write all pages, and remove those of codes that are no more."""
+    """Write all pages, and remove those of codes that are no more. Refuses to break callers unless told to."""
+    breaks = find_breaks()
+    if breaks and BREAKING not in sys.argv:
+        listed = "\n".join(f"  {line}" for line in breaks)
+        sys.exit(f"The API would break its callers:\n{listed}\nMend it, or write it all the same with {BREAKING}.")
     (DOCS / PROBLEMS).mkdir(parents=True, exist_ok=True)
     for page in find_stale():
         page.unlink()
     for name, render in PAGES.items():
         (DOCS / name).write_text(render(), "utf-8")
+
+
+def find_breaks() -> list[str]:
+    """Return what of the API that is written down callers could not rely on any more."""
+    written = DOCS / OPENAPI
+    if not written.exists():
+        return []
+    return list_breaks(json.loads(written.read_text("utf-8")), json.loads(render_openapi()))
 
 
 def find_stale() -> list[Path]:

@@ -29,7 +29,7 @@ from client.exchange import (
     parse_result,
 )
 from client.results import StudyResult
-from client.streaming import EventStream
+from client.streaming import EventStream, has_data
 
 
 class Client:
@@ -132,7 +132,7 @@ class Client:
                     if source.response.is_error:
                         source.response.read()
                     if stream.begin(source.response):
-                        yield from map(stream.take, source.iter_sse())
+                        yield from map(stream.take, filter(has_data, source.iter_sse()))
             except httpx.TransportError as error:
                 stream.break_off(error)
             time.sleep(stream.take_pause())

@@ -30,7 +30,7 @@ from client.exchange import (
     parse_result,
 )
 from client.results import StudyResult
-from client.streaming import EventStream
+from client.streaming import EventStream, has_data
 
 
 class AsyncClient:
@@ -133,7 +133,8 @@ class AsyncClient:
                         await source.response.aread()
                     if stream.begin(source.response):
                         async for sent in source.aiter_sse():
-                            yield stream.take(sent)
+                            if has_data(sent):
+                                yield stream.take(sent)
             except httpx.TransportError as error:
                 stream.break_off(error)
             await asyncio.sleep(stream.take_pause())

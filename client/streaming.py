@@ -13,6 +13,11 @@ from client.errors import Unreachable
 from client.exchange import STREAM_TIMEOUT, Patience, make_job_path
 
 
+def has_data(sent: ServerSentEvent) -> bool:
+    """Say whether something was sent: httpx-sse 0.4.3 makes an event of the blank line behind a comment too."""
+    return bool(sent.data)
+
+
 class EventStream:
     """Where one is in the events of a job, over as many connections as it takes."""
 

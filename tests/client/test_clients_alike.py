@@ -1,0 +1,152 @@
+"""What the blocking and the asynchronous client do alike: keys, refusals, patience, events that resume."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from client import ApiError, AsyncClient, Client, Event, Unreachable
+from client.exchange import Patience, make_headers
+from tests.client.tiny_api import Answer, TinyApi, job_document, problem, serving
+
+ACCEPTED = Answer(202, job_document("queued"))
+STREAM = {"Content-Type": "text/event-stream"}
+
+
+def make_events(*events: tuple[int, str, str]) -> Answer:
+    lines = [
+        f"id: {id_}\nevent: {kind}\ndata: {json.dumps({'job_id': 'job-1', 'stage': None, 'state': state})}\n\n"
+        for id_, kind, state in events
+    ]
+    return Answer(200, ": ping\n\n".join(lines).encode(), STREAM)
+
+
+def submit(api: TinyApi, study: Path) -> str:
+    with Client(api.url, api_key="ck_secret") as client:
+        return client.submit(study, {"models": "mednext"}, priority="9").id
+
+
+def submit_asynchronously(api: TinyApi, study: Path) -> str:
+    async def run() -> str:
+        async with AsyncClient(api.url, api_key="ck_secret") as client:
+            return (await client.submit(study, {"models": "mednext"}, priority="9")).id
+
+    return asyncio.run(run())
+
+
+def read_events(api: TinyApi) -> list[Event]:
+    with Client(api.url, retry_limit_s=2) as client:
+        return list(client.iterate_events("job-1"))
+
+
+def read_events_asynchronously(api: TinyApi) -> list[Event]:
+    async def run() -> list[Event]:
+        async with AsyncClient(api.url, retry_limit_s=2) as client:
+            return [event async for event in client.iterate_events("job-1")]
+
+    return asyncio.run(run())
+
+
+SUBMIT = pytest.mark.parametrize("send", [submit, submit_asynchronously])
+READ = pytest.mark.parametrize("read", [read_events, read_events_asynchronously])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.zip"
+    path.write_bytes(bytes(range(256)) * 1000)
+    return path
+
+
+class TestSubmission:
+    @SUBMIT
+    def test_goes_with_the_key_of_the_caller_and_all_options(
+        self, study: Path, send: Callable[[TinyApi, Path], str]
+    ) -> None:
+        with serving(ACCEPTED) as api:
+            assert send(api, study) == "job-1"
+        (request,) = api.requests
+        assert request.headers["Authorization"] == "Bearer ck_secret"
+        assert request.path == "/v1/jobs?models=mednext&priority=9"
+        assert study.read_bytes() in request.body
+
+    @SUBMIT
+    @pytest.mark.parametrize("status", [429, 502, 503, 504, 507])
+    def test_is_repeated_whole_under_its_key(
+        self, study: Path, send: Callable[[TinyApi, Path], str], status: int
+    ) -> None:
+        with serving(problem(status, "busy", Retry_After="0"), ACCEPTED) as api:
+            assert send(api, study) == "job-1"
+        first, second = api.requests
+        assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+        assert study.read_bytes() in second.body
+
+    @SUBMIT
+    def test_that_is_refused_carries_the_code(self, study: Path, send: Callable[[TinyApi, Path], str]) -> None:
+        with serving(problem(415, "not_an_archive")) as api, pytest.raises(ApiError) as raised:
+            send(api, study)
+        assert (raised.value.status, raised.value.code) == (415, "not_an_archive")
+
+
+class TestEvents:
+    @READ
+    def test_go_on_behind_the_last_one_where_a_stream_ended_early(self, read: Callable[[TinyApi], list[Event]]) -> None:
+        first = make_events((7, "stage.state", "leased"), (9, "stage.state", "succeeded"))
+        with serving(first, problem(503, "busy", Retry_After="0"), make_events((12, "job.state", "completed"))) as api:
+            events = read(api)
+        assert [event.id for event in events] == [7, 9, 12]
+        assert events[-1].ends_job
+        assert [request.headers["Last-Event-ID"] for request in api.requests] == ["0", "9", "9"]
+
+    @READ
+    def test_are_none_when_all_were_had(self, read: Callable[[TinyApi], list[Event]]) -> None:
+        with serving(Answer(204, b"")) as api:
+            assert read(api) == []
+
+    @READ
+    def test_of_an_unknown_job_are_refused(self, read: Callable[[TinyApi], list[Event]]) -> None:
+        with serving(problem(404, "job_not_found")) as api, pytest.raises(ApiError, match="a detail"):
+            read(api)
+
+    @READ
+    def test_that_are_none_of_this_api_are_told(self, read: Callable[[TinyApi], list[Event]]) -> None:
+        with serving(Answer(200, b"data: hello\n\n", STREAM)) as api, pytest.raises(Unreachable, match="not this API"):
+            read(api)
+
+
+class TestPatience:
+    def test_grows_from_try_to_try_and_is_drawn(self) -> None:
+        for drawn in (0.0, 1.0):
+            patience = Patience("http://host", 600, was_reached=True, draw=lambda drawn=drawn: drawn)
+            delays = [patience.take_end() for _ in range(8)]
+            assert delays == sorted(delays)
+            assert delays[0] == pytest.approx(0.4 + 0.1 * drawn)
+            assert delays[-1] == pytest.approx(16 + 4 * drawn)
+
+    def test_ends_at_its_limit(self) -> None:
+        patience = Patience("http://host", 0.1, was_reached=True)
+        with pytest.raises(Unreachable):
+            patience.take_end()
+
+
+class TestBothClients:
+    def test_have_the_same_methods(self) -> None:
+        blocking, asynchronous = (
+            {
+                name: [parameter.name for parameter in inspect.signature(method).parameters.values()]
+                for name, method in inspect.getmembers(kind, inspect.isfunction)
+                if not name.startswith("_")
+            }
+            for kind in (Client, AsyncClient)
+        )
+        assert blocking == asynchronous
+
+    @pytest.mark.parametrize("key", ["", "two words", "line\r\nX-Injected: 1", "ключ"])
+    def test_refuse_what_cannot_be_a_key(self, key: str) -> None:
+        with pytest.raises(ValueError, match="printable ASCII"):
+            make_headers(key)

@@ -11,7 +11,9 @@ from shared.settings import Settings
 from shared.stages import WEIGHTED_STAGES, StageName
 from workers.reuse.code_digest import compute_code_digest
 
-_DECIDING = frozenset({"id", "digest", "name", "version", "threshold", "minimum_models", "calibration"})
+_DECIDING = frozenset(
+    {"id", "digest", "name", "version", "threshold", "minimum_models", "allowed_subsets", "calibration"}
+)
 """Words of a policy that the fusion alone reads. Every other word may change what a model's stage says."""
 
 _NAMING_IMAGES = frozenset({StageName.SEGMENTATION, StageName.DIFFUSION})

@@ -28,7 +28,7 @@ from training.segmentation.fitting import Fitting, fit, silence_unpainted
 from training.segmentation.labels import AORTA, FIRST, HEART, LUNGS, OUTPUTS, PAINTED, UNPAINTED, make_class_indices
 from training.segmentation.loss import compute_features, draw_voxels, make_organ_weights, measure
 from training.segmentation.lung_mask import find_lungs
-from training.segmentation.plan import Phase, SegmentationPlan
+from training.segmentation.plan import Cycle, Phase, SegmentationPlan
 from training.segmentation.pointwise import FastPointwise, speed_up_pointwise
 from workers.segmentation.labels import TOTAL_NAMES
 from workers.segmentation.network import make_untrained
@@ -39,9 +39,9 @@ PREVALENCE = Prevalence(normal=1.0)
 TINY = SegmentationPlan(
     training_studies=2,
     held_out_studies=1,
-    phases=(
-        Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),
-        Phase(steps=2, size_zyx=(32, 16, 16), batch=1),
+    cycles=(
+        Cycle((Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),), 1e-3, 0.5, 0.5),
+        Cycle((Phase(steps=2, size_zyx=(32, 16, 16), batch=1, is_padded=True),), 1e-3, 0.5, 1.0),
     ),
     drawn_voxels=500,
     prevalence=PREVALENCE,
@@ -118,7 +118,7 @@ class TestAugmentation:
     @pytest.mark.parametrize("seed", range(4))
     def test_labels_move_with_their_voxels(self, example: Example, seed: int) -> None:
         marked = replace(example, hu=(example.labels.astype(np.int16) * 10))
-        hu, labels = move(marked, (24, 32, 40), np.random.default_rng(seed), Ranges())
+        hu, labels, _ = move(marked, (24, 32, 40), np.random.default_rng(seed), Ranges())
         assert hu.shape == labels.shape == (24, 32, 40)
         is_inner = np.abs(hu - labels * 10.0) < 1e-2  # elsewhere the mean of neighbours
         assert is_inner.mean() > 0.6
@@ -129,15 +129,22 @@ class TestAugmentation:
         ramp = np.moveaxis(
             np.broadcast_to(np.arange(example.hu.shape[axis]), np.moveaxis(example.hu, axis, -1).shape), -1, axis
         )
-        hu, _ = move(replace(example, hu=ramp.astype(np.int16)), (8, 9, 10), np.random.default_rng(1), SILENT)
+        hu, _, _ = move(replace(example, hu=ramp.astype(np.int16)), (8, 9, 10), np.random.default_rng(1), SILENT)
         assert np.allclose(np.diff(hu, axis=axis), 1, atol=1e-2)
         assert 0 <= hu.min() < hu.max() <= example.hu.shape[axis] - 1
 
     def test_sides_are_never_swapped(self, example: Example) -> None:
         for seed in range(6):
-            _, labels = move(example, (48, 96, 112), np.random.default_rng(seed), Ranges())
+            _, labels, _ = move(example, (48, 96, 112), np.random.default_rng(seed), Ranges())
             left, right = np.isin(labels, LUNGS[:2]), np.isin(labels, LUNGS[2:])
             assert find_middle(left)[2] < find_middle(right)[2]
+
+    def test_voxels_beyond_the_study_are_told(self, example: Example) -> None:
+        larger = tuple(length + 20 for length in example.hu.shape)
+        _, _, is_inside = move(example, (larger[0], larger[1], larger[2]), np.random.default_rng(1), SILENT)
+        assert is_inside.sum() == pytest.approx(example.hu.size, rel=0.02)
+        assert is_inside[tuple(length // 2 for length in larger)]
+        assert not is_inside[0].any()
 
     def test_the_generator_decides_everything(self, example: Example) -> None:
         one, other = (augment(example, (16, 16, 16), np.random.default_rng(5), Ranges()) for _ in range(2))
@@ -147,7 +154,7 @@ class TestAugmentation:
     def test_every_change_leaves_labels_alone_but_the_narrow_field(self, example: Example) -> None:
         always = Ranges(opacity_share=1, contrast_share=1, gas_share=1, thing_share=1, field_share=0, noise_share=1)
         moved = move(example, (32, 32, 32), np.random.default_rng(7), always)
-        hu, labels = augment(example, (32, 32, 32), np.random.default_rng(7), always)
+        hu, labels, _ = augment(example, (32, 32, 32), np.random.default_rng(7), always)
         assert np.array_equal(labels, moved[1])
         assert not np.array_equal(hu, moved[0])
         assert hu.min() >= -1024
@@ -155,7 +162,7 @@ class TestAugmentation:
 
     def test_outside_of_a_narrow_field_is_air_without_a_label(self, example: Example) -> None:
         always = Ranges(field_share=1, noise_share=0, blur_share=0, shift_hu=0, scale_hu=0)
-        hu, labels = augment(example, (16, 48, 48), np.random.default_rng(2), always)
+        hu, labels, _ = augment(example, (16, 48, 48), np.random.default_rng(2), always)
         outside = hu == -1024
         assert outside.any()
         assert not labels[outside].any()
@@ -198,8 +205,8 @@ class TestLoss:
         targets = torch.tensor([0, 5, 9, 9])
         right = functional.one_hot(targets, len(PAINTED)).float() * 50
         weights, ones = make_organ_weights(4.0), torch.ones(4)
-        assert measure(right, targets, ones, weights) < 1e-3
-        assert measure(right.roll(1, dims=1), targets, ones, weights) > 10
+        assert measure(right, targets, ones, weights, 0.5) < 1e-3
+        assert measure(right.roll(1, dims=1), targets, ones, weights, 0.5) > 10
 
     def test_organs_that_come_first_weigh_more_and_the_background_nothing(self) -> None:
         weights = make_organ_weights(4.0)
@@ -213,7 +220,7 @@ class TestFitting:
         whole, _ = fit(TINY, iter(examples), _make(tmp_path / "whole"), _ignore)
         cut = _make(tmp_path / "cut")
         with pytest.raises(InterruptedError):
-            Fitting(TINY, cut, _interrupt, steps_told=1).run(iter(examples))
+            Fitting(TINY, 0, None, cut, _interrupt, steps_told=1).run([], iter(examples))
         told: list[str] = []
         again, seconds = fit(TINY, iter(examples), cut, told.append)
         assert told[0] == "going on from step 1"

@@ -8,6 +8,7 @@ Arrays are (z, y, x): z up, y to the front, x to the right.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,18 +51,26 @@ class Ranges:
     noise_share: float = 0.8
 
 
-def augment(example: Example, size: Triple, rng: Rng, ranges: Ranges) -> tuple[Floats, Labels]:
-    """Return a changed crop of the study: HU float32 and labels uint8, both of `size`."""
-    hu, labels = move(example, size, rng, ranges)
+class Crop(NamedTuple):
+    """Part of a changed study: HU float32, labels uint8, and which voxels lie inside of the study."""
+
+    hu: Floats
+    labels: Labels
+    is_inside: npt.NDArray[np.bool_]
+
+
+def augment(example: Example, size: Triple, rng: Rng, ranges: Ranges) -> Crop:
+    """Return a changed crop of the study."""
+    hu, labels, is_inside = move(example, size, rng, ranges)
     _change_tissues(hu, labels, rng, ranges)
     _add_opacities(hu, labels, rng, ranges)
     _add_gas(hu, labels, rng, ranges)
     _add_things(hu, labels, rng, ranges)
     _narrow_field(hu, labels, rng, ranges)
-    return _scan(hu, rng, ranges), labels
+    return Crop(_scan(hu, rng, ranges), labels, is_inside)
 
 
-def move(example: Example, size: Triple, rng: Rng, ranges: Ranges) -> tuple[Floats, Labels]:
+def move(example: Example, size: Triple, rng: Rng, ranges: Ranges) -> Crop:
     """Return a crop about a drawn place, turned and scaled; what lies beyond the study repeats its edge."""
     shape = np.asarray(example.hu.shape)
     centre = _draw_centre(example, size, rng)
@@ -71,7 +80,9 @@ def move(example: Example, size: Triple, rng: Rng, ranges: Ranges) -> tuple[Floa
     places = offsets @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
     grid = (places / torch.from_numpy((shape - 1) / 2).float() - 1).flip(-1)[None]
     hu = _sample(example.hu, grid, "bilinear").astype(np.float32)
-    return hu, _sample(example.labels, grid, "nearest").astype(np.uint8)
+    is_inside = (grid[0].abs() <= 1).all(dim=-1).numpy()
+    labels = _sample(example.labels, grid, "nearest").astype(np.uint8)
+    return Crop(hu, labels, is_inside)
 
 
 def _sample(array: npt.NDArray[np.generic], grid: torch.Tensor, mode: str) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.segmentation.evaluation import OrganReport, RealFinding
 from training.segmentation.labels import PAINTED, UNPAINTED
-from training.segmentation.plan import Phase, SegmentationPlan
+from training.segmentation.plan import Cycle, Phase, SegmentationPlan
 from workers.segmentation.labels import TOTAL_NAMES
 
 _LUNGS_NEEDED = 0.9
@@ -95,12 +95,16 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
-        "Updates": ", then ".join(_describe_phase(phase) for phase in plan.phases),
+        "Updates": "; then, from a low rate again, ".join(_describe_cycle(cycle) for cycle in plan.cycles),
         "Network": f"PlainConvUNet, {plan.architecture.n_stages} stages of {features} features, instance norm",
         "Window": f"{' x '.join(map(str, plan.architecture.patch_size))} voxels of 3 mm (z, y, x)",
         _TOOK: facts.took,
         "Licence": "Apache-2.0",
     }
+
+
+def _describe_cycle(cycle: Cycle) -> str:
+    return ", then ".join(_describe_phase(phase) for phase in cycle.phases)
 
 
 def _describe_phase(phase: Phase) -> str:

@@ -7,6 +7,7 @@ Dice gives each drawn voxel the weight of those that it stands for, so it is tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.segmentation.labels import BACKGROUND, FIRST, PAINTED, make_class_indices
-from training.segmentation.plan import SegmentationPlan
 from workers.volume.label_map import Labels
 
 _CLASS_INDICES = make_class_indices()
 _PAINTED = torch.tensor(PAINTED)
+
+
+class Weighing(NamedTuple):
+    """How many voxels are drawn, what the first organs weigh in Dice, and how a voxel counts in cross-entropy.
+
+    See `training.segmentation.plan`.
+    """
+
+    drawn_voxels: int
+    first_weight: float
+    entropy_power: float
 
 
 def compute_features(network: PlainConvUNet, volumes: Tensor, skipped: int = 0) -> Mapping[int, Tensor]:
@@ -42,21 +53,22 @@ def compute_loss(
     network: PlainConvUNet,
     features: Mapping[int, Tensor],
     labels: Sequence[Labels],
-    plan: SegmentationPlan,
+    weighing: Weighing,
     rng: np.random.Generator,
 ) -> Tensor:
     """Return the loss of crops by their features and labels: a coarser stage counts half of the next finer one."""
-    organ_weights = make_organ_weights(plan.first_weight)
+    organ_weights = make_organ_weights(weighing.first_weight)
     total, weights = torch.zeros(()), 0.0
     for depth, values in features.items():
         layer, step, weight = network.decoder.seg_layers[-1 - depth], 2**depth, 0.5**depth
         classes = np.stack([_CLASS_INDICES[each[::step, ::step, ::step]].ravel() for each in labels])
-        places, shares = draw_voxels(classes.ravel(), plan.drawn_voxels, rng)
+        places, shares = draw_voxels(classes.ravel(), weighing.drawn_voxels, rng)
         samples, inner = np.divmod(places, classes.shape[1])
         chosen = values.flatten(2)[torch.from_numpy(samples), :, torch.from_numpy(inner)]
         logits = functional.linear(chosen, layer.weight[_PAINTED].flatten(1), layer.bias[_PAINTED])
         targets = torch.from_numpy(classes.ravel()[places])
-        total = total + weight * measure(logits, targets, torch.from_numpy(1 / shares).float(), organ_weights)
+        stands_for = torch.from_numpy(1 / shares).float()
+        total = total + weight * measure(logits, targets, stands_for, organ_weights, weighing.entropy_power)
         weights += weight
     return total / weights
 
@@ -80,10 +92,10 @@ def make_organ_weights(first_weight: float) -> Tensor:
     return weights
 
 
-def measure(logits: Tensor, targets: Tensor, stands_for: Tensor, organ_weights: Tensor) -> Tensor:
+def measure(logits: Tensor, targets: Tensor, stands_for: Tensor, organ_weights: Tensor, entropy_power: float) -> Tensor:
     """Return cross-entropy plus one minus Dice, of logits (n, classes); each row stands for so many voxels."""
     logarithms = functional.log_softmax(logits, dim=1)
-    rows = torch.sqrt(stands_for)
+    rows = stands_for**entropy_power
     entropy = (functional.nll_loss(logarithms, targets, reduction="none") * rows).sum() / rows.sum()
     probabilities = logarithms.exp() * stands_for[:, None]
     overlap = torch.zeros_like(organ_weights).index_add_(0, targets, probabilities.gather(1, targets[:, None])[:, 0])

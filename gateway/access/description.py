@@ -9,7 +9,15 @@ from gateway.problems.examples import document_problem, document_problems
 from shared.problems import CATALOGUE, ProblemCode
 
 _SCHEME = "bearer"
-_REFUSALS = (ProblemCode.AUTHENTICATION_REQUIRED, ProblemCode.CREDENTIALS_INVALID, ProblemCode.RATE_LIMITED)
+AT_THE_GATE = (
+    ProblemCode.AUTHENTICATION_REQUIRED,
+    ProblemCode.CREDENTIALS_INVALID,
+    ProblemCode.RATE_LIMITED,
+    ProblemCode.IDENTITY_PROVIDER_UNAVAILABLE,
+)
+"""What any route but the open ones may be answered with."""
+
+_OF_FILES = ("multipart/form-data", "application/zip", "application/octet-stream")
 _LIMIT_HEADERS = {
     "RateLimit": {"description": 'What is left: `"requests";r=LEFT;t=SECONDS`.', "schema": {"type": "string"}},
     "RateLimit-Policy": {
@@ -42,10 +50,16 @@ def _describe_operation(operation: dict[str, Any], guarded: GuardedRoute) -> Non
     operation["security"] = [] if rule.is_open else [{_SCHEME: [] if rule.scope is None else [str(rule.scope)]}]
     if rule.is_open:
         return
-    for code in (*_REFUSALS, *([ProblemCode.INSUFFICIENT_SCOPE] if rule.scope is not None else [])):
+    of_scope = () if rule.scope is None else (ProblemCode.INSUFFICIENT_SCOPE,)
+    of_files = (ProblemCode.TENANT_UPLOADS_BUSY,) if _takes_file(operation) else ()
+    for code in (*AT_THE_GATE, *of_scope, *of_files):
         _add_problem(operation["responses"], code)
     limited = operation["responses"][str(CATALOGUE[ProblemCode.RATE_LIMITED].status)]
     limited.setdefault("headers", {}).update(_LIMIT_HEADERS)
+
+
+def _takes_file(operation: dict[str, Any]) -> bool:
+    return any(kind in operation.get("requestBody", {}).get("content", {}) for kind in _OF_FILES)
 
 
 def _add_problem(responses: dict[str, Any], code: ProblemCode) -> None:
@@ -59,4 +73,4 @@ def _add_problem(responses: dict[str, Any], code: ProblemCode) -> None:
         there = kept.setdefault("content", {}).setdefault(media_type, content)
         there.setdefault("examples", {}).update(content["examples"])
     if f"`{code}`" not in kept["description"]:
-        kept["description"] += f"; {own['description']}"
+        kept["description"] = f"{kept['description'].rstrip('.')}; {own['description']}"

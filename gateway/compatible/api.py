@@ -19,7 +19,7 @@ from gateway.problems.responses import leaves_a_long_body
 from gateway.resources import Resources, ResourcesOf
 from gateway.tenants import Tenant, TenantOf
 from shared.errors import InputProblem, TransientFault
-from shared.problems import CATALOGUE, Problem, ProblemCode
+from shared.problems import CATALOGUE, Problem, ProblemCode, access
 from shared.settings import WeightsProfile
 from shared.telemetry import PROBLEMS, get_logger
 
@@ -65,6 +65,7 @@ def _document_answers() -> dict[int | str, dict[str, Any]]:
 def _list_answerable_codes() -> list[ProblemCode]:
     """Return what may end a submission or a job: everything but what only the job API asks."""
     asked_elsewhere = {
+        *access.KINDS,  # told at the gate, before this
         ProblemCode.NOT_FOUND,
         ProblemCode.METHOD_NOT_ALLOWED,
         ProblemCode.JOB_NOT_FOUND,

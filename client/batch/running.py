@@ -31,13 +31,17 @@ _ABOUT_THE_STUDY = frozenset({400, 409, _GONE, 413, 415, 422})
 
 @dataclass(frozen=True)
 class Batch:
-    """What to send, how many at once, and how long to wait for one study. `options` are those of a submission."""
+    """What to send, how many at once, and how long to wait for one study. `options` are those of a submission.
+
+    `unfinished` tells, by name, of studies that the next run goes on with.
+    """
 
     studies: Sequence[Study]
     journal: Journal
     options: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 4
     study_limit_s: float = 3600.0
+    unfinished: dict[str, Outcome] = field(default_factory=dict)
 
 
 async def run_batch(api: AsyncClient, batch: Batch, progress: Progress) -> ClientError | None:
@@ -57,7 +61,7 @@ async def run_batch(api: AsyncClient, batch: Batch, progress: Progress) -> Clien
 def list_outcomes(batch: Batch) -> list[Outcome]:
     """Return one outcome for each study, in their order; of one that has none yet, that it has none."""
     kept = ((study, batch.journal.get(study).outcome) for study in batch.studies)
-    return [describe_unfinished(study) if outcome is None else outcome for study, outcome in kept]
+    return [outcome or batch.unfinished.get(study.name) or describe_unfinished(study) for study, outcome in kept]
 
 
 async def _work(sender: _Sender, waiting: Iterator[Study]) -> None:
@@ -80,12 +84,16 @@ class _Sender:
         try:
             outcome = await self._find_outcome(study)
         except WaitExpired as error:
-            self._progress.end(study, describe_unfinished(study, detail=str(error)))
+            self._leave(study, describe_unfinished(study, detail=str(error)))
         except OSError as error:
-            self._progress.end(study, describe_unfinished(study, FILE_UNREADABLE, error.strerror or ""))
+            self._leave(study, describe_unfinished(study, FILE_UNREADABLE, error.strerror or ""))
         else:
             self._journal.note_outcome(study, outcome)
             self._progress.end(study, outcome)
+
+    def _leave(self, study: Study, outcome: Outcome) -> None:
+        self._batch.unfinished[study.name] = outcome
+        self._progress.end(study, outcome)
 
     async def _find_outcome(self, study: Study) -> Outcome:
         try:

@@ -31,6 +31,13 @@ def _iterate_studies(folder: Path) -> Iterator[Study]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             if file.lower().endswith(ENDINGS) and not file.startswith("."):
-                path = Path(parent, file)
-                facts = path.stat()
-                yield Study(path, path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns)
+                yield _describe(Path(parent, file), folder)
+
+
+def _describe(path: Path, folder: Path) -> Study:
+    name = path.relative_to(folder).as_posix()
+    try:
+        facts = path.stat()
+    except OSError:  # a link that leads nowhere gets a row too, once it is opened
+        return Study(path, name, 0, 0)
+    return Study(path, name, facts.st_size, facts.st_mtime_ns)

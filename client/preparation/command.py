@@ -52,7 +52,7 @@ def prepare(
         Path | None,
         typer.Option("--key-file", dir_okay=False, help="Secret that makes the new UIDs; made where there is none."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be packed, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be packed, and pack nothing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write ZIPs again that are there.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = min(os.cpu_count() or 1, _MOST_WORKERS),
     as_json: Json = False,

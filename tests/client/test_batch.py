@@ -204,6 +204,13 @@ class TestCommand:
         assert "it goes on" in done.stderr
         assert self._read_codes(tmp_path) == ["not_finished", "not_finished"]
 
+    def test_writes_a_row_for_a_file_that_cannot_be_opened(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.zip").symlink_to(tmp_path / "nowhere.zip")
+        done = self._run(tmp_path, "http://127.0.0.1:9")
+        assert done.exit_code == 75
+        assert self._read_codes(tmp_path) == ["file_unreadable"]
+
     def test_stops_at_once_when_the_key_is_refused(self, tmp_path: Path) -> None:
         for name in ("a.zip", "b.zip", "c.zip"):
             make_study(tmp_path / "in", name)

@@ -304,7 +304,7 @@ class Settings(BaseSettings):
         "nothing after the `=` it leaves none.",
     )
     report_time_limit: timedelta = Field(
-        default=timedelta(seconds=20),
+        default=timedelta(seconds=60),
         description="How long a result waits at most for its PDFs; after that it comes without reports.",
     )
     shutdown_grace: timedelta = Field(

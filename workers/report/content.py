@@ -91,10 +91,9 @@ def _make_missing(result: Document, language: Language) -> JsonObject:
 
 
 def _make_study(result: Document, language: Language) -> JsonObject:
+    """Return what was read, without UIDs: no file that stays holds them (docs/adr/0013-dicom-outputs.md)."""
     series = result["series"]
     facts = {
-        "study_uid": result["study_uid"],
-        "series_uid": result["series_uid"],
         "slices": series["slices"],
         "spacing": _write_spacing(series["spacing_zyx_mm"], language),
         "kernel": _join(series["kernel"]),

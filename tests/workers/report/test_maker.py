@@ -117,6 +117,12 @@ class TestPrint:
         assert told.count("0123456789abcdef" * 4) == len(RESULT["models"])
 
 
+class TestPrivacy:
+    def test_no_report_holds_a_uid_of_the_study(self, reports: Reports) -> None:
+        told = read(reports, ArtefactKind.REPORT_HTML_EN).decode() + read_print(reports, ArtefactKind.REPORT_PDF_EN)
+        assert not [uid for uid in (RESULT["study_uid"], RESULT["series_uid"]) if uid in told.replace(" ", "")]
+
+
 class TestForeignWords:
     def test_are_words_and_no_markup(self, tmp_path: Path) -> None:
         series = {**RESULT["series"], "kernel": EVIL}

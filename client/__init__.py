@@ -12,7 +12,7 @@ with Client("http://localhost:8000") as api:
 from client.api import Client
 from client.asynchronous import AsyncClient
 from client.documents import Erasure, Event, Job, Problem, ResultDocument, StageProgress
-from client.errors import ApiError, ClientError, JobFailed, Unreachable, WaitExpired
+from client.errors import ApiError, ClientError, Damaged, JobFailed, Unreachable, WaitExpired
 from client.results import ArtifactLink, FindingResult, MissingResult, ModelResult, QualityNote, StudyResult
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ClientError",
+    "Damaged",
     "Erasure",
     "Event",
     "FindingResult",

@@ -12,6 +12,7 @@ import httpx
 from httpx_sse import connect_sse
 
 from client.documents import Document, Erasure, Event, Job
+from client.downloading import receiving
 from client.errors import ApiError, JobFailed, WaitExpired
 from client.exchange import (
     DEFAULT_URL,
@@ -22,13 +23,14 @@ from client.exchange import (
     Call,
     OnProgress,
     Patience,
+    keep_path,
     make_headers,
     make_job_path,
     make_submission,
     parse_job,
     parse_result,
 )
-from client.results import StudyResult
+from client.results import ArtifactLink, StudyResult
 from client.streaming import EventStream, has_data
 
 
@@ -91,6 +93,10 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         """End a job that has not ended and return it. Raises ApiError `job_already_finished` after another end."""
         return parse_job(self._read(Call("POST", make_job_path(job_id, "cancel"))), self.url)
+
+    def retry(self, job_id: str) -> Job:
+        """Run a failed job again under its id; stages that had finished are kept. Raises ApiError for any other job."""
+        return parse_job(self._read(Call("POST", make_job_path(job_id, "retry"))), self.url)
 
     def erase(self, job_id: str) -> Erasure:
         """Remove the study and everything made of it; the certificate says how much that was."""
@@ -161,6 +167,27 @@ class Client:
             files += page["files"]
             cursor = page["next_cursor"]
         return {**document, "files": files}
+
+    def fetch_artifacts(self, job_id: str) -> list[ArtifactLink]:
+        """Return what else can be fetched of a job: volume, masks, maps, pictures, tables."""
+        return [ArtifactLink.parse(one) for one in self._get(make_job_path(job_id, "artifacts"))["items"]]
+
+    def download(self, artifact: ArtifactLink, path: Path | str) -> Path:
+        """Fetch an artefact into a file, which is whole or not there, and return it. Raises Damaged."""
+        patience = self._make_patience()
+        while True:
+            try:
+                with self._http.stream("GET", keep_path(artifact.href)) as answer:
+                    if answer.is_success:
+                        with receiving(artifact, Path(path)) as write:
+                            for chunk in answer.iter_bytes():
+                                write(chunk)
+                        return Path(path)
+                    answer.read()
+                    delay_s = patience.take_refusal(answer)
+            except httpx.TransportError as error:
+                delay_s = patience.take_silence(error)
+            time.sleep(delay_s)
 
     def fetch_advice(self, code: str) -> str | None:
         """Return what the catalogue of problems advises for a code, or None when it does not know it."""

@@ -137,6 +137,17 @@ def cancel(job: JobId, api_url: Url = None, api_key: ApiKey = None, as_json: Jso
             typer.echo(f"{cancelled.id} is {cancelled.state}.")
 
 
+@app.command()
+def retry(job: JobId, api_url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Run a failed job again; what had finished of it is kept."""
+    with connected(api_url, api_key, as_json) as api:
+        again = api.retry(job)
+        if as_json:
+            print_json(again.document)
+        else:
+            typer.echo(f"{again.id} is {again.state}.\nFollow it: ctclip watch {again.id}")
+
+
 app.command()(batch)
 
 

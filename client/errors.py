@@ -2,6 +2,7 @@
 
 ClientError
 ├── ApiError      the API refused; `problem` says why and `status` is that of HTTP
+├── Damaged       what was downloaded has another digest than it should have
 ├── JobFailed     the job ended without a result; `problem` says why
 ├── Unreachable   nothing answers at the address, or not as this API does
 └── WaitExpired   the job goes on, but longer than one wanted to wait
@@ -28,6 +29,13 @@ class ApiError(ClientError):
     def code(self) -> str:
         """The problem code: what a program decides by."""
         return self.problem.code
+
+
+class Damaged(ClientError):
+    """What was downloaded has another digest than the API says it has; the file was not kept."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"What came of {name} has another SHA-256 than the API says. Download it again.")
 
 
 class JobFailed(ClientError):

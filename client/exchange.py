@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -82,6 +82,11 @@ def make_job_path(job_id: str, noun: str = "") -> str:
     """Return the address of a job, or of something of it such as `result`."""
     path = f"/v1/jobs/{quote(job_id, safe='')}"
     return f"{path}/{noun}" if noun else path
+
+
+def keep_path(link: str) -> str:
+    """Return a link of an answer without its host: the API key goes nowhere but to the API."""
+    return urlsplit(link)._replace(scheme="", netloc="").geturl()
 
 
 def make_headers(api_key: str | None) -> dict[str, str]:

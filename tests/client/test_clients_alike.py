@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client import ApiError, AsyncClient, Client, Event, Unreachable
+from client import ApiError, ArtifactLink, AsyncClient, Client, Damaged, Event, Unreachable
 from client.exchange import Patience, make_headers
 from tests.client.tiny_api import Answer, TinyApi, job_document, problem, serving
 
@@ -117,6 +118,41 @@ class TestEvents:
     def test_that_are_none_of_this_api_are_told(self, read: Callable[[TinyApi], list[Event]]) -> None:
         with serving(Answer(200, b"data: hello\n\n", STREAM)) as api, pytest.raises(Unreachable, match="not this API"):
             read(api)
+
+
+def download(api: TinyApi, artifact: ArtifactLink, path: Path) -> Path:
+    with Client(api.url) as client:
+        return client.download(artifact, path)
+
+
+def download_asynchronously(api: TinyApi, artifact: ArtifactLink, path: Path) -> Path:
+    async def run() -> Path:
+        async with AsyncClient(api.url) as client:
+            return await client.download(artifact, path)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("fetch", [download, download_asynchronously])
+class TestDownload:
+    CONTENT = bytes(range(256)) * 999
+
+    def test_is_repeated_until_it_is_whole(self, tmp_path: Path, fetch: Callable[..., Path]) -> None:
+        with serving(problem(503, "busy", Retry_After="0"), Answer(200, self.CONTENT)) as api:
+            path = fetch(api, self._link(self.CONTENT), tmp_path / "masks.nii.gz")
+        assert path.read_bytes() == self.CONTENT
+        assert [request.path for request in api.requests] == ["/v1/jobs/job-1/artifacts/masks"] * 2
+
+    def test_leaves_nothing_where_the_digest_is_another(self, tmp_path: Path, fetch: Callable[..., Path]) -> None:
+        with serving(Answer(200, self.CONTENT[1:])) as api, pytest.raises(Damaged, match="SHA-256"):
+            fetch(api, self._link(self.CONTENT), tmp_path / "masks.nii.gz")
+        assert not list(tmp_path.iterdir())
+
+    def _link(self, content: bytes) -> ArtifactLink:
+        digest = hashlib.sha256(content).hexdigest()
+        return ArtifactLink(
+            "masks", "application/gzip", len(content), digest, "http://elsewhere/v1/jobs/job-1/artifacts/masks"
+        )
 
 
 class TestPatience:

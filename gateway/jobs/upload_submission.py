@@ -43,9 +43,6 @@ class UploadSubmission(SubmissionOptions):
     file_name: str | None = Field(default=None, max_length=LONGEST_NAME)
 
 
-_OWN_FIELDS = frozenset(UploadSubmission.model_fields) - OPTION_FIELDS
-
-
 def names_an_upload(request: Request) -> bool:
     """Say whether the body is JSON, and so can only name an upload."""
     media_type, _ = parse_options_header(request.headers.get("content-type"))
@@ -98,6 +95,8 @@ class UploadSubmitter(Submitter):
             return UploadSubmission.model_validate_json(json.dumps({**in_query, **document}), strict=True)
         except ValidationError as error:
             raise name_wrong_fields(error) from error
+        except RecursionError as error:  # nested just less deeply than what cannot be read
+            raise _make_malformed() from error
 
     def _require_asked(self) -> UploadSubmission:
         assert self._asked is not None  # the body is read before anything else
@@ -132,7 +131,11 @@ async def _read_document(request: Request) -> dict[str, object]:
     try:
         document = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
-        raise InputProblem(ProblemCode.MALFORMED_REQUEST, "The body is no JSON.") from error
+        raise _make_malformed() from error
     if not isinstance(document, dict):
         raise InvalidFields(FieldError("", "Expected an object with upload_id"))
     return document
+
+
+def _make_malformed() -> InputProblem:
+    return InputProblem(ProblemCode.MALFORMED_REQUEST, "The body is no JSON that can be read.")

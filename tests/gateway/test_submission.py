@@ -224,7 +224,8 @@ class TestARefusedBody:
             ),
             ("multipart/form-data; boundary=" + "b" * 300, ZIP, "malformed_request"),
             ("multipart/form-data; boundary=b", b"", "empty_upload"),
-            ("application/json", b"{}", "not_an_archive"),
+            ("application/json", b"{}", "validation_failed"),
+            ("text/plain", b"{}", "not_an_archive"),
         ],
     )
     def test_is_told_that_its_form_is_broken(

@@ -114,8 +114,8 @@ def _clean(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
 
 @cache
 def choose_action(tag: BaseTag) -> Action:
-    """Return what becomes of an attribute. Private ones go, whatever they are."""
-    if tag.is_private:
+    """Return what becomes of an attribute. Private ones and those that DICOM does not know go, whatever they are."""
+    if tag.is_private or not dictionary_has_tag(tag):
         return Action.REMOVE
     for (group, element, group_mask, element_mask), action in _MASKED:
         if tag.group & group_mask == group and tag.element & element_mask == element:

@@ -11,13 +11,14 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from typer.testing import CliRunner, Result
 
 from client.command import app
-from client.preparation.deidentification import Action, Pseudonyms, choose_action, deidentify
+from client.preparation.deidentification import _ACTIONS, Action, Pseudonyms, choose_action, deidentify
 from client.preparation.packing import pack, plan_studies
 from client.preparation.scanning import Image, look_at
 
@@ -60,7 +61,7 @@ def tree_file(folder: Path) -> bytes:
     return sorted((folder / "patient 2").iterdir())[0].read_bytes()
 
 
-def change(content: bytes, **attributes: str) -> bytes:
+def change(content: bytes, **attributes: object) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(content))
     for name, value in attributes.items():
         setattr(dataset, name, value)
@@ -165,6 +166,22 @@ class TestDeidentification:
         assert after.StudyDate == after.PatientName == ""
         assert after.preamble == bytes(128)
 
+    def test_takes_away_every_text_that_the_table_names_at_every_depth(self, tree: Path) -> None:
+        everything = Dataset()
+        for tag in filter(dictionary_has_tag, _ACTIONS):
+            if dictionary_VR(tag) in {"LO", "SH", "ST", "LT", "PN", "UT", "UC"}:
+                everything.add_new(tag, dictionary_VR(tag), MARK)
+        outer = Dataset()
+        outer.SharedFunctionalGroupsSequence = Sequence([everything])
+        marked = change(
+            tree_file(tree),
+            SourceImageSequence=Sequence([outer]),
+            PerFrameFunctionalGroupsSequence=Sequence([everything]),
+        )
+        assert len(everything) > 200
+        assert marked.count(MARK.encode()) == 2 * len(everything)
+        assert MARK.encode() not in deidentify(marked, PSEUDONYMS)
+
     def test_renames_uids_alike_in_every_place(self, tree: Path) -> None:
         after = pydicom.dcmread(io.BytesIO(deidentify(self._mark(tree_file(tree)), PSEUDONYMS)))
         before = pydicom.dcmread(io.BytesIO(tree_file(tree)))
@@ -211,8 +228,8 @@ class TestDeidentification:
     def test_follows_the_table_of_the_standard(self, keyword: str, action: Action) -> None:
         assert choose_action(Tag(keyword)) is action
 
-    @pytest.mark.parametrize("tag", [0x60003000, 0x601E3000, 0x50100010, 0x00091001])
-    def test_takes_overlays_curves_and_private_attributes_away(self, tag: int) -> None:
+    @pytest.mark.parametrize("tag", [0x60003000, 0x601E3000, 0x50100010, 0x00091001, 0x00081FFE])
+    def test_takes_overlays_curves_and_what_is_private_or_unknown_away(self, tag: int) -> None:
         assert choose_action(Tag(tag)) is Action.REMOVE
 
     def _mark(self, content: bytes) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -35,18 +36,19 @@ _CONFIGURATION = "/.well-known/openid-configuration"
 class ProviderKeys:
     """The provider's public keys: fetched when needed, kept for a while, and longer while it does not answer."""
 
-    def __init__(self, issuer: str, jwks_url: str | None) -> None:
+    def __init__(self, issuer: str, jwks_url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
         self._jwks_url = jwks_url
+        self._clock = clock
         self._keys: Mapping[str | None, jwt.PyJWK] = {}
-        self._fetched_at = -_KEYS_KEPT_S
-        self._asked_at = -_ASKED_EVERY_S
+        self._fetched_at = -math.inf
+        self._asked_at = -math.inf
         self._turn = asyncio.Lock()
 
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
         """Return the key of an id; without an id, the only key. Raises TransientFault while none can be had."""
         async with self._turn:
-            is_old = time.monotonic() - self._fetched_at > _KEYS_KEPT_S
+            is_old = self._clock() - self._fetched_at > _KEYS_KEPT_S
             if is_old or self._look_up(key_id) is None:
                 await self._refresh()
         return self._look_up(key_id)
@@ -57,7 +59,7 @@ class ProviderKeys:
         return self._keys.get(key_id)
 
     async def _refresh(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._keys and now - self._asked_at < _ASKED_EVERY_S:
             return
         self._asked_at = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from gateway.access.tokens import ProviderKeys
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from tests.gateway.access.conftest import KeyMaker, send_as
@@ -120,14 +122,29 @@ class TestClaims:
 
 
 class TestAProvider:
-    def test_that_changes_its_key_is_asked_again(
-        self, guarded_settings: Settings, engine: Engine, store: ObjectStore
-    ) -> None:
+    def test_that_changes_its_key_is_asked_again_after_a_while(self) -> None:
+        now = [0.0]
         with running_provider() as provider:
-            named = {"oidc_issuer": provider.issuer, "oidc_audience": AUDIENCE}
-            with running_gateway(guarded_settings.model_copy(update=named)) as gateway:
-                provider.rotate()
-                assert send_as(gateway, provider.sign(), "GET", "/v1/jobs").status_code == 200
+            keys = ProviderKeys(provider.issuer, None, clock=lambda: now[0])
+
+            def knows(token: str) -> bool:
+                return asyncio.run(keys.find(jwt.get_unverified_header(token)["kid"])) is not None
+
+            assert knows(provider.sign())
+            provider.rotate()
+            assert not knows(provider.sign())
+            now[0] += 31
+            assert knows(provider.sign())
+            assert provider.asked_for_keys == 2
+
+    def test_that_falls_silent_is_trusted_for_the_keys_it_gave(self) -> None:
+        now = [0.0]
+        with running_provider() as provider:
+            keys = ProviderKeys(provider.issuer, None, clock=lambda: now[0])
+            key_id = provider.describe_keys()["keys"][0]["kid"]
+            assert asyncio.run(keys.find(key_id)) is not None
+        now[0] += 3600
+        assert asyncio.run(keys.find(key_id)) is not None
 
     def test_that_does_not_answer_is_told_as_a_fault(
         self, guarded_settings: Settings, provider: IdentityProvider, engine: Engine, store: ObjectStore

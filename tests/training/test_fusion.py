@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_weights.catalogue import load_catalogue
-from phantom.study import FINDINGS
+from phantom.dicom import write_zip
+from phantom.study import FINDINGS, make_study
 from shared.features import FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model
 from shared.stages import StageName
 from tests.training.answered import MODELS, make_case, make_cases
@@ -25,7 +26,9 @@ from training.evaluation.case import Case, name_findings
 from training.evaluation.distribution import find_distribution
 from training.evaluation.measures import compare_areas, compute_auc, compute_auc_interval, compute_calibration_error
 from training.evaluation.models import AskedModel
+from training.evaluation.studies import ask_about_studies
 from training.evaluation.weights import WeightSet
+from training.examples import draw_settings
 from training.fusion import Studies, list_subsets, publish, train
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
 from training.fusion_card import Trained
@@ -192,6 +195,26 @@ class TestAsking:
         missing.unlink()
         assert self.ask(tmp_path) == cases
         assert [path.stat().st_mtime_ns for path in others] == kept
+
+    def test_a_seed_of_the_training_is_the_study_that_models_learn_from(self) -> None:
+        drawn = [find_distribution("train").draw_scanner(seed).settings for seed in range(200)]
+        assert drawn == [draw_settings(seed) for seed in range(200)]
+        assert len(set(drawn)) == 2
+
+    def test_a_study_of_a_table_is_read_as_an_upload_and_answered_alike(self, tmp_path: Path) -> None:
+        asked = ask_models((3,), self.DISTRIBUTION, WeightSet(), tmp_path / "kept", processes=1)[0]
+        drawn = draw_findings(3, self.DISTRIBUTION.prevalence)
+        write_zip(make_study(3, drawn, self.DISTRIBUTION.draw_scanner(3).settings), tmp_path / "study.zip")
+        (tmp_path / "broken.zip").write_bytes(b"no archive")
+        table = tmp_path / "truth.csv"
+        table.write_text("path,pathology,pleural_effusion\nstudy.zip,1,\nbroken.zip,0,0\nabsent.zip,0,0\n")
+        cases, left_out = ask_about_studies(table, None, WeightSet(), tmp_path / "kept", processes=1)
+        assert [(each.line, each.code) for each in left_out] == [(3, "not_an_archive"), (4, "not_found")]
+        assert cases[0].features == pytest.approx(asked.features, abs=2e-3)
+        assert cases[0].scan == asked.scan
+        assert cases[0].is_pathological
+        assert "pleural_effusion" in cases[0].unknown
+        assert ask_about_studies(table, None, WeightSet(), tmp_path / "kept", processes=1) == (cases, left_out)
 
     def test_another_scanner_is_another_study(self) -> None:
         assert compute_recipe_digest(self.DISTRIBUTION) != compute_recipe_digest(find_distribution("shifted"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, create_engine, func, make_url, select, text, update
+from sqlalchemy import Engine, create_engine, delete, func, make_url, select, text, update
 
 from migrations import upgrade
 from shared.database import make_engine, transaction
@@ -25,8 +25,8 @@ from workers.self_check import SelfCheck
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def own_engine(settings: Settings) -> Iterator[Engine]:
     """A database of its own, with what control registers at its start."""
     url = make_url(settings.database_url.get_secret_value())
     name = f"self_check_{uuid.uuid4().hex}"
@@ -40,6 +40,15 @@ def engine(settings: Settings) -> Iterator[Engine]:
     yield engine
     engine.dispose()
     admin.dispose()
+
+
+@pytest.fixture
+def engine(own_engine: Engine) -> Engine:
+    """The database as on the day of the installation."""
+    with transaction(own_engine) as session:
+        session.execute(delete(Job))
+        session.execute(update(Policy).values(created_at=func.now()))
+    return own_engine
 
 
 @pytest.fixture

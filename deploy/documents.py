@@ -168,6 +168,8 @@ def _describe_default(field: FieldInfo) -> str:
 
 def _show(default: Any) -> str:  # noqa: ANN401  # a default may be anything
     match default:
+        case tuple():
+            return ",".join(map(str, default))
         case SecretStr():
             return default.get_secret_value()
         case bool() | StrEnum():

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from model_weights.policies import Policy
 from shared import tables
+from shared.artefacts import ArtefactKind
 from shared.database import transaction
-from shared.settings import Settings, WeightsProfile
+from shared.settings import ReportLanguage, Settings, WeightsProfile
 from shared.stages import StageName
 from shared.states import JobState, StageState
-from shared.storage import ObjectStore
-from shared.tables import Feature, Job, Result, StageRun
+from shared.storage import ObjectStore, StoredObject
+from shared.tables import Artefact, Feature, Job, Result, StageRun
 from tests.workers.fusion.conftest import POLICY, make_features, make_intake_record, make_model_facts
 from tests.workers.runtime.conftest import JobMaker, make_job
 from workers.fusion.stage import AbsentFusion, make_stage
@@ -124,6 +126,42 @@ class TestResult:
             "stage": "intake",
             "facts": {"tilt_deg": 12.5},
         }
+
+
+class TestReports:
+    def test_are_kept_as_the_result_lists_them(
+        self, engine: Engine, make_job: JobMaker, run_fusion: FusionRunner, store: ObjectStore, tmp_path: Path
+    ) -> None:
+        job_id = make_job()
+        end_models(engine, job_id, POLICY, MASS)
+        run_fusion(job_id)
+        _, result = fetch(engine, job_id)
+        assert result is not None
+        listed = {entry["name"]: entry["sha256"] for entry in result.document["artifacts"]}
+        with transaction(engine) as session:
+            rows = session.scalars(select(Artefact).where(Artefact.job_id == job_id)).all()
+            kept = {str(row.kind): row.sha256 for row in rows}
+            page = next(row for row in rows if row.kind is ArtefactKind.REPORT_HTML_RU)
+            stored = StoredObject(page.key, page.size_bytes, page.sha256)
+        assert {name for name in listed if name.startswith("report_")} == {
+            f"report_{form}_{language}" for form in ("html", "pdf") for language in ReportLanguage
+        }
+        assert listed.items() <= kept.items()
+        with (tmp_path / "page").open("wb") as file:
+            store.fetch(stored, file)
+        assert "ТОЛЬКО ДЛЯ ИССЛЕДОВАНИЙ" in (tmp_path / "page").read_text()
+
+    def test_that_cannot_be_made_are_a_warning_and_the_job_ends_well(
+        self, engine: Engine, make_job: JobMaker, installed: Settings, store: ObjectStore
+    ) -> None:
+        hasty = installed.model_copy(update={"report_time_limit": timedelta(milliseconds=1)})
+        job_id = make_job()
+        end_models(engine, job_id, POLICY, MASS)
+        make_runner(engine, hasty, store)(job_id)
+        job, result = fetch(engine, job_id)
+        assert result is not None
+        assert job.state is JobState.COMPLETED_PARTIAL
+        assert {"code": "report_not_made", "stage": "fusion", "facts": {}} in result.document["quality"]
 
 
 class TestTooFewModels:

@@ -28,6 +28,8 @@ _REASONS: Mapping[str, str] = {
 ADVICE: Mapping[str, str] = {
     "job_not_found": "Check the id and the address (--api-url): `ctclip submit` prints the id of every job it makes.",
     "job_not_finished": "Follow it with `ctclip watch JOB`, then ask again.",
+    "authentication_required": "Give an API key: --api-key KEY, or CTCLIP_API_KEY in the environment.",
+    "credentials_invalid": "Check --api-key or CTCLIP_API_KEY: the key may be mistyped, revoked or past its end.",
     "job_has_no_result": "`ctclip watch JOB` says why: it was refused, or only validated. Submit it again.",
 }
 """What to do about a refusal, by its code, for whoever sits at the command line."""

@@ -220,6 +220,33 @@ class TestSplit:
         assert done.stdout.index("Result of study 1") < done.stdout.index("Result of study 2")
 
 
+class TestRefusedKey:
+    @pytest.mark.parametrize(("status", "code"), [(401, "authentication_required"), (401, "credentials_invalid")])
+    def test_is_told_with_the_option_that_gives_one(self, study: Path, status: int, code: str) -> None:
+        with serving(problem(status, code)) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), "--api-url", api.url], env={"CTCLIP_API_KEY": "ck_1"})
+        assert done.exit_code == 77
+        assert "CTCLIP_API_KEY" in done.stderr
+        assert api.requests[0].headers["Authorization"] == "Bearer ck_1"
+
+    def test_that_cannot_be_one_is_wrong_usage(self, study: Path) -> None:
+        done = CliRunner().invoke(app, ["submit", str(study), "--api-url", "http://127.0.0.1:9", "--api-key", "a b"])
+        assert done.exit_code == 2
+
+
+class TestCancelAndRetry:
+    @pytest.mark.parametrize(("command", "state"), [("cancel", "cancelled"), ("retry", "running")])
+    def test_say_how_the_job_stands(self, command: str, state: str) -> None:
+        with serving(Answer(200, job_document(state))) as api:
+            told = CliRunner().invoke(app, [command, "job/1", "--api-url", api.url])
+            as_json = CliRunner().invoke(app, [command, "job/1", "--json", "--api-url", api.url])
+        assert told.stdout.startswith(f"job-1 is {state}.\n")
+        assert json.loads(as_json.stdout)["state"] == state
+        assert [(request.method, request.path) for request in api.requests] == [
+            ("POST", f"/v1/jobs/job%2F1/{command}")
+        ] * 2
+
+
 class TestWatch:
     def test_prints_one_line_for_every_change_as_json(self) -> None:
         with serving(Answer(200, job_document()), Answer(200, job_document("completed"))) as api:

@@ -14,7 +14,7 @@ from client.batch.sheets import Column, Sheet
 
 if TYPE_CHECKING:
     from openpyxl.cell.cell import Cell
-    from openpyxl.worksheet._write_only import WriteOnlyWorksheet
+    from openpyxl.worksheet.worksheet import Worksheet
 
 _MOST_ROWS = 1_048_575  # of a worksheet, below its header
 _LONGEST_TEXT = 32_767
@@ -75,7 +75,7 @@ def _write_workbook(sheets: Sequence[Sheet], path: Path) -> None:
     book.save(path)
 
 
-def _fill_page(page: WriteOnlyWorksheet, columns: Sequence[Column], rows: Iterator[Row]) -> None:
+def _fill_page(page: Worksheet, columns: Sequence[Column], rows: Iterator[Row]) -> None:
     from openpyxl.styles import Font  # noqa: PLC0415
     from openpyxl.utils import get_column_letter  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def _fill_page(page: WriteOnlyWorksheet, columns: Sequence[Column], rows: Iterat
         page.append([_make_cell(page, row.get(column.name)) for column in columns])
 
 
-def _make_cell(page: WriteOnlyWorksheet, value: object) -> Cell:
+def _make_cell(page: Worksheet, value: str | float | None) -> Cell:
     from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE  # noqa: PLC0415
 

@@ -33,10 +33,24 @@ Made = TypeVar("Made")
 
 
 class Mapper(Protocol):
-    """Applies a function to many things, in one process or several, and yields the answers in their order."""
+    """Applies a function to many things, and yields the answers in their order."""
 
-    def __call__(self, function: Callable[[Given], Made], things: Iterable[Given], chunksize: int) -> Iterator[Made]:
-        """Yield the answers."""
+    def map(self, function: Callable[[Given], Made], things: Iterable[Given], chunksize: int) -> Iterator[Made]:
+        """Yield the answers; `chunksize` things go to a process at once."""
+
+
+class _HereMapper:
+    def map(self, function: Callable[[Given], Made], things: Iterable[Given], chunksize: int) -> Iterator[Made]:
+        del chunksize
+        return map(function, things)
+
+
+class _PoolMapper:
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def map(self, function: Callable[[Given], Made], things: Iterable[Given], chunksize: int) -> Iterator[Made]:
+        return self._pool.map(function, things, chunksize=chunksize)
 
 
 def prepare(
@@ -59,8 +73,8 @@ def prepare(
 ) -> None:
     """Make one ZIP of CT images for each study of a folder tree, ready for `ctclip submit` and `ctclip batch`."""
     pseudonyms = _make_pseudonyms(key_file) if deidentify else None
-    with _mapping(workers) as mapped:
-        images, left_out = _scan(input_dir, output_dir, mapped, is_quiet=as_json)
+    with _mapping(workers) as mapper:
+        images, left_out = _scan(input_dir, output_dir, mapper, is_quiet=as_json)
         if pseudonyms is not None:
             left_out[LeftOut.BURNED_IN] += sum(image.has_burned_in_text for image in images)
             images = [image for image in images if not image.has_burned_in_text]
@@ -69,7 +83,7 @@ def prepare(
             typer.echo(f"There are no CT images in {input_dir}: {_list(+left_out) or 'it is empty'}.", err=True)
             raise typer.Exit(NO_RESULT)
         waiting = [] if dry_run else [plan for plan in plans if overwrite or not plan.output.exists()]
-        packed = _pack(waiting, output_dir, mapped, is_quiet=as_json)
+        packed = _pack(waiting, output_dir, mapper, is_quiet=as_json)
     states = {plan.output: "planned" if dry_run else "exists" for plan in plans}
     for plan, one in packed:
         states[plan.output] = "written" if isinstance(one, Packed) else f"failed: {one}"
@@ -82,10 +96,10 @@ def prepare(
 @contextmanager
 def _mapping(workers: int) -> Iterator[Mapper]:
     if workers == 1:
-        yield lambda function, things, chunksize: map(function, things)  # noqa: ARG005
+        yield _HereMapper()
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield lambda function, things, chunksize: pool.map(function, things, chunksize=chunksize)
+        yield _PoolMapper(pool)
 
 
 def _make_pseudonyms(key_file: Path | None) -> Pseudonyms:
@@ -95,9 +109,9 @@ def _make_pseudonyms(key_file: Path | None) -> Pseudonyms:
         raise typer.BadParameter(str(error), param_hint="--key-file") from error
 
 
-def _scan(folder: Path, output: Path, mapped: Mapper, *, is_quiet: bool) -> tuple[list[Image], Counter[LeftOut]]:
+def _scan(folder: Path, output: Path, mapper: Mapper, *, is_quiet: bool) -> tuple[list[Image], Counter[LeftOut]]:
     files = list(iterate_files(folder, without=output.resolve()))
-    found = track(mapped(look_at, files, _FILES_AT_ONCE), "Reading headers", **_bar(len(files), is_quiet))
+    found = track(mapper.map(look_at, files, _FILES_AT_ONCE), "Reading headers", **_bar(len(files), is_quiet))
     images: list[Image] = []
     left_out: Counter[LeftOut] = Counter()
     for one in found:
@@ -109,11 +123,11 @@ def _scan(folder: Path, output: Path, mapped: Mapper, *, is_quiet: bool) -> tupl
 
 
 def _pack(
-    plans: Sequence[StudyPlan], output: Path, mapped: Mapper, *, is_quiet: bool
+    plans: Sequence[StudyPlan], output: Path, mapper: Mapper, *, is_quiet: bool
 ) -> list[tuple[StudyPlan, Packed | str]]:
     if plans:
         output.mkdir(parents=True, exist_ok=True)
-    done = track(mapped(_try_to_pack, plans, 1), "Packing studies", **_bar(len(plans), is_quiet))
+    done = track(mapper.map(_try_to_pack, plans, 1), "Packing studies", **_bar(len(plans), is_quiet))
     return list(zip(plans, done, strict=True))
 
 

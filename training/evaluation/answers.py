@@ -15,48 +15,71 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from phantom.study import make_study
+import numpy as np
+
+from phantom.study import Study, make_study
 from training import phantoms
 from training.command import say
 from training.evaluation.case import Case, name_findings
 from training.evaluation.distribution import Distribution
 from training.evaluation.models import label_organs, load_models
 from training.evaluation.weights import WeightSet, name_answers
+from training.fvlm import masks
+from training.fvlm.masks import SegmenterErrors, draw_total_labels
 from training.phantoms import draw_findings, make_volume
 from training.processes import make_ahead
 from training.recipe import digest_recipe
 from workers.drift.scan import Scan
 from workers.volume import Volume
+from workers.volume.label_map import Labels
 
 _STUDY = "study"
+_ORGAN_STREAM = 0x0E6A
 _TOLD_FIRST, _TOLD_EVERY = 5, 50
 
 
 @dataclass(frozen=True)
 class TakenStudy:
-    """A study ready to be asked about."""
+    """A study ready to be asked about. `organs` are labels of its voxels where no segmenter is to find them."""
 
     volume: Volume
     scan: Scan
+    organs: Labels | None = None
+
+    def label(self, weights: WeightSet) -> Labels:
+        """Return the organs, by the segmenter of the weights unless they are known."""
+        return label_organs(self.volume, weights) if self.organs is None else self.organs
 
 
 def ask_models(
-    seeds: Sequence[int], distribution: Distribution, weights: WeightSet, folder: Path, *, processes: int
+    seeds: Sequence[int],
+    distribution: Distribution,
+    weights: WeightSet,
+    folder: Path,
+    *,
+    processes: int,
+    has_drawn_organs: bool = False,
 ) -> list[Case]:
-    """Let every model of the weights answer the phantoms of the seeds. Answers are kept in `folder`."""
-    folder = folder / compute_recipe_digest(distribution)
+    """Let every model of the weights answer the phantoms of the seeds. Answers are kept in `folder`.
+
+    `has_drawn_organs`: models that read masks get the phantom's own organs, with the errors of a segmenter drawn into
+    them, which takes a third of the time.
+    """
+    folder = folder / compute_recipe_digest(distribution, has_drawn_organs=has_drawn_organs)
     lacking = [str(seed) for seed in seeds if not is_answered(folder, str(seed), weights)]
-    make = partial(_make_phantom, distribution=distribution)
+    make = partial(_make_phantom, distribution=distribution, has_drawn_organs=has_drawn_organs)
     ask_ahead(lacking, partial(answer, make=make, weights=weights, folder=folder), processes)
     return [_read_phantom(folder, seed, distribution, weights) for seed in seeds]
 
 
-def compute_recipe_digest(distribution: Distribution) -> str:
-    """Return a short digest of everything but the seed that makes a study: sources and distribution.
+def compute_recipe_digest(distribution: Distribution, *, has_drawn_organs: bool = False) -> str:
+    """Return a short digest of everything but the seed that makes a study: sources, distribution, whose organs.
 
     How a model answers is in its own digest; that its code still does is for known answers and golden vectors to say.
     """
-    return digest_recipe(distribution.describe_drawing(), phantoms.__file__)
+    if not has_drawn_organs:
+        return digest_recipe(distribution.describe_drawing(), phantoms.__file__)
+    return digest_recipe(distribution.describe_drawing(), phantoms.__file__, masks.__file__)
 
 
 def ask_ahead(keys: Sequence[str], ask: Callable[[str], None], processes: int) -> None:
@@ -80,7 +103,7 @@ def answer(key: str, make: Callable[[str], TakenStudy], weights: WeightSet, fold
     if not place.exists():
         keep_document(place, told)
     for name, model in lacking.items():
-        features = dict(model.ask(study.volume, partial(label_organs, study.volume, weights)))
+        features = dict(model.ask(study.volume, partial(study.label, weights)))
         keep_document(_locate(folder, name, key), {"features": features, "seconds": clock.stop()})
 
 
@@ -122,7 +145,7 @@ class _Clock:
         return self._last - last
 
 
-def _make_phantom(key: str, distribution: Distribution) -> TakenStudy:
+def _make_phantom(key: str, distribution: Distribution, *, has_drawn_organs: bool) -> TakenStudy:
     seed = int(key)
     findings = draw_findings(seed, distribution.prevalence)
     study = make_study(seed, findings, distribution.draw_scanner(seed).settings)
@@ -131,7 +154,13 @@ def _make_phantom(key: str, distribution: Distribution) -> TakenStudy:
         "kernel": [study.kernel],
         "slice_thickness_mm": study.slice_thickness_mm,
     }
-    return TakenStudy(make_volume(study), Scan.from_facts(facts))
+    organs = _draw_organs(study) if has_drawn_organs else None
+    return TakenStudy(make_volume(study), Scan.from_facts(facts), organs)
+
+
+def _draw_organs(study: Study) -> Labels:
+    generator = np.random.default_rng((_ORGAN_STREAM, study.seed))
+    return draw_total_labels(study.labels, study.hu, SegmenterErrors(), generator)
 
 
 def _read_phantom(folder: Path, seed: int, distribution: Distribution, weights: WeightSet) -> Case:

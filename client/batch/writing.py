@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,12 @@ class FormatUnavailable(Exception):
 def write_sheets(sheets: Sequence[Sheet], output: Path) -> list[Path]:
     """Write the sheets and return the files: one workbook, else a file each, the first under the name given."""
     if output.suffix.lower() == ".xlsx":
-        _write_atomically(output, lambda path: _write_workbook(sheets, path))
+        _write_atomically(output, partial(_write_workbook, sheets))
         return [output]
     write = _WRITERS[output.suffix.lower()]
     paths = [output, *(output.with_suffix(f".{sheet.name}{output.suffix}") for sheet in sheets[1:])]
     for sheet, path in zip(sheets, paths, strict=True):
-        _write_atomically(path, lambda part, sheet=sheet: write(sheet, part))
+        _write_atomically(path, partial(write, sheet))
     return paths
 
 

@@ -20,6 +20,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 
 METHOD = "DICOM PS3.15 2026c Basic Profile, ctclip prepare"
 
@@ -169,7 +170,7 @@ def _clean_meta(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     for tag in list(meta.keys()):
         if Tag(tag).element > 0x0013:  # titles of applications, and private information
             del meta[tag]
-    meta.MediaStorageSOPInstanceUID = pseudonyms.rename_uid(str(meta.MediaStorageSOPInstanceUID))
+    meta.MediaStorageSOPInstanceUID = UID(pseudonyms.rename_uid(str(meta.MediaStorageSOPInstanceUID)))
 
 
 def _make_code() -> Dataset:

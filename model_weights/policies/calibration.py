@@ -70,11 +70,12 @@ def find_line(calibration: Calibration, models: Collection[StageName]) -> Calibr
 def parse_models(names: object, field: str) -> tuple[StageName, ...]:
     """Return models by their names, in the order of `MODELS`. Raises Defect for another name, or one given twice."""
     known = {str(model): model for model in MODELS}
-    if not isinstance(names, Sequence) or isinstance(names, str) or not all(name in known for name in names):
+    if not isinstance(names, Sequence) or isinstance(names, str) or not all(str(name) in known for name in names):
         raise Defect(f"{field}: models must be a list of some of {sorted(known)}")
-    if len(set(names)) != len(names):
-        raise Defect(f"{field}: a model is named twice in {[*names]}")
-    return tuple(model for model in MODELS if str(model) in names)
+    said = [str(name) for name in names]
+    if len(set(said)) != len(said):
+        raise Defect(f"{field}: a model is named twice in {said}")
+    return tuple(model for model in MODELS if str(model) in said)
 
 
 def _parse_number(value: object, name: str) -> float:

@@ -82,6 +82,7 @@ class TestSetsOfModels:
             ("allowed_subsets = []\n", "at least one"),
             ('allowed_subsets = [["segmentation"]]\n', "some of"),
             ("allowed_subsets = [[]]\n", "allow no answer"),
+            ('allowed_subsets = [[["mednext"]]]\n', "some of"),
             (LINE.replace("0.9", "-0.9"), "not above 0"),
             (LINE.replace("0.9", "nan"), "must be a number"),
             (LINE.replace('"ct_clip"', '"mednext"'), "named twice"),

@@ -163,13 +163,12 @@ def find_stale() -> list[Path]:
 def _describe_default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be set"
-    return f"`{_show(field.default)}`" if field.default not in {None, ()} else "-"
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    return f"`{_show(default)}`" if default not in {None, ""} else "-"
 
 
 def _show(default: Any) -> str:  # noqa: ANN401  # a default may be anything
     match default:
-        case tuple():
-            return ",".join(map(str, default))
         case SecretStr():
             return default.get_secret_value()
         case bool() | StrEnum():

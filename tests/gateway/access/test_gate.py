@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 
 import pytest
@@ -118,7 +117,7 @@ class TestTenants:
 
 
 class TestCredentials:
-    @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic dTpw", "Bearer ctclip_", "Bearer a.b.c", "é"])
+    @pytest.mark.parametrize("header", ["", "Bearer", "Basic dTpw", "Bearer ctclip_", "Bearer a.b.c", "é"])
     def test_that_are_none_are_refused(self, guarded: RunningGateway, header: str) -> None:
         answer = guarded.http.get("/v1/jobs", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
         assert (answer.status_code, answer.json()["code"]) == (401, "credentials_invalid")
@@ -189,7 +188,6 @@ class TestUploadsAtOnce:
 
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
-        time.sleep(0.05)
         return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
 
 

@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.resources = Resources(settings)
+    app.state.rules = RULES
     app.add_middleware(AccessGate, rules=RULES, resources=app.state.resources)
     app.add_middleware(RequestObserver)
     app.add_middleware(LingeringClose)  # outermost: the observer's own answers linger too

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.etags import answer_unless_known
+from gateway.instants import Instant
 from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.erasing import erase_job
@@ -76,8 +77,8 @@ class ListQuery(BaseModel):
     label: list[str] = Field(
         default=[], max_length=MOST_LABELS, description="`name=value`: only jobs with this label; with all of several."
     )
-    created_after: AwareDatetime | None = Field(default=None, description="Only jobs submitted after this time.")
-    created_before: AwareDatetime | None = Field(default=None, description="Only jobs submitted before this time.")
+    created_after: Instant | None = Field(default=None, description="Only jobs submitted after this time.")
+    created_before: Instant | None = Field(default=None, description="Only jobs submitted before this time.")
 
 
 class IntakeQuery(BaseModel):

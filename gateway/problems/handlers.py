@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.problems.responses import make_problem_response
 from shared.errors import InputProblem, TransientFault
@@ -69,7 +70,15 @@ async def _answer_transient_fault(request: Request, error: Exception) -> Respons
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _BY_STATUS.get(error.status_code, ProblemCode.MALFORMED_REQUEST)
-    return make_problem_response(request.scope, Problem(code, _DETAILS[code]), error.headers)
+    headers = _name_methods(request) if code is ProblemCode.METHOD_NOT_ALLOWED else error.headers
+    return make_problem_response(request.scope, Problem(code, _DETAILS[code]), headers)
+
+
+def _name_methods(request: Request) -> dict[str, str]:
+    """Return the methods of every route at this address; the framework names those of the first alone."""
+    routes = (guarded.route for guarded in request.app.state.rules)
+    found = [route.methods for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {"Allow": ", ".join(sorted(set().union(*found)))}
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

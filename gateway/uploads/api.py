@@ -74,7 +74,9 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     status_code=201,
     summary="Begin an upload in parts",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.UPLOAD_TOO_LARGE, ProblemCode.TOO_MANY_UPLOADS, *_ALWAYS),
+    responses=document_problems(
+        ProblemCode.UPLOAD_TOO_LARGE, ProblemCode.TOO_MANY_UPLOADS, ProblemCode.MALFORMED_REQUEST, *_ALWAYS
+    ),
 )
 async def create_upload(
     body: CreateUploadBody, response: Response, resources: ResourcesOf, tenant: TenantOf

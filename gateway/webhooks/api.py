@@ -41,6 +41,7 @@ MOST_DELIVERIES_A_PAGE = 100
 router = APIRouter(prefix="/v1", tags=["Webhooks"])
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
+_OF_BODY = (ProblemCode.MALFORMED_REQUEST,)  # what is no text in UTF-8
 _OF_LIST = document_problems(*_ALWAYS)
 _OF_ONE = document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *_ALWAYS)
 _OF_SENDING = document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.WEBHOOK_DISABLED, *_ALWAYS)
@@ -73,7 +74,9 @@ class DeliveriesQuery(BaseModel):
     status_code=201,
     summary="Make a webhook",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.CALLBACK_URL_NOT_ALLOWED, ProblemCode.WEBHOOK_LIMIT_REACHED, *_ALWAYS),
+    responses=document_problems(
+        ProblemCode.CALLBACK_URL_NOT_ALLOWED, ProblemCode.WEBHOOK_LIMIT_REACHED, *_OF_BODY, *_ALWAYS
+    ),
 )
 async def create_webhook(
     body: CreateWebhookBody, response: Response, resources: ResourcesOf, tenant: TenantOf
@@ -114,7 +117,9 @@ async def read_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: Te
     "/webhooks/{webhook_id}",
     summary="Change a webhook",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.CALLBACK_URL_NOT_ALLOWED, *_ALWAYS),
+    responses=document_problems(
+        ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.CALLBACK_URL_NOT_ALLOWED, *_OF_BODY, *_ALWAYS
+    ),
 )
 async def update_webhook(
     webhook_id: WebhookId, body: UpdateWebhookBody, resources: ResourcesOf, tenant: TenantOf
@@ -131,7 +136,12 @@ async def delete_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: 
     await resources.transact(lambda session: remove_webhook(session, tenant, webhook_id))
 
 
-@router.post("/webhooks/{webhook_id}/rotate", summary="Rotate the secret", dependencies=[NO_QUERY], responses=_OF_ONE)
+@router.post(
+    "/webhooks/{webhook_id}/rotate",
+    summary="Rotate the secret",
+    dependencies=[NO_QUERY],
+    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *_OF_BODY, *_ALWAYS),
+)
 async def rotate_secret(
     webhook_id: WebhookId, resources: ResourcesOf, tenant: TenantOf, body: RotateBody | None = None
 ) -> WebhookWithSecretBody:
@@ -156,7 +166,7 @@ async def ping_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: Te
     status_code=202,
     summary="Send messages again",
     dependencies=[NO_QUERY],
-    responses=_OF_SENDING,
+    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.WEBHOOK_DISABLED, *_OF_BODY, *_ALWAYS),
 )
 async def replay_webhook(
     webhook_id: WebhookId, body: ReplayBody, resources: ResourcesOf, tenant: TenantOf

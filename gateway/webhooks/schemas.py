@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gateway.instants import Instant
 from shared.callback_urls import LONGEST_URL
 from shared.states import DeliveryState
 from shared.tables import WebhookDelivery, WebhookEndpoint, WebhookTry
@@ -75,7 +76,7 @@ class ReplayBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(description="Every message since then is sent again, each under its old id.")
+    since: Instant = Field(description="Every message since then is sent again, each under its old id.")
 
 
 class WebhookBody(BaseModel):

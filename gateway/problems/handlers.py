@@ -70,15 +70,17 @@ async def _answer_transient_fault(request: Request, error: Exception) -> Respons
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _BY_STATUS.get(error.status_code, ProblemCode.MALFORMED_REQUEST)
-    headers = _name_methods(request) if code is ProblemCode.METHOD_NOT_ALLOWED else error.headers
+    headers = dict(error.headers or {})
+    if code is ProblemCode.METHOD_NOT_ALLOWED and (methods := _list_methods(request)):
+        headers["Allow"] = ", ".join(methods)  # the framework names those of the first route alone
     return make_problem_response(request.scope, Problem(code, _DETAILS[code]), headers)
 
 
-def _name_methods(request: Request) -> dict[str, str]:
-    """Return the methods of every route at this address; the framework names those of the first alone."""
+def _list_methods(request: Request) -> list[str]:
+    """Return the methods of every route of ours at this address."""
     routes = (guarded.route for guarded in request.app.state.rules)
     found = [route.methods for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return {"Allow": ", ".join(sorted(set().union(*found)))}
+    return sorted(set().union(*found))
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

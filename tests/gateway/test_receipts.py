@@ -62,8 +62,9 @@ class TestThePublicKey:
         assert told.json() == KEY.describe_public()
         assert "ab" * 32 not in told.text
 
-    def test_is_not_told_where_there_is_none(self, gateway: RunningGateway) -> None:
-        assert gateway.http.get("/v1/receipt-key").json()["code"] == "not_found"
+    def test_is_not_told_where_there_is_none(self, engine: Engine, settings: Settings) -> None:
+        with running_gateway(settings.model_copy(update={"receipt_key": None})) as bare:
+            assert bare.http.get("/v1/receipt-key").json()["code"] == "not_found"
 
 
 class TestReuse:

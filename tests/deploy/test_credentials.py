@@ -29,7 +29,7 @@ class TestKeys:
     def test_is_added_to_a_folder_that_is_older_than_it(self, folder: StateFolder) -> None:
         made = load_or_create_credentials(folder)
         older = dict(read_json(folder.credentials_file) or {})
-        del older["pseudonym_key"], older["receipt_key"]
+        del older["pseudonym_key"], older["receipt_key"], older["api_key"]
         write_json(folder.credentials_file, older)
         folder.postgres.mkdir()
         completed = load_or_create_credentials(folder)

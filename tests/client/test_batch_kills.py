@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import openpyxl
 from tests.client.counting_api import CountingApi, counting
 from tests.stack.running import CTCLIP, wait_until
 
-STUDIES = 12
+STUDIES = int(os.environ.get("BATCH_STUDIES", "12"))
 KILLS = 3
 
 

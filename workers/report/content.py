@@ -75,7 +75,7 @@ def _name_leading(result: Document, language: Language) -> str:
     """Return the leading finding; the result names it in English."""
     leading = result["most_dangerous_pathology_type"] if result["top_pathologies"] else None
     named = (language.name_finding(finding) for finding in result["findings"] if finding["name"] == leading)
-    return next(named, language.say("verdict", "no_leading"))
+    return next(named, language.say("verdict", "no_leading" if result["pathology"] else "nothing_leads"))
 
 
 def _make_missing(result: Document, language: Language) -> JsonObject:

@@ -50,7 +50,11 @@ class TestVerdict:
             "most_dangerous_pathology_type": "No specific pathology detected",
         }
         verdict = tell(**fields)["verdict"]
-        assert (verdict["heading"], verdict["leading"]) == ("No pathology suspected", "none with evidence of its own")
+        assert (verdict["heading"], verdict["leading"]) == ("No pathology suspected", "No specific pathology detected")
+
+    def test_of_class_one_without_evidence_admits_that_nothing_leads(self) -> None:
+        fields = {"top_pathologies": [], "most_dangerous_pathology_type": "No specific pathology detected"}
+        assert tell(**fields)["verdict"]["leading"] == "none with evidence of its own"
 
     @pytest.mark.parametrize(("profile", "is_demo"), [("demo", True), ("full", False)])
     def test_says_what_the_weights_are_good_for(self, profile: str, is_demo: bool) -> None:

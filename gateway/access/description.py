@@ -39,10 +39,9 @@ def describe_access(document: dict[str, Any], rules: AccessRules) -> None:
         }
     }
     for guarded in rules:
-        operations = document["paths"].get(guarded.route.path, {})
-        for method in guarded.route.methods:
-            if (operation := operations.get(method.lower())) is not None:
-                _describe_operation(operation, guarded)
+        operation = document["paths"].get(guarded.route.path, {}).get(guarded.method.lower())
+        if operation is not None:
+            _describe_operation(operation, guarded)
 
 
 def _describe_operation(operation: dict[str, Any], guarded: GuardedRoute) -> None:

@@ -74,9 +74,10 @@ OF_HEALTH = RouterRules(OPEN, RECORDED_ADMIN, {"/metrics": ADMIN})
 
 @dataclass(frozen=True)
 class GuardedRoute:
-    """A route with its rule."""
+    """A route with its method and its rule."""
 
     route: APIRoute
+    method: str
     rule: Rule
 
 
@@ -105,5 +106,5 @@ def _guard_all(routers: Sequence[tuple[APIRouter, RouterRules]]) -> Iterator[Gua
         for route in router.routes:
             if not isinstance(route, APIRoute):
                 raise TypeError(f"{route}: no rule of access is known for this kind of route")
-            (method,) = route.methods
-            yield GuardedRoute(route, rules.choose(route.path, method))
+            (method,) = route.methods or ()
+            yield GuardedRoute(route, method, rules.choose(route.path, method))

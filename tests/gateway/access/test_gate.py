@@ -30,12 +30,7 @@ BODIES = {"/replay": {"since": "2026-01-01T00:00:00Z"}, "/{webhook_id}": {"enabl
 
 
 def name_of(guarded: GuardedRoute) -> str:
-    return f"{method_of(guarded)} {guarded.route.path}"
-
-
-def method_of(guarded: GuardedRoute) -> str:
-    (method,) = guarded.route.methods
-    return method
+    return f"{guarded.method} {guarded.route.path}"
 
 
 def fill(path: str, **known: str) -> str:
@@ -49,7 +44,7 @@ def body_of(guarded: GuardedRoute) -> object:
 class TestEveryRoute:
     @pytest.mark.parametrize("guarded_route", CLOSED, ids=name_of)
     def test_that_is_not_open_asks_for_a_key(self, guarded: RunningGateway, guarded_route: GuardedRoute) -> None:
-        answer = guarded.http.request(method_of(guarded_route), fill(guarded_route.route.path))
+        answer = guarded.http.request(guarded_route.method, fill(guarded_route.route.path))
         assert (answer.status_code, answer.json()["code"]) == (401, "authentication_required")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="ctclip"'
 
@@ -60,7 +55,7 @@ class TestEveryRoute:
         needed = guarded_route.rule.scope
         assert needed is not None
         key = key_of(*(ALL_SCOPES - {needed}))
-        answer = send_as(guarded, key, method_of(guarded_route), fill(guarded_route.route.path))
+        answer = send_as(guarded, key, guarded_route.method, fill(guarded_route.route.path))
         assert (answer.status_code, answer.json()["code"], answer.json()["scope"]) == (
             403,
             "insufficient_scope",
@@ -75,7 +70,7 @@ class TestEveryRoute:
     def test_says_in_the_description_what_it_needs(self, settings: Settings) -> None:
         paths = create_app(settings).openapi()["paths"]
         for guarded_route in (one for one in RULES if one.route.include_in_schema):
-            operation = paths[guarded_route.route.path][method_of(guarded_route).lower()]
+            operation = paths[guarded_route.route.path][guarded_route.method.lower()]
             assert bool(operation["security"]) is not guarded_route.rule.is_open
             assert ("429" in operation["responses"]) or guarded_route.rule.is_open
 
@@ -91,7 +86,7 @@ class TestTenants:
         assert len(reached) > 12
         for one in reached:
             path = fill(one.route.path, **ids)
-            answer = send_as(guarded, stranger, method_of(one), path, json=body_of(one))
+            answer = send_as(guarded, stranger, one.method, path, json=body_of(one))
             assert answer.status_code == 404, (name_of(one), answer.text)
         for collection in ("jobs", "uploads", "webhooks"):
             assert not send_as(guarded, stranger, "GET", f"/v1/{collection}").json()["items"]

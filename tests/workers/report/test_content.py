@@ -44,7 +44,7 @@ class TestVerdict:
         assert tell(RUSSIAN)["verdict"]["leading"] == "Плевральный выпот"
 
     def test_of_class_zero_leads_with_nothing(self) -> None:
-        fields = {
+        fields: dict[str, Any] = {
             "pathology": 0,
             "top_pathologies": [],
             "most_dangerous_pathology_type": "No specific pathology detected",
@@ -53,7 +53,10 @@ class TestVerdict:
         assert (verdict["heading"], verdict["leading"]) == ("No pathology suspected", "No specific pathology detected")
 
     def test_of_class_one_without_evidence_admits_that_nothing_leads(self) -> None:
-        fields = {"top_pathologies": [], "most_dangerous_pathology_type": "No specific pathology detected"}
+        fields: dict[str, Any] = {
+            "top_pathologies": [],
+            "most_dangerous_pathology_type": "No specific pathology detected",
+        }
         assert tell(**fields)["verdict"]["leading"] == "none with evidence of its own"
 
     @pytest.mark.parametrize(("profile", "is_demo"), [("demo", True), ("full", False)])

@@ -160,10 +160,10 @@ class TestSlices:
     ) -> None:
         volume = make_volume()
         if is_turned:  # the same chest, stored from the patient's left to the right and from the back
-            far = GEOMETRY.compute_affine_lps() @ (63, 63, 0, 1)
+            x, y, z, _ = map(float, GEOMETRY.compute_affine_lps() @ (63, 63, 0, 1))
             turned = replace(
                 GEOMETRY,
-                origin_lps_mm=tuple(map(float, far[:3])),
+                origin_lps_mm=(x, y, z),
                 row_direction=(-1.0, 0.0, 0.0),
                 column_direction=(0.0, -1.0, 0.0),
             )

@@ -126,10 +126,15 @@ def _describe_deed(caller: Caller, guarded: GuardedRoute, scope: Scope, status: 
         tenant=caller.tenant,
         actor=caller.name,
         action=f"{scope['method']} {guarded.route.path}",
-        target=(location or str(scope["path"]))[:_LONGEST_TARGET],
+        target=_make_storable(location or str(scope["path"]))[:_LONGEST_TARGET],
         status=status,
         trace_id=get_trace_id(scope) or "",
     )
+
+
+def _make_storable(target: str) -> str:
+    """Return an address without what a database or a terminal chokes on: a caller may ask for `%00`."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in target)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, guarded: GuardedRoute, refusal: AccessRefused) -> None:

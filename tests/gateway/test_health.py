@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import socket
+import uuid
+from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.engine import make_url
 
+from shared.database import transaction
+from shared.events import EventType
+from shared.self_check import SELF_CHECK_TENANT, SelfCheckState
 from shared.settings import Settings
+from shared.states import JobState
+from shared.tables import Event, Job, Policy
 from tests.gateway.conftest import ZIP, RunningGateway, running_gateway
 
 
@@ -17,6 +24,21 @@ def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def failed_check(engine: Engine) -> Iterator[None]:
+    """A self-check that ended and failed, gone after the test."""
+    job_id = uuid.uuid4()
+    with transaction(engine) as session:
+        policy_id = session.scalars(select(Policy.id).where(Policy.is_active)).first()
+        job = {"policy_id": policy_id, "weights_profile": "demo", "deadline_at": func.now()}
+        session.add(Job(id=job_id, tenant=SELF_CHECK_TENANT, state=JobState.FAILED, finished_at=func.now(), **job))
+        session.flush()
+        session.add(Event(job_id=job_id, type=EventType.SELF_CHECK, state=SelfCheckState.FAILED, facts={}))
+    yield
+    with transaction(engine) as session:
+        session.execute(delete(Job).where(Job.id == job_id))
 
 
 class TestHealth:
@@ -33,8 +55,17 @@ class TestReadiness:
         answer = gateway.http.get("/readyz")
         assert (answer.status_code, answer.json()) == (
             200,
-            {"status": "ready", "checks": dict.fromkeys(("database", "schema", "policy", "storage"), "ok")},
+            {
+                "status": "ready",
+                "checks": dict.fromkeys(("database", "schema", "policy", "storage"), "ok"),
+                "monitors": {"self_check": "not_run"},
+            },
         )
+
+    def test_a_failed_self_check_is_told_and_stops_nothing(self, gateway: RunningGateway, failed_check: None) -> None:
+        answer = gateway.http.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["monitors"] == {"self_check": "failed"}
 
     def test_names_a_policy_that_is_missing_and_takes_nothing_in(self, settings: Settings, engine: Engine) -> None:
         with running_gateway(settings.model_copy(update={"policy": "unknown"})) as other:

@@ -57,7 +57,13 @@ class KeysQuery(BaseModel):
     tenant: Tenant | None = Field(default=None, description="Only keys of this tenant.")
 
 
-@router.post("", status_code=201, summary="Make a key", dependencies=[NO_QUERY], responses=_OF_LIST)
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a key",
+    dependencies=[NO_QUERY],
+    responses=document_problems(ProblemCode.TENANT_FORBIDDEN, ProblemCode.MALFORMED_REQUEST, *_ALWAYS),
+)
 async def create_key(body: CreateKeyBody, response: Response, resources: ResourcesOf, caller: CallerOf) -> NewKeyBody:
     """Make a key. The answer holds it in the clear, once: only its digest is kept.
 

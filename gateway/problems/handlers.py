@@ -77,10 +77,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 def _list_methods(request: Request) -> list[str]:
-    """Return the methods of every route of ours at this address."""
-    routes = (guarded.route for guarded in request.app.state.rules)
-    found = [route.methods for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted(set().union(*found))
+    """Return the methods of every route of ours at this address, and not of those that only its form fits too."""
+    routes = [guarded.route for guarded in request.app.state.rules]
+    path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
+    return sorted({method for route in routes if route.path == path for method in route.methods})
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from shared.errors import Defect, TransientFault
 from shared.self_check import SelfCheckOutcome, SelfCheckState, fetch_self_check
 from shared.settings import get_settings
 from shared.storage import ObjectStore
+from shared.telemetry import configure_logging
 from workers.self_check import SelfCheck
 
 _LOOK_EVERY_S = 1.0
@@ -24,6 +25,7 @@ _CANNOT = 2
 def command(*, now: bool, limit_s: float, as_json: bool) -> None:
     """Print the outcome; the exit status says it too."""
     settings = get_settings()
+    configure_logging(settings, process="self-check")  # to standard error: the answer alone is standard output
     engine = make_engine(settings)
     try:
         if now:

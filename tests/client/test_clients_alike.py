@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ class TestDownload:
 class TestPatience:
     def test_grows_from_try_to_try_and_is_drawn(self) -> None:
         for drawn in (0.0, 1.0):
-            patience = Patience("http://host", 600, was_reached=True, draw=lambda drawn=drawn: drawn)
+            patience = Patience("http://host", 600, was_reached=True, draw=partial(float, drawn))
             delays = [patience.take_end() for _ in range(8)]
             assert delays == sorted(delays)
             assert delays[0] == pytest.approx(0.4 + 0.1 * drawn)

@@ -90,7 +90,12 @@ class TestPacking:
     def test_reads_each_file_whole_only_once(self, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[str] = []
         whole = Path.read_bytes
-        monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), whole(path))[1])
+
+        def count(path: Path) -> bytes:
+            read.append(path.name)
+            return whole(path)
+
+        monkeypatch.setattr(Path, "read_bytes", count)
         self._run(tree, tmp_path / "out")
         assert len(read) == 11  # ten slices, and the copy of one of them
 

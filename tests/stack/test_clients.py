@@ -84,7 +84,7 @@ class TestAsynchronousClient:
             assert (await api.wait(job.id, limit_s=JOB_LIMIT_S)).has_result
             return events, await api.fetch_result(job.id)
 
-        async def read_twice() -> list[tuple[list[Event], StudyResult]]:
+        async def read_twice() -> tuple[tuple[list[Event], StudyResult], ...]:
             async with AsyncClient(stack.url) as api:
                 return await asyncio.gather(read(api), read(api))
 

@@ -106,5 +106,5 @@ def _guard_all(routers: Sequence[tuple[APIRouter, RouterRules]]) -> Iterator[Gua
         for route in router.routes:
             if not isinstance(route, APIRoute):
                 raise TypeError(f"{route}: no rule of access is known for this kind of route")
-            (method,) = route.methods or ()
+            (method,) = sorted(route.methods or ())
             yield GuardedRoute(route, method, rules.choose(route.path, method))

@@ -46,7 +46,7 @@ class DiffusionPlan(StudySeeds):
     """
 
     seed: int = 1
-    training_studies: int = 90
+    training_studies: int = 240
     validation_studies: int = 20
     held_out_studies: int = 40
     normal_share: float = 0.3
@@ -56,10 +56,10 @@ class DiffusionPlan(StudySeeds):
     healthy_share: float = 0.85
     crop: int = 32
     whole_steps: int = 100
-    classifier_fitting: FittingPlan = FittingPlan(steps=700, batch=12, peak_rate=2e-3)
-    unet_fitting: FittingPlan = FittingPlan(steps=600, batch=12, peak_rate=2e-3, weight_decay=0.0)
-    late_times: tuple[int, int] = (100, 700)
-    late_fitting: FittingPlan = FittingPlan(steps=360, batch=6, peak_rate=1e-3, weight_decay=0.0)
+    classifier_fitting: FittingPlan = FittingPlan(steps=1200, batch=16, peak_rate=2e-3)
+    unet_fitting: FittingPlan = FittingPlan(steps=400, batch=12, peak_rate=2e-3, weight_decay=0.0)
+    late_times: tuple[int, int] = (150, 650)
+    late_fitting: FittingPlan = FittingPlan(steps=1000, batch=8, peak_rate=1.5e-3, weight_decay=0.0)
     first_training_seed: int = 2_100_000
     first_validation_seed: int = 2_200_000
     first_held_out_seed: int = 2_300_000

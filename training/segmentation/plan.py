@@ -98,6 +98,15 @@ class SegmentationPlan:
             warm_up_share=0.1,
             entropy_power=0.8,
         ),
+        Cycle(
+            phases=(
+                Phase(steps=160, size_zyx=(64, 96, 96), batch=1),
+                Phase(steps=80, size_zyx=(112, 144, 144), batch=1, is_padded=True),
+            ),
+            peak_rate=2e-3,
+            warm_up_share=0.1,
+            entropy_power=0.8,
+        ),
     )
     arrival_share: float = 0.4
     weight_decay: float = 1e-4

@@ -114,7 +114,7 @@ class TestTenants:
 class TestCredentials:
     @pytest.mark.parametrize("header", ["", "Bearer", "Basic dTpw", "Bearer ctclip_", "Bearer a.b.c", "é"])
     def test_that_are_none_are_refused(self, guarded: RunningGateway, header: str) -> None:
-        answer = guarded.http.get("/v1/jobs", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
+        answer = guarded.http.get("/v1/jobs", headers=[(b"Authorization", header.encode())])
         assert (answer.status_code, answer.json()["code"]) == (401, "credentials_invalid")
         assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
 

@@ -84,7 +84,7 @@ class TestAToken:
     ) -> None:
         claims = jwt.decode(provider.sign(), options={"verify_signature": False})
         headers = {"kid": provider.describe_keys()["keys"][0]["kid"]}
-        unsigned = jwt.encode(claims, None, algorithm="none", headers=headers)
+        unsigned = jwt.encode(claims, "", algorithm="none", headers=headers)
         shared = jwt.encode(claims, provider.describe_keys()["keys"][0]["n"], algorithm="HS256", headers=headers)
         for token in (unsigned, shared, provider.sign(algorithm="RS512")):
             assert send_as(trusting, token, "GET", "/v1/jobs").status_code == 401

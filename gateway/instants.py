@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 _WRITTEN = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
@@ -17,5 +17,13 @@ def _require_text(value: object) -> object:
     raise ValueError("Expected a time with its offset, such as 2026-03-01T10:00:00Z")
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_require_text)]
+def _turn_to_utc(value: datetime) -> datetime:
+    """Return the moment in UTC: PostgreSQL refuses offsets of sixteen hours and more."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("Expected a time between the years 1 and 9999") from error
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_turn_to_utc)]
 """A moment, as `date-time` of JSON Schema has it."""

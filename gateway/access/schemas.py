@@ -6,10 +6,11 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gateway.access.keys import Key
 from gateway.access.scopes import Scope
+from gateway.instants import Instant
 from shared.access_tables import ApiKey
 
 TENANT_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -42,9 +43,7 @@ Scopes = Annotated[
     Field(min_length=1, max_length=20, description="What it allows. None includes another."),
     AfterValidator(lambda scopes: list(dict.fromkeys(scopes))),
 ]
-Expiry = Annotated[
-    AwareDatetime, Field(description="When it ends by itself; null: never."), AfterValidator(_check_expiry)
-]
+Expiry = Annotated[Instant, Field(description="When it ends by itself; null: never."), AfterValidator(_check_expiry)]
 
 
 class CreateKeyBody(BaseModel):

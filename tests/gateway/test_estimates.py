@@ -147,6 +147,9 @@ class TestFindingJobs:
         first, second = gateway.submit(), gateway.submit()
         assert first["id"] not in list_ids(gateway, created_after=first["created_at"])
         assert second["id"] in list_ids(gateway, created_after=first["created_at"])
+        assert second["id"] in list_ids(
+            gateway, created_after="0210-08-24T01:10:43+19:03"
+        )  # more than PostgreSQL takes
         between = list_ids(gateway, created_after=first["created_at"], created_before=second["created_at"])
         assert not between & {first["id"], second["id"]}
 
@@ -168,6 +171,7 @@ class TestFindingJobs:
             ("study_uid=%00", "/study_uid"),
             ("created_after=yesterday", "/created_after"),
             ("created_after=2026-03-01T10:00:00", "/created_after"),
+            ("created_after=0001-01-01T00:00:00%2B05:00", "/created_after"),
         ],
     )
     def test_by_what_is_malformed_names_the_field(self, gateway: RunningGateway, query: str, pointer: str) -> None:

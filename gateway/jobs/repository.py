@@ -95,7 +95,7 @@ def complete_records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
     places = fetch_places(session, [job.id for job in jobs if not job.state.is_terminal])
     estimates = fetch_estimates(session, stages, places)
     return [
-        JobRecord(job, stages[job.id], place and place.in_queue, estimates.get(job.id))
+        JobRecord(job, stages[job.id], None if place is None else place.in_queue, estimates.get(job.id))
         for job, place in ((job, places.get(job.id)) for job in jobs)
     ]
 

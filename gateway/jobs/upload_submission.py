@@ -112,7 +112,7 @@ def _take_over(session: Session, upload: Upload, file_name: str | None) -> tuple
     """Return the bytes of a locked upload. Raises UploadAlreadySubmitted or UploadIncomplete."""
     if upload.job_id is not None:
         raise UploadAlreadySubmitted(upload.job_id)
-    if upload.key is None or upload.sha256 is None:
+    if upload.key is None or upload.sha256 is None or upload.kind is None:
         received = {part.number for part in fetch_parts(session, upload.id)}
         raise UploadIncomplete(sorted(set(range(1, get_division(upload).parts + 1)) - received))
     stored = StoredObject(upload.key, upload.size_bytes, upload.sha256)

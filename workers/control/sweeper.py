@@ -61,7 +61,7 @@ def fetch_named_keys(session: Session) -> dict[str, str]:
     """Return the key of every object that a row names, with the table of that row."""
     queries = (select(Artefact.key, literal("artefacts")), select(UploadPart.key, literal("upload_parts")))
     whole = select(Upload.key, literal("uploads")).where(Upload.key.is_not(None))
-    return {key: table for query in (*queries, whole) for key, table in session.execute(query)}
+    return {key: table for query in (*queries, whole) for key, table in session.execute(query) if key}
 
 
 def _find_orphan_rows(session: Session) -> list[str]:

@@ -6,15 +6,14 @@ Written from the description in `docs/reproducing.md` and not from the code that
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -54,12 +53,10 @@ class Verdict:
 def read_public_key(content: bytes) -> PublicKey:
     """Return the key of a PEM file, or of what `GET /v1/receipt-key` answers. Raises Unreadable."""
     text = content.strip()
-    if text.startswith(b"{"):
-        described = parse_document(text, "the public key")
-        text = str(described.get("pem", "")).encode()
+    described = parse_document(text, "the public key") if text.startswith(b"{") else None
     try:
-        key = load_pem_public_key(text)
-    except ValueError as error:
+        key = load_pem_public_key(text if described is None else str(described.get("pem", "")).encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Unreadable("the public key is neither PEM nor what /v1/receipt-key answers") from error
     if not isinstance(key, Ed25519PublicKey):
         raise Unreadable(f"the public key is no {_ALGORITHM} key")
@@ -69,11 +66,19 @@ def read_public_key(content: bytes) -> PublicKey:
 def parse_document(content: bytes, what: str) -> dict[str, Any]:
     """Return a JSON object. Raises Unreadable."""
     try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise Unreadable(f"{what} is not JSON") from error
+        document = json.loads(content, object_pairs_hook=_refuse_twice)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{what} is not JSON, or not JSON that all readers take alike") from error
     if not isinstance(document, dict):
         raise Unreadable(f"{what} is not a JSON object")
+    return document
+
+
+def _refuse_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Of two words alike readers choose as they like: what was not signed could stand beside it."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("an object names a word twice")
     return document
 
 
@@ -101,9 +106,10 @@ def verify(
 
 
 def _is_signed(statement: Mapping[str, Any], signature: str, key: PublicKey) -> bool:
+    signed = _canonicalise(statement)
     try:
-        key.key.verify(base64.b64decode(signature, validate=True), _canonicalise(statement))
-    except (InvalidSignature, binascii.Error):
+        key.key.verify(base64.b64decode(signature, validate=True), signed)
+    except (InvalidSignature, ValueError):  # or no base64, or no text that has any
         return False
     return True
 
@@ -115,5 +121,5 @@ def _digest(document: Mapping[str, Any]) -> str:
 def _canonicalise(document: Mapping[str, Any]) -> bytes:
     try:
         return rfc8785.dumps(dict(document))
-    except rfc8785.CanonicalizationError as error:
-        raise Unreadable("a document holds numbers that JSON does not have") from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("a document holds numbers or letters that JSON does not have") from error

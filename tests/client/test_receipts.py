@@ -154,3 +154,20 @@ class TestTheCommand:
         told = run(**{**self.make_files(), name: b"[1]"})
         assert told.exit_code == 2
         assert name in told.output
+
+    def test_reads_no_result_that_says_a_thing_twice(self, run: Runner) -> None:
+        files = self.make_files()
+        twice = files["result"].replace(b"{", b'{"probability_of_pathology": 0.01, ', 1)
+        told = run(**{**files, "result": twice})
+        assert (told.exit_code, "the result" in told.output) == (2, True)
+
+    @pytest.mark.parametrize(
+        "result", [b"[" * 100_000, b'{"\\ud800": 1}', b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}"]
+    )
+    def test_fails_at_no_result_however_odd(self, run: Runner, result: bytes) -> None:
+        assert run(**{**self.make_files(), "result": result}).exit_code == 2
+
+    def test_takes_a_signature_of_other_letters_for_none(self, run: Runner) -> None:
+        files = self.make_files()
+        receipt = {**json.loads(files["receipt"]), "signature": "é"}
+        assert run(**{**files, "receipt": json.dumps(receipt).encode()}).exit_code == 1

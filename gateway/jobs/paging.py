@@ -6,7 +6,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from gateway.jobs.repository import PagePosition
 from gateway.jobs.schemas import JobRecord
@@ -28,7 +28,7 @@ def parse_cursor(cursor: str) -> PagePosition:
     try:
         created_at, job_id = _decode(cursor).split(" ")
         return PagePosition(_parse_time(created_at), uuid.UUID(job_id))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, OverflowError) as error:
         raise _not_a_cursor() from error
 
 
@@ -81,4 +81,4 @@ def _parse_time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError("a cursor's time has a zone")
-    return time
+    return time.astimezone(UTC)  # PostgreSQL refuses offsets that Python reads

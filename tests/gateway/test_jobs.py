@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, select, update
 
 from gateway.jobs.paging import make_cursor, parse_cursor
 from gateway.jobs.schemas import JobRecord
+from gateway.problems.handlers import InvalidFields
 from shared.database import transaction
 from shared.errors import InputProblem
 from shared.problems import CATALOGUE, ProblemCode
@@ -170,6 +172,16 @@ class TestAListOfJobs:
             job = session.get_one(Job, submit(gateway))
         position = parse_cursor(make_cursor([JobRecord(job, [], None)]))
         assert (position.created_at, position.job_id) == (job.created_at, job.id)
+
+    def test_has_cursors_whose_time_is_one_that_a_database_reads(self) -> None:
+        place = f"2026-03-01T10:00:00+23:59 {uuid.uuid4()}"
+        position = parse_cursor(base64.urlsafe_b64encode(place.encode()).decode())
+        assert position.created_at.isoformat() == "2026-02-28T10:01:00+00:00"
+
+    def test_has_no_cursors_before_the_first_year(self) -> None:
+        place = f"0001-01-01T00:00:00+14:00 {uuid.uuid4()}"
+        with pytest.raises(InvalidFields):
+            parse_cursor(base64.urlsafe_b64encode(place.encode()).decode())
 
 
 class TestIntake:

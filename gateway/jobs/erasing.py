@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from gateway.jobs.repository import fetch_job
+from gateway.jobs.repository import lock_job
 from gateway.jobs.schemas import ErasureBody
 from gateway.tenants import Tenant
-from shared.endings import end_job, lock_open_job
+from shared.endings import end_job
 from shared.shared_objects import fetch_in_turn, is_shared
 from shared.states import JobState
 from shared.storage import ObjectStore
@@ -24,9 +24,8 @@ from shared.tables import Base, Erasure, Job, WebhookDelivery, WebhookTry
 
 def erase_job(session: Session, store: ObjectStore, tenant: Tenant, job_id: uuid.UUID) -> ErasureBody:
     """Erase a job; one that runs is cancelled first. Raises JobNotFound or JobErased, and TransientFault."""
-    fetch_job(session, tenant, job_id)
-    job = lock_open_job(session, job_id)
-    if job is not None:
+    job = lock_job(session, tenant, job_id)
+    if not job.state.is_terminal:
         end_job(session, job, JobState.CANCELLED)
         session.flush()
     objects = _remove_objects(session, store, job_id)

@@ -49,6 +49,18 @@ def fetch_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
     return job
 
 
+def lock_job(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Job:
+    """Lock and return a job as it is now. Raises JobErased or JobNotFound, also where it goes while this waits for it.
+
+    Its key is left free: events of running stages refer to it.
+    """
+    query = select(Job).where(Job.id == job_id, Job.tenant == tenant).with_for_update(key_share=True)
+    job = session.scalar(query.execution_options(populate_existing=True))
+    if job is None:
+        raise _explain_absence(session, tenant, job_id)
+    return job
+
+
 def _explain_absence(session: Session, tenant: Tenant, job_id: uuid.UUID) -> InputProblem:
     erasure = session.scalar(select(Erasure).where(Erasure.job_id == job_id, Erasure.tenant == tenant))
     return JobNotFound() if erasure is None else JobErased(erasure)

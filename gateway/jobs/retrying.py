@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import JobCannotBeRetried
-from gateway.jobs.repository import complete_records, fetch_job
+from gateway.jobs.repository import complete_records, lock_job
 from gateway.jobs.schemas import JobBody, describe_job
 from gateway.tenants import Tenant
 from shared.artefacts import ArtefactKind
@@ -30,7 +30,7 @@ _NOT_FAILED, _STUDY_REMOVED = "not_failed", "study_removed"
 
 def retry_job(session: Session, settings: Settings, tenant: Tenant, job_id: uuid.UUID) -> JobBody:
     """Make a failed job go on and return it. Raises JobNotFound, JobErased or JobCannotBeRetried."""
-    job = _lock_job(session, fetch_job(session, tenant, job_id))
+    job = lock_job(session, tenant, job_id)
     if job.state is not JobState.FAILED:
         raise JobCannotBeRetried(job.state, _NOT_FAILED)
     runs = session.scalars(select(StageRun).where(StageRun.job_id == job_id)).all()
@@ -41,11 +41,6 @@ def retry_job(session: Session, settings: Settings, tenant: Tenant, job_id: uuid
     session.flush()
     session.refresh(job)
     return describe_job(complete_records(session, [job])[0])
-
-
-def _lock_job(session: Session, job: Job) -> Job:
-    query = select(Job).where(Job.id == job.id).with_for_update(key_share=True)
-    return session.execute(query.execution_options(populate_existing=True)).scalar_one()
 
 
 def _is_to_run_again(run: StageRun) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 
+from gateway.jobs.erasing import erase_job
+from gateway.tenants import Tenant
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
 from shared.settings import Settings
@@ -15,6 +18,7 @@ from shared.storage import ObjectStore
 from shared.tables import Artefact, Base, Job
 from tests.gateway.conftest import RunningGateway
 from tests.gateway.pipeline import add_masks, finish_job, lease_stage
+from tests.stack.running import wait_until
 from workers.runtime.lease import renew
 
 
@@ -92,3 +96,21 @@ class TestErasing:
     @pytest.mark.parametrize("job_id", ["6b0f1f6e-3c55-4d0e-9f6e-0d3b0a7a5a11", "17"])
     def test_of_a_job_that_never_was_finds_none(self, gateway: RunningGateway, job_id: str) -> None:
         assert gateway.http.delete(f"/v1/jobs/{job_id}").json()["code"] == "job_not_found"
+
+    @pytest.mark.parametrize(("method", "rest"), [("DELETE", ""), ("POST", "/cancel"), ("POST", "/retry")])
+    def test_is_told_to_who_waited_for_the_job_meanwhile(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore, method: str, rest: str
+    ) -> None:
+        job_id = submit(gateway)
+        with ThreadPoolExecutor(1) as pool:
+            with transaction(engine) as session:
+                erasure = erase_job(session, store, Tenant("default"), job_id)
+                waiting = pool.submit(gateway.http.request, method, f"/v1/jobs/{job_id}{rest}")
+                wait_until(lambda: _is_anybody_waiting(engine), "the other request waits for the job")
+            answer = waiting.result()
+        assert (answer.status_code, answer.json()["certificate_id"]) == (410, str(erasure.certificate_id))
+
+
+def _is_anybody_waiting(engine: Engine) -> bool:
+    with transaction(engine) as session:
+        return bool(session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 from gateway.access.errors import TenantUploadsBusy
 
-_JSON = "application/json"
+_JSON = b"application/json"  # as the routes tell it, or a file could come in by a type that only looks like it
 
 
 class UploadTurns:
@@ -62,6 +63,8 @@ class _Turn:
 
 
 def _brings_file(scope: Scope) -> bool:
+    """Say whether a body is one that goes to storage: a part does whatever its type says, and JSON nowhere else."""
     headers = Headers(scope=scope)
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-    return has_body and not headers.get("content-type", "").startswith(_JSON)
+    media_type, _ = parse_options_header(headers.get("content-type"))
+    return has_body and (media_type != _JSON or scope["method"] == "PUT")

@@ -6,9 +6,12 @@ import re
 import uuid
 
 import pytest
+from starlette.types import Message
 
+from gateway.access.errors import TenantUploadsBusy
 from gateway.access.rules import GuardedRoute
 from gateway.access.scopes import ALL_SCOPES, Scope
+from gateway.access.turns import UploadTurns
 from gateway.app import RULES, create_app
 from shared.settings import Settings
 from tests.gateway.access.conftest import KeyMaker, send_as
@@ -181,9 +184,29 @@ class TestUploadsAtOnce:
                 assert send_as(gateway, slow, "GET", "/v1/jobs").status_code == 200
             wait_until(lambda: self._send(gateway, slow) == 202, "the turn is given back", 20)
 
+    @pytest.mark.parametrize(
+        ("method", "path", "media_type"),
+        [("PUT", "/v1/uploads/1/parts/1", "application/json"), ("POST", "/v1/jobs", "application/jsonl")],
+    )
+    def test_are_counted_whatever_their_type_says(self, method: str, path: str, media_type: str) -> None:
+        headers = [(b"content-length", b"9"), (b"content-type", media_type.encode())]
+        turns, scope = UploadTurns(1), {"type": "http", "method": method, "path": path, "headers": headers}
+        with turns.take("ward-a", scope, _receive_nothing), pytest.raises(TenantUploadsBusy):
+            turns.take("ward-a", scope, _receive_nothing).__enter__()
+
+    def test_are_not_what_only_names_an_upload(self) -> None:
+        headers = [(b"content-length", b"9"), (b"content-type", b"Application/JSON; charset=utf-8")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": headers}
+        with UploadTurns(0).take("ward-a", scope, _receive_nothing) as receive:
+            assert receive is _receive_nothing
+
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
         return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
+
+
+async def _receive_nothing() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def test_the_scopes_are_those_of_the_contract() -> None:

@@ -8,12 +8,11 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.addresses import is_loopback
+from shared.addresses import is_tamper_proof
 from shared.byte_units import GIB, MIB
 from shared.callback_urls import IpNetwork
 
@@ -328,8 +327,7 @@ class Settings(BaseSettings):
         if self.oidc_issuer is not None and self.oidc_audience is None:
             raise ValueError("CTCLIP_OIDC_ISSUER needs CTCLIP_OIDC_AUDIENCE: tokens for other services are not ours")
         for url in filter(None, (self.oidc_issuer, self.oidc_jwks_url)):
-            parts = urlsplit(url)
-            if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            if not is_tamper_proof(url):
                 raise ValueError("CTCLIP_OIDC_ISSUER and CTCLIP_OIDC_JWKS_URL must be HTTPS, but for loopback")
         return self
 

@@ -16,6 +16,7 @@ from gateway.access.callers import Caller
 from gateway.access.errors import CredentialsInvalid
 from gateway.access.schemas import TENANT_PATTERN
 from gateway.access.scopes import ALL_SCOPES, Scope
+from shared.addresses import is_tamper_proof
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from shared.settings import Settings
@@ -28,9 +29,12 @@ _LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0, section 2
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 _KEYS_KEPT_S = 600.0
 _ASKED_EVERY_S = 30.0  # however many tokens name keys that nobody knows
+_ASKED_AGAIN_S = 1.0  # where it gave none: a storm of tokens must not queue for an answer each
 _ANSWER_LIMIT_S = 5.0
 _LONGEST_ANSWER = 1_048_576
 _CONFIGURATION = "/.well-known/openid-configuration"
+_NO_KEYS = (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, TimeoutError)
+_NO_KEYS += (ValueError, KeyError, TypeError, AttributeError)  # what an answer of another form raises
 
 
 class ProviderKeys:
@@ -59,18 +63,21 @@ class ProviderKeys:
         return self._keys.get(key_id)
 
     async def _refresh(self) -> None:
-        now = self._clock()
-        if self._keys and now - self._asked_at < _ASKED_EVERY_S:
+        since = self._clock() - self._asked_at
+        if self._keys and since < _ASKED_EVERY_S:
             return
-        self._asked_at = now
+        if since < _ASKED_AGAIN_S:
+            raise _make_fault("has just given no keys")
         try:
-            self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(await self._fetch()).keys}
-            self._fetched_at = now
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError) as error:
+            async with asyncio.timeout(_ANSWER_LIMIT_S):
+                self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(await self._fetch()).keys}
+            self._fetched_at = self._clock()
+        except _NO_KEYS as error:
             _log.warning("keys of the identity provider not fetched", error=type(error).__name__)
             if not self._keys:
-                message = f"identity provider: {type(error).__name__}"
-                raise TransientFault(ProblemCode.IDENTITY_PROVIDER_UNAVAILABLE, message) from error
+                raise _make_fault(type(error).__name__) from error
+        finally:
+            self._asked_at = self._clock()  # by when it has not answered, not by when it was asked
 
     async def _fetch(self) -> dict[str, Any]:
         async with httpx.AsyncClient(timeout=_ANSWER_LIMIT_S) as client:
@@ -80,6 +87,8 @@ class ProviderKeys:
                 if found["issuer"] != self._issuer:
                     raise ValueError("the provider names another issuer")
                 url = str(found["jwks_uri"])
+                if not is_tamper_proof(url):
+                    raise ValueError("the provider publishes its keys where others could change them")
             return await _get_object(client, url)
 
 
@@ -136,6 +145,10 @@ class TokenVerifier:
             _log.info("token refused", reason="no usable subject or tenant")
             raise CredentialsInvalid
         return Caller(f"token:{subject}", tenant, _parse_scopes(_find_claim(claims, self._scope_claim)))
+
+
+def _make_fault(why: str) -> TransientFault:
+    return TransientFault(ProblemCode.IDENTITY_PROVIDER_UNAVAILABLE, f"identity provider: {why}")
 
 
 def _parse_scopes(claim: object) -> frozenset[Scope]:

@@ -22,7 +22,9 @@ class IdentityProvider:
 
     def __init__(self) -> None:
         self.issuer = ""
+        self.asked = 0
         self.asked_for_keys = 0
+        self.jwks_url: str | None = None
         self._keys: list[tuple[str, RSAPrivateKey]] = []
         self.rotate()
 
@@ -53,8 +55,9 @@ class IdentityProvider:
         }
 
     def answer(self, path: str) -> dict[str, Any] | None:
+        self.asked += 1
         if path == "/.well-known/openid-configuration":
-            return {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"}
+            return {"issuer": self.issuer, "jwks_uri": self.jwks_url or f"{self.issuer}/keys"}
         if path == "/keys":
             self.asked_for_keys += 1
             return self.describe_keys()

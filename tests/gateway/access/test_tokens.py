@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from gateway.access.tokens import ProviderKeys
+from shared.errors import TransientFault
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from tests.gateway.access.conftest import KeyMaker, send_as
@@ -145,6 +146,30 @@ class TestAProvider:
             assert asyncio.run(keys.find(key_id)) is not None
         now[0] += 3600
         assert asyncio.run(keys.find(key_id)) is not None
+
+    @pytest.mark.parametrize("url", ["http://id.example.org/keys", "file:///etc/keys", "//", "http://["])
+    def test_that_publishes_its_keys_where_others_could_change_them_is_not_trusted(self, url: str) -> None:
+        with running_provider() as provider:
+            provider.jwks_url = url
+            with pytest.raises(TransientFault, match="ValueError"):
+                asyncio.run(ProviderKeys(provider.issuer, None).find("key"))
+
+    def test_that_gives_no_keys_is_not_asked_for_each_of_many_tokens(self) -> None:
+        now = [0.0]
+        with running_provider() as provider:
+            provider.jwks_url = "http://id.example.org/keys"
+            keys = ProviderKeys(provider.issuer, None, clock=lambda: now[0])
+
+            def is_refused() -> bool:
+                with pytest.raises(TransientFault):
+                    asyncio.run(keys.find("key"))
+                return True
+
+            assert all(is_refused() for _ in range(5))
+            assert provider.asked == 1
+            now[0] += 1
+            assert is_refused()
+            assert provider.asked == 2
 
     def test_that_does_not_answer_is_told_as_a_fault(
         self, guarded_settings: Settings, provider: IdentityProvider, engine: Engine, store: ObjectStore

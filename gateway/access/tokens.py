@@ -33,8 +33,10 @@ _ASKED_AGAIN_S = 1.0  # where it gave none: a storm of tokens must not queue for
 _ANSWER_LIMIT_S = 5.0
 _LONGEST_ANSWER = 1_048_576
 _CONFIGURATION = "/.well-known/openid-configuration"
-_NO_KEYS = (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, TimeoutError)
-_NO_KEYS += (ValueError, KeyError, TypeError, AttributeError)  # what an answer of another form raises
+_NO_KEYS: tuple[type[Exception], ...] = (
+    *(httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, TimeoutError),
+    *(ValueError, KeyError, TypeError, AttributeError),  # what an answer of another form raises
+)
 
 
 class ProviderKeys:

@@ -79,7 +79,7 @@ def read(run: Run) -> dict[str, Any]:
 class TestAManifest:
     def test_is_canonical_and_the_same_for_the_same_run(self, run: Run) -> None:
         content = make_manifest(run)
-        assert content == make_manifest(replace(run, records=dict(reversed(run.records.items()))))
+        assert content == make_manifest(replace(run, records=dict(reversed(list(run.records.items())))))
         assert content == rfc8785.dumps(json.loads(content))
 
     def test_names_input_weights_code_and_policy(self, run: Run) -> None:

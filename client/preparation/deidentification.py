@@ -37,15 +37,17 @@ _DUMMY_TEXT = "REMOVED"
 _TEXTS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _PATIENT_ID = Tag("PatientID")
 _PSEUDONYM_LENGTH = 16
+_REGISTERED = "1.2.840.10008."
 
 
 class Action(StrEnum):
-    """What becomes of an attribute: the letters of the table."""
+    """What becomes of an attribute: the letters of the table, and a UID that is renamed unless DICOM registered it."""
 
     REMOVE = "X"
     EMPTY = "Z"
     REPLACE = "D"
     RENAME = "U"
+    RENAME_OWN = "U*"
     GO_ON = "K"
 
 
@@ -62,6 +64,11 @@ _GROUPS: Mapping[str, Action] = {
     "X_Z_U_STAR_TAGS": Action.GO_ON,
 }
 _ACTIONS = {Tag(*tag): action for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 2}
+# The table is silent on some names, times and UIDs that link an image with its source (0020,0242; 0008,1167).
+_UNLISTED: Mapping[str, Action] = {
+    **dict.fromkeys(("PN", "DA", "TM", "DT"), Action.REMOVE),
+    "UI": Action.RENAME_OWN,
+}
 _MASKED = [(tag, action) for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 4]
 
 
@@ -121,7 +128,7 @@ def choose_action(tag: BaseTag) -> Action:
     for (group, element, group_mask, element_mask), action in _MASKED:
         if tag.group & group_mask == group and tag.element & element_mask == element:
             return action
-    return _ACTIONS.get(tag, Action.GO_ON)
+    return _ACTIONS.get(tag) or _UNLISTED.get(dictionary_VR(tag), Action.GO_ON)
 
 
 def _find_vr(dataset: Dataset, tag: BaseTag) -> str:
@@ -157,10 +164,19 @@ def _rename(dataset: Dataset, tag: BaseTag, pseudonyms: Pseudonyms) -> None:
     element.value = renamed[0] if len(renamed) == 1 else renamed
 
 
+def _rename_own(dataset: Dataset, tag: BaseTag, pseudonyms: Pseudonyms) -> None:
+    """Rename what names one object; a class or a coding scheme of DICOM is the same for every patient."""
+    value = dataset[tag].value
+    values = [value] if isinstance(value, str) else value or []
+    if not all(str(one).startswith(_REGISTERED) for one in values):
+        _rename(dataset, tag, pseudonyms)
+
+
 _APPLY: Mapping[Action, Callable[[Dataset, BaseTag, Pseudonyms], None]] = {
     Action.EMPTY: _empty,
     Action.REPLACE: _replace,
     Action.RENAME: _rename,
+    Action.RENAME_OWN: _rename_own,
 }
 
 

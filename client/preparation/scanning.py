@@ -66,5 +66,5 @@ def look_at(path: Path) -> Image | LeftOut:
     uids = [str(header.get(name, "")) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
     if not all(uids):
         return LeftOut.NO_UIDS
-    has_text = str(header.get("BurnedInAnnotation", "NO")).upper() == "YES"
+    has_text = str(header.get("BurnedInAnnotation") or "NO").upper() != "NO"  # what is no plain NO may be a YES
     return Image(uids[0], uids[1], uids[2], path, path.stat().st_size, has_text)

@@ -195,14 +195,26 @@ class TestDeidentification:
         assert after.SourceImageSequence[0].ReferencedSOPClassUID == before.SOPClassUID
         assert after.SOPClassUID == before.SOPClassUID
 
+    def test_takes_away_what_the_table_is_silent_on_and_tells_the_patient(self, tree: Path) -> None:
+        before = pydicom.dcmread(io.BytesIO(tree_file(tree)))
+        linked = {"SOPInstanceUIDOfConcatenationSource": before.SOPInstanceUID, "ContextUID": "1.2.840.10008.6.1.1"}
+        told = {"EvaluatorName": MARK, "StudyUpdateDateTime": "20260301100000"}
+        written = deidentify(change(tree_file(tree), **linked, **told), PSEUDONYMS)
+        after = pydicom.dcmread(io.BytesIO(written))
+        assert before.SOPInstanceUID.encode() not in written
+        assert after.SOPInstanceUIDOfConcatenationSource == after.SOPInstanceUID
+        assert after.ContextUID == linked["ContextUID"]
+        assert not [name for name in told if name in after]
+
     def test_gives_the_same_bytes_with_the_same_key_only(self, tree: Path) -> None:
         content = tree_file(tree)
         assert deidentify(content, PSEUDONYMS) == deidentify(content, PSEUDONYMS)
         assert deidentify(content, PSEUDONYMS) != deidentify(content, Pseudonyms(b"another key"))
 
-    def test_leaves_images_with_burned_in_text_out(self, tree: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("flag", ["YES", ["YES", "NO"], "Y"])
+    def test_leaves_images_with_burned_in_text_out(self, tree: Path, tmp_path: Path, flag: object) -> None:
         (tmp_path / "in").mkdir()
-        (tmp_path / "in" / "a.dcm").write_bytes(change(tree_file(tree), BurnedInAnnotation="YES"))
+        (tmp_path / "in" / "a.dcm").write_bytes(change(tree_file(tree), BurnedInAnnotation=flag))
         key = tmp_path / "key"
         arguments = ["prepare", "--input-dir", str(tmp_path / "in"), "--output-dir", str(tmp_path / "out")]
         done = CliRunner().invoke(app, [*arguments, "--workers", "1", "--deidentify", "--key-file", str(key)])

@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Engine, Row, func, or_, select
 from sqlalchemy.orm import Session
 
+from shared.access_tables import Allowance
 from shared.database import transaction
 from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease, TransientFault
@@ -28,6 +29,7 @@ _INTERVAL_S = 1.0
 # A ready stage whose message was lost is published again after this, then after twice as long, and so on.
 _REPUBLISH_AFTER = timedelta(seconds=15)
 _LONGEST_DOUBLING = 8
+_ALLOWANCE_KEPT = timedelta(hours=1)
 
 
 class Reaper:
@@ -105,6 +107,8 @@ class Reaper:
                 IdempotencyKey.created_at < func.now() - self._settings.idempotency_retention,
                 or_(IdempotencyKey.job_id.is_not(None), IdempotencyKey.reserved_until < func.now()),
             ).delete()
+            # Who has asked for nothing for so long has its whole allowance, with a row or without.
+            session.query(Allowance).where(Allowance.spent_until < func.now() - _ALLOWANCE_KEPT).delete()
 
 
 def _find_lapsed_leases(session: Session) -> Sequence[StageRun]:

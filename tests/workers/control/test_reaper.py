@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, func, select, update
 
+from shared.access_tables import Allowance
 from shared.database import transaction
 from shared.settings import Settings
 from shared.stages import StageName
@@ -108,3 +109,17 @@ class TestDeadlines:
         assert job.problem is not None
         assert job.problem["code"] == "deadline_exceeded"
         assert fetch_intake(engine, job_id).state is StageState.CANCELLED
+
+
+class TestAllowances:
+    def test_of_callers_who_have_asked_for_nothing_for_long_are_forgotten(
+        self, engine: Engine, settings: Settings
+    ) -> None:
+        gone, here = (f"ward-a token:{uuid.uuid4()}" for _ in range(2))
+        with transaction(engine) as session:
+            session.add(Allowance(caller=gone, spent_until=func.now() - 2 * LONG_AGO))
+            session.add(Allowance(caller=here, spent_until=func.now()))
+        Reaper(engine, settings).reap()
+        with transaction(engine) as session:
+            kept = session.scalars(select(Allowance.caller).where(Allowance.caller.in_((gone, here)))).all()
+        assert kept == [here]

@@ -64,9 +64,12 @@ _GROUPS: Mapping[str, Action] = {
     "X_Z_U_STAR_TAGS": Action.GO_ON,
 }
 _ACTIONS = {Tag(*tag): action for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 2}
-# The table is silent on some names, times and UIDs that link an image with its source (0020,0242; 0008,1167).
+# The table is silent on some names, times, comments and UIDs that link an image with its source (0020,0242; 0008,1167),
+# on the birth date in another calendar (0010,0033), and on numbers of orders. None of them is needed to read an image.
+_OF_THE_PATIENT = frozenset({0x0010, 0x0032, 0x0038, 0x4008})  # patient, request, visit, interpretation
+_ORDER_NUMBERS = frozenset({Tag(0x0040, 0x1060), Tag(0x0040, 0x2006), Tag(0x0040, 0x2007)})
 _UNLISTED: Mapping[str, Action] = {
-    **dict.fromkeys(("PN", "DA", "TM", "DT"), Action.REMOVE),
+    **dict.fromkeys(("PN", "DA", "TM", "DT", "LT", "ST", "UT"), Action.REMOVE),
     "UI": Action.RENAME_OWN,
 }
 _MASKED = [(tag, action) for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 4]
@@ -128,7 +131,13 @@ def choose_action(tag: BaseTag) -> Action:
     for (group, element, group_mask, element_mask), action in _MASKED:
         if tag.group & group_mask == group and tag.element & element_mask == element:
             return action
-    return _ACTIONS.get(tag) or _UNLISTED.get(dictionary_VR(tag), Action.GO_ON)
+    return _ACTIONS.get(tag) or _judge_unlisted(tag)
+
+
+def _judge_unlisted(tag: BaseTag) -> Action:
+    if tag.group in _OF_THE_PATIENT or tag in _ORDER_NUMBERS:
+        return Action.REMOVE
+    return _UNLISTED.get(dictionary_VR(tag), Action.GO_ON)
 
 
 def _find_vr(dataset: Dataset, tag: BaseTag) -> str:

@@ -198,7 +198,13 @@ class TestDeidentification:
     def test_takes_away_what_the_table_is_silent_on_and_tells_the_patient(self, tree: Path) -> None:
         before = pydicom.dcmread(io.BytesIO(tree_file(tree)))
         linked = {"SOPInstanceUIDOfConcatenationSource": before.SOPInstanceUID, "ContextUID": "1.2.840.10008.6.1.1"}
-        told = {"EvaluatorName": MARK, "StudyUpdateDateTime": "20260301100000"}
+        told = {
+            "EvaluatorName": MARK,
+            "StudyUpdateDateTime": "20260301100000",
+            "PatientBirthDateInAlternativeCalendar": "1390-01-01",
+            "CommentsOnTheScheduledProcedureStep": MARK,
+            "AssertionComments": MARK,
+        }
         written = deidentify(change(tree_file(tree), **linked, **told), PSEUDONYMS)
         after = pydicom.dcmread(io.BytesIO(written))
         assert before.SOPInstanceUID.encode() not in written
@@ -245,7 +251,9 @@ class TestDeidentification:
     def test_follows_the_table_of_the_standard(self, keyword: str, action: Action) -> None:
         assert choose_action(Tag(keyword)) is action
 
-    @pytest.mark.parametrize("tag", [0x60003000, 0x601E3000, 0x50100010, 0x00091001, 0x00081FFE])
+    @pytest.mark.parametrize(
+        "tag", [0x60003000, 0x601E3000, 0x50100010, 0x00091001, 0x00081FFE, 0x00402006, 0x00380016]
+    )
     def test_takes_overlays_curves_and_what_is_private_or_unknown_away(self, tag: int) -> None:
         assert choose_action(Tag(tag)) is Action.REMOVE
 

@@ -14,7 +14,7 @@ from gateway.threads import ThreadSlots
 from shared.database import make_engine, transaction
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
-from shared.settings import Settings
+from shared.settings import Authentication, Settings
 from shared.storage import ObjectStore
 from shared.telemetry import get_logger
 
@@ -39,7 +39,9 @@ class Resources:
         self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
-        self.streams = EventStreams(self.transact, settings.event_streams_limit)
+        self.streams = EventStreams(
+            self.transact, settings.event_streams_limit, tenant_limit=_choose_tenant_limit(settings)
+        )
         self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
         self._database = ThreadSlots(
             "database",
@@ -69,6 +71,13 @@ class Resources:
         for threads in (self.uploads, self.downloads, self.probes, self._database):
             threads.close()
         self._engine.dispose()
+
+
+def _choose_tenant_limit(settings: Settings) -> int | None:
+    """Return how many streams one tenant may hold open: half of all, so that one cannot keep all others out."""
+    if settings.authentication is Authentication.OFF:
+        return None  # one tenant alone has nobody to keep out
+    return max(1, settings.event_streams_limit // 2)
 
 
 def _make_storage_threads(name: str, size: int) -> ThreadSlots:

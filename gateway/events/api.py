@@ -102,7 +102,7 @@ async def read_events(
     if first.has_ended and not first.events:
         return Response(status_code=204)
     return EventSourceResponse(
-        _send(resources.streams.open(reader)),
+        _send(resources.streams.open(reader, tenant)),
         ping=resources.settings.event_heartbeat.total_seconds(),
         sep="\n",
         send_timeout=_SEND_LIMIT_S,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from gateway.events.repository import News, Reader, fetch_news
 from gateway.problems.handlers import RetryLater
+from gateway.tenants import Tenant
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from shared.tables import Event
@@ -26,7 +27,7 @@ Transact = Callable[[Callable[[Session], Any]], Awaitable[Any]]
 
 
 class TooManyStreams(RetryLater):
-    """As many streams are open as this gateway holds."""
+    """As many streams are open as this gateway holds, in all or of one tenant."""
 
     def __init__(self, limit: int) -> None:
         detail = f"{limit} streams are open here already."
@@ -36,22 +37,25 @@ class TooManyStreams(RetryLater):
 class EventStreams:
     """All streams of one gateway. Looks at the database only while somebody listens."""
 
-    def __init__(self, transact: Transact, limit: int) -> None:
+    def __init__(self, transact: Transact, limit: int, *, tenant_limit: int | None = None) -> None:
         self._transact = transact
         self._limit = limit
+        self._tenant_limit = tenant_limit or limit
         self._numbers = count()
         self._listening: dict[int, _Listener] = {}
         self._watching: asyncio.Task[None] | None = None
 
-    def open(self, reader: Reader) -> AsyncIterator[Event]:
+    def open(self, reader: Reader, tenant: Tenant) -> AsyncIterator[Event]:
         """Return the events behind a place as they come, until the job has ended. Raises TooManyStreams at once."""
-        if len(self._listening) >= self._limit:
-            raise TooManyStreams(self._limit)
-        return self._follow(reader)
+        own = sum(listener.tenant == tenant for listener in self._listening.values())
+        for found, limit in ((len(self._listening), self._limit), (own, self._tenant_limit)):
+            if found >= limit:
+                raise TooManyStreams(limit)
+        return self._follow(reader, tenant)
 
-    async def _follow(self, reader: Reader) -> AsyncIterator[Event]:
+    async def _follow(self, reader: Reader, tenant: Tenant) -> AsyncIterator[Event]:
         # It counts from here, not from its opening: one whose caller has left by now is never read, nor closed.
-        number, listener = next(self._numbers), _Listener(reader)
+        number, listener = next(self._numbers), _Listener(reader, tenant)
         self._listening[number] = listener
         self._watch()
         try:
@@ -90,8 +94,9 @@ class EventStreams:
 class _Listener:
     """One stream: where it is, and what came for it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, tenant: Tenant) -> None:
         self.reader = reader
+        self.tenant = tenant
         self._news: News | None = None
         self._came = asyncio.Event()
 

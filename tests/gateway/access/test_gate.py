@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import ExitStack
 
 import pytest
 from starlette.types import Message
@@ -203,6 +204,27 @@ class TestUploadsAtOnce:
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
         return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
+
+
+class TestStreamsAtOnce:
+    def test_of_one_tenant_leave_room_for_another(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
+        narrow = guarded_settings.model_copy(update={"event_streams_limit": 2})
+        first, second = (key_of(tenant=f"ward-{uuid.uuid4().hex[:8]}") for _ in range(2))
+        with running_gateway(narrow) as gateway, ExitStack() as held:
+            assert self._listen(gateway, first, held) == 200
+            assert self._listen(gateway, first, held) == 429
+            assert self._listen(gateway, second, held) == 200
+
+    @staticmethod
+    def _listen(gateway: RunningGateway, key: str, held: ExitStack) -> int:
+        """Open a stream of events, wait for the first of them, and keep it open."""
+        place = send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).headers["Location"]
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = held.enter_context(gateway.http.stream("GET", f"{place}/events", headers=headers))
+        lines = answer.iter_lines()
+        held.callback(iter, lines)  # kept from being collected, which would close the stream
+        next(lines)
+        return answer.status_code
 
 
 async def _receive_nothing() -> Message:

@@ -28,7 +28,8 @@ def send_as(gateway: RunningGateway, credentials: str, method: str, path: str, *
 
 
 @pytest.fixture(scope="session")
-def guarded_settings(settings: Settings) -> Settings:
+def guarded_settings(settings: Settings, engine: Engine, store: ObjectStore) -> Settings:
+    """Settings of a gateway that asks who one is; database and storage are made."""
     patience = {"rate_limit_per_minute": PLENTY, "rate_limit_burst": PLENTY}
     return settings.model_copy(update={"authentication": Authentication.REQUIRED, **patience})
 

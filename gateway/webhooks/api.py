@@ -38,6 +38,8 @@ from shared.webhooks import get_default_secret
 
 MOST_DELIVERIES_A_PAGE = 100
 
+_NOT_KEPT = {"Cache-Control": "no-store"}  # of answers that hold a secret, as RFC 9111 has it
+
 router = APIRouter(prefix="/v1", tags=["Webhooks"])
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
@@ -83,7 +85,7 @@ async def create_webhook(
 ) -> WebhookWithSecretBody:
     """Name an address that is told how jobs end. The answer holds the secret, which is not shown again."""
     made = await service.create_webhook(resources, tenant, body)
-    response.headers["Location"] = f"/v1/webhooks/{made.id}"
+    response.headers.update({"Location": f"/v1/webhooks/{made.id}", **_NOT_KEPT})
     return made
 
 
@@ -102,8 +104,9 @@ async def list_webhooks(resources: ResourcesOf, tenant: TenantOf) -> WebhookList
 
 
 @router.get("/webhooks/default-secret", summary="The secret of callbacks", dependencies=[NO_QUERY], responses=_OF_LIST)
-async def read_default_secret(resources: ResourcesOf, tenant: TenantOf) -> DefaultSecretBody:
+async def read_default_secret(response: Response, resources: ResourcesOf, tenant: TenantOf) -> DefaultSecretBody:
     """Answer with the secret that messages to the `callback_url` of jobs are signed with."""
+    response.headers.update(_NOT_KEPT)
     return await resources.transact(lambda session: DefaultSecretBody(secret=get_default_secret(session, tenant)))
 
 
@@ -143,9 +146,14 @@ async def delete_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: 
     responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *_OF_BODY, *_ALWAYS),
 )
 async def rotate_secret(
-    webhook_id: WebhookId, resources: ResourcesOf, tenant: TenantOf, body: RotateBody | None = None
+    webhook_id: WebhookId,
+    response: Response,
+    resources: ResourcesOf,
+    tenant: TenantOf,
+    body: RotateBody | None = None,
 ) -> WebhookWithSecretBody:
     """Make a new secret, shown once. For a while messages are signed with the old one too."""
+    response.headers.update(_NOT_KEPT)
     return await service.rotate(resources, tenant, webhook_id, body or RotateBody())
 
 

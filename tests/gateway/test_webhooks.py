@@ -43,6 +43,13 @@ class TestAWebhook:
         assert gateway.http.delete(place).status_code == 204
         assert gateway.http.get(place).json()["code"] == "webhook_not_found"
 
+    def test_has_secrets_that_no_cache_keeps(self, gateway: RunningGateway) -> None:
+        made = create(gateway)
+        rotated = gateway.http.post(f"{made.headers['location']}/rotate")
+        for answer in (made, rotated, gateway.http.get(f"{PATH}/default-secret")):
+            assert "secret" in answer.json()
+            assert answer.headers["Cache-Control"] == "no-store"
+
     def test_asks_for_every_event_when_it_names_none(self, gateway: RunningGateway) -> None:
         assert "job.completed" in create(gateway).json()["events"]
         assert "webhook.ping" not in create(gateway).json()["events"]

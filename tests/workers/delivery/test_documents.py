@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.webhooks import WebhookEvent
 from tests.gateway.pipeline import end_intake
+from tests.pages import read_blocks
 from tests.stack.running import wait_until
 from tests.workers.delivery.conftest import Webhooks
 
@@ -26,9 +26,8 @@ PAGE = (DOCS / "webhooks.md").read_text("utf-8")
 
 
 def find_block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert found is not None
-    return found[1]
+    (found,) = [block.text for block in read_blocks(DOCS / "webhooks.md") if block.language == language]
+    return found
 
 
 def is_listening(port: int) -> bool:
@@ -59,14 +58,16 @@ class TestTheReceiver:
                 webhooks.deliver()
                 webhooks.call(webhook, "replay", since="2026-01-01T00:00:00Z")
                 webhooks.deliver()
+                webhooks.call(webhook, "ping")
+                webhooks.deliver_all()
                 webhooks.call(webhook, "rotate", overlap_s=0)  # a secret that the receiver does not know
                 webhooks.finish()
                 webhooks.deliver()
             finally:
                 receiver.terminate()
             told, _ = receiver.communicate(timeout=30)
-        assert told.splitlines() == [f"job.completed_partial {job_id}"]
-        assert [one["tries"][-1]["status_code"] for one in webhooks.list_deliveries(webhook)] == [401, 204]
+        assert told.splitlines() == [f"job.completed_partial {job_id}", "webhook.ping None"]
+        assert [one["tries"][-1]["status_code"] for one in webhooks.list_deliveries(webhook)] == [401, 204, 204]
 
 
 class TestTheSchema:

@@ -39,6 +39,9 @@ KNOWN: Mapping[str, KnownCommand] = {
     "keys": KnownCommand("Make, list and revoke API keys of a platform.", "embedded"),
     "audit": KnownCommand("Show the log of what was done; prove that nobody changed it.", "embedded"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
+    "evaluate": KnownCommand("Measure what installed weights are worth, on phantoms or on your studies.", "embedded"),
+    "self-check": KnownCommand("Show or run the check that sends a phantom through the platform.", "embedded"),
+    "drift": KnownCommand("Compare the features of recent studies with those of the training.", "embedded"),
 }
 
 _PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

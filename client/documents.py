@@ -35,6 +35,16 @@ class Problem:
             document=document,
         )
 
+    @property
+    def field_errors(self) -> list[tuple[str, str]]:
+        """The fields that are wrong: the JSON Pointer of each, and what is wrong with it."""
+        return [(str(error.get("pointer", "")), str(error.get("message", ""))) for error in self._errors]
+
+    @property
+    def _errors(self) -> list[Document]:
+        errors = self.document.get("errors")
+        return [error for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+
 
 @dataclass(frozen=True)
 class StageProgress:

@@ -17,11 +17,18 @@ class ClientError(Exception):
     """Root of everything that the client raises on purpose."""
 
 
+def _describe(problem: Problem) -> str:
+    """Return the problem in one line, with what is wrong with each field where fields are wrong."""
+    wrong = "; ".join(f"{pointer.lstrip('/') or 'body'}: {message}" for pointer, message in problem.field_errors)
+    detail = wrong or problem.detail
+    return f"{problem.title}: {detail}" if detail else problem.title
+
+
 class ApiError(ClientError):
     """The API answered with a problem document."""
 
     def __init__(self, status: int, problem: Problem) -> None:
-        super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+        super().__init__(_describe(problem))
         self.status = status
         self.problem = problem
 

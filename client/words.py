@@ -30,6 +30,7 @@ ADVICE: Mapping[str, str] = {
     "job_not_finished": "Follow it with `ctclip watch JOB`, then ask again.",
     "authentication_required": "Give an API key: --api-key KEY, or CTCLIP_API_KEY in the environment.",
     "credentials_invalid": "Check --api-key or CTCLIP_API_KEY: the key may be mistyped, revoked or past its end.",
+    "validation_failed": "`ctclip COMMAND --help` lists what each command takes.",
     "job_has_no_result": "`ctclip watch JOB` says why: it was refused, or only validated. Submit it again.",
 }
 """What to do about a refusal, by its code, for whoever sits at the command line."""

@@ -81,6 +81,7 @@ class TestHelp:
         assert done.returncode == 0, done.stderr
         for name in ("submit", "watch", "result", *plugins.KNOWN):
             assert name in done.stdout
+        assert "Command of" not in done.stdout, "a command of ours without a word on what it does"
 
     def test_of_a_platform_command_is_its_own(self) -> None:
         done = CliRunner().invoke(app, ["down", "--help"], env=PLAIN)
@@ -327,6 +328,14 @@ class TestResult:
             done = CliRunner().invoke(app, ["result", "job-2", "--api-url", api.url])
         assert done.exit_code == 1
         assert "Check the id and the address" in done.stderr
+
+    def test_of_wrong_fields_names_each(self) -> None:
+        refusal = problem(422, "validation_failed")
+        wrong = [{"pointer": "/models", "message": "Not a model"}, {"pointer": "", "message": "No object"}]
+        with serving(replace(refusal, document={**refusal.document, "errors": wrong})) as api:
+            done = CliRunner().invoke(app, ["result", "job-2", "--api-url", api.url])
+        assert done.exit_code == 1
+        assert "A title: models: Not a model; body: No object\n" in done.stderr
 
     def test_leaves_out_findings_that_moved_nothing(self) -> None:
         with serving(Answer(200, RESULT), Answer(200, job_document("completed_partial"))) as api:

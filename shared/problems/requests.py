@@ -70,7 +70,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MALFORMED_REQUEST: ProblemKind(
         "The request cannot be read",
         400,
-        "Check the multipart body: one `file` field, a boundary, a proper end.",
+        "`detail` says what. A form has one `file` field, a boundary and a proper end.",
         cause="The body breaks the format that its `Content-Type` names: no boundary, no closing boundary, or parts "
         "without a name. Mostly a form that was put together by hand.",
         example=show_of_request("The multipart Content-Type names no boundary."),
@@ -167,8 +167,9 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.JOB_HAS_NO_RESULT: ProblemKind(
         "The job ended without a result",
         409,
-        "`job_problem` says why: mend the cause and submit again. Where it is null, only a validation was asked for: "
-        "read `/v1/jobs/{id}/intake`, or submit again without `validate_only`.",
+        "`job_problem` says why: mend the cause and submit again. Where it is null, `job_state` does: a `cancelled` "
+        "job may be submitted again; of a `completed` one only a validation was asked for: read `/v1/jobs/{id}/intake`"
+        ", or submit again without `validate_only`.",
         cause="The job was rejected, failed or was cancelled, and `job_problem` is the problem that it ended with, "
         "with its own code and its own page; or it was a validation (`validate_only`), which has no result.",
         example=show_of_request(

@@ -125,8 +125,13 @@ async def _answer(resources: Resources, tenant: Tenant, request: Request, extens
         _log.warning(
             "no prediction", code=problem.code, reason=str(error) if isinstance(error, TransientFault) else None
         )
-        message = f"{problem.code}: {problem.kind.title}. {problem.detail}"
-        return _fail(request, choose_status(problem.to_document()), message, prediction.seconds)
+        return _fail(request, choose_status(problem.to_document()), _explain(problem), prediction.seconds)
+
+
+def _explain(problem: Problem) -> str:
+    """Return the problem in one line; the predecessor's answer has no other place to name wrong fields."""
+    wrong = "; ".join(f"{error.pointer}: {error.message}" for error in problem.errors)
+    return f"{problem.code}: {problem.kind.title}. " + (wrong or problem.detail)
 
 
 def _describe_study(study: ReadStudy) -> dict[str, str]:

@@ -227,6 +227,7 @@ class TestAValidation:
         parts += [(option, (None, "true"))] if is_field else []
         answer = gateway.http.post("/predict" if is_field else f"/predict?{option}=true", files=parts)
         assert (answer.status_code, answer.json()["error"][:18]) == (422, "validation_failed:")
+        assert f"/{option}: " in answer.json()["error"]
         assert leftovers() == NOTHING
 
 

@@ -21,10 +21,21 @@ from shared.storage import StoredObject
 router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["Artefacts"], dependencies=[NO_QUERY])
 
 _PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.ERASED, ProblemCode.VALIDATION_FAILED)
+_MEDIA_TYPES = (
+    "application/octet-stream",
+    "application/vnd.blosc2.frame",
+    "application/x-blosc2",
+    "application/gzip",
+    "application/dicom",
+    "application/json",
+    "application/pdf",
+    "text/html",
+    "image/png",
+)
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes, in the media type that the list names.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
     },
     304: {"description": "Not changed since the ETag named."},
 }

@@ -16,6 +16,7 @@ from workers.intake.stage import PREVIEW_MEDIA_TYPE, VOLUME_MEDIA_TYPE
 from workers.manifest import MEDIA_TYPE as MANIFEST
 from workers.renderings.dicom import MEDIA_TYPE as DICOM
 from workers.renderings.pictures import PNG
+from workers.report.maker import HTML, PDF
 from workers.volume.label_map import MEDIA_TYPE as LABEL_MAP
 from workers.volume.nifti import MEDIA_TYPE as NIFTI
 from workers.volume.source import MEDIA_TYPE as SOURCE
@@ -37,12 +38,21 @@ OFFERED = {
     ArtefactKind.RUN_MANIFEST: (MANIFEST, "run_manifest.json"),
     ArtefactKind.CT_CLIP_RELEVANCE: (NIFTI, "ct_clip_relevance.nii.gz"),
     ArtefactKind.SUPERVISED_RELEVANCE: (NIFTI, "supervised_relevance.nii.gz"),
+    ArtefactKind.REPORT_HTML_EN: (HTML, "report_html_en.html"),
+    ArtefactKind.REPORT_HTML_RU: (HTML, "report_html_ru.html"),
+    ArtefactKind.REPORT_PDF_EN: (PDF, "report_pdf_en.pdf"),
+    ArtefactKind.REPORT_PDF_RU: (PDF, "report_pdf_ru.pdf"),
 }
 
 
 class TestDownloads:
     def test_all_kinds_are_looked_at(self) -> None:
         assert OFFERED.keys() == set(ArtefactKind) - NOT_OFFERED
+
+    def test_every_type_is_documented(self, gateway: RunningGateway) -> None:
+        operation = gateway.http.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/artifacts/{name}"]["get"]
+        media_types = {media_type.partition(";")[0] for media_type, _ in OFFERED.values()}
+        assert media_types == set(operation["responses"]["200"]["content"])
 
     @pytest.mark.parametrize("kind", OFFERED)
     def test_come_under_their_name(

@@ -21,8 +21,8 @@ from workers.report.page import write_page
 from workers.report.typesetting import lay_out, typeset
 from workers.runtime.stage import ArtefactRecord, ProducedArtefact, StageContext, StageWarning
 
-_HTML = "text/html; charset=utf-8"
-_PDF = "application/pdf"
+HTML = "text/html; charset=utf-8"
+PDF = "application/pdf"
 
 KINDS: Mapping[Language, tuple[ArtefactKind, ArtefactKind]] = {
     Language.ENGLISH: (ArtefactKind.REPORT_HTML_EN, ArtefactKind.REPORT_PDF_EN),
@@ -74,7 +74,7 @@ class ReportMaker:
             folders.append(self._lay_out(context.scratch, content, figures, draw_charts(result, language), language))
         prints = typeset(folders, self._time_limit)
         made = zip(self._languages, prints, strict=True)
-        return [*pages, *(ProducedArtefact(KINDS[language][1], path, _PDF) for language, path in made)]
+        return [*pages, *(ProducedArtefact(KINDS[language][1], path, PDF) for language, path in made)]
 
     def _write_page(
         self, scratch: Path, content: JsonObject, figures: Figures, charts: Mapping[str, str], language: Language
@@ -82,7 +82,7 @@ class ReportMaker:
         kind, _ = KINDS[language]
         path = scratch / kind.file_name
         path.write_bytes(write_page(content, figures.files, charts))
-        return ProducedArtefact(kind, path, _HTML)
+        return ProducedArtefact(kind, path, HTML)
 
     def _lay_out(
         self, scratch: Path, content: JsonObject, figures: Figures, charts: Mapping[str, str], language: Language

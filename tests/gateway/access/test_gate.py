@@ -81,7 +81,7 @@ class TestEveryRoute:
 
 class TestTenants:
     def test_reach_nothing_of_each_other(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
-        owner, stranger = key_of(tenant="ward-a"), key_of(tenant="ward-b")
+        owner, stranger = key_of(tenant="ward-c"), key_of(tenant="ward-d")
         job_id = send_as(guarded, owner, "POST", "/v1/jobs", content=ZIP).json()["id"]
         upload = send_as(guarded, owner, "POST", "/v1/uploads", json={"size_bytes": 10}).json()["id"]
         webhook = send_as(guarded, owner, "POST", "/v1/webhooks", json={"url": "https://8.8.8.8/hook"}).json()["id"]

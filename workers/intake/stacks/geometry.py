@@ -29,7 +29,7 @@ AXIAL_DEGREES = 15.0
 _STRAIGHT_DEGREES = 1.0
 _THICK_MM = 5.0
 _QUANTA_MM = (1.0, 0.5, 0.1, 0.05, 0.01)
-_QUANTUM_SHARE = 0.6  # of a quantum: a line fitted to rounded positions leaves a little more than one half
+_QUANTUM_SHARE = 0.75  # of a quantum: a line fitted to rounded positions leaves more than one half where errors slip
 
 Numbers = npt.NDArray[np.float64]
 

@@ -65,10 +65,8 @@ def submit(
             job = api.submit(study, given, idempotency_key=idempotency_key, on_progress=on_progress)
         if wait:
             _show_outcomes(api, _follow(api, job.id, as_json), as_json)
-        elif as_json:
-            print_json(job.document)
         else:
-            typer.echo(f"{job.id}\nFollow it: ctclip watch {job.id}\nRead it:   ctclip result {job.id}")
+            _tell_job(job, f"{job.id}\nFollow it: ctclip watch {job.id}\nRead it:   ctclip result {job.id}", as_json)
 
 
 @app.command()
@@ -108,6 +106,10 @@ def _watch_in_lines(api: Client, job_id: str) -> Job:
     return job
 
 
+def _tell_job(job: Job, words: str, as_json: bool) -> None:
+    print_json(job.document) if as_json else typer.echo(words)
+
+
 def _tell_end(api: Client, job: Job) -> None:
     if job.has_result:
         typer.echo(f"Read it: ctclip result {job.id}")
@@ -131,10 +133,7 @@ def cancel(job: JobId, api_url: Url = None, api_key: ApiKey = None, as_json: Jso
     """End a job that has not ended, at any stage."""
     with connected(api_url, api_key, as_json) as api:
         cancelled = api.cancel(job)
-        if as_json:
-            print_json(cancelled.document)
-        else:
-            typer.echo(f"{cancelled.id} is {cancelled.state}.")
+        _tell_job(cancelled, f"{cancelled.id} is {cancelled.state}.", as_json)
 
 
 @app.command()
@@ -142,10 +141,7 @@ def retry(job: JobId, api_url: Url = None, api_key: ApiKey = None, as_json: Json
     """Run a failed job again; what had finished of it is kept."""
     with connected(api_url, api_key, as_json) as api:
         again = api.retry(job)
-        if as_json:
-            print_json(again.document)
-        else:
-            typer.echo(f"{again.id} is {again.state}.\nFollow it: ctclip watch {again.id}")
+        _tell_job(again, f"{again.id} is {again.state}.\nFollow it: ctclip watch {again.id}", as_json)
 
 
 app.command()(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,3 +33,17 @@ def keep_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     draft = path.with_suffix(f".{os.getpid()}.npz")
     np.savez(draft, allow_pickle=False, **{name: np.asarray(values) for name, values in arrays.items()})
     draft.replace(path)
+
+
+def keep_document(path: Path, document: dict[str, Any]) -> None:
+    """Write a small file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(document), encoding="utf-8")
+    draft.replace(path)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return what `keep_document` wrote."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document

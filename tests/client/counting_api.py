@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.loopback import running
+
 _JOB_S = 0.1
 
 
@@ -48,15 +50,8 @@ def counting() -> Iterator[CountingApi]:
     api = CountingApi()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(api))
     server.daemon_threads = True
-    api.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running(server) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _make_handler(api: CountingApi) -> type[BaseHTTPRequestHandler]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.loopback import running
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,8 @@ def serving(*answers: Answer) -> Iterator[TinyApi]:
     """Run the server while the block runs."""
     api = TinyApi(*answers)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(api))
-    api.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running(server) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _make_handler(api: TinyApi) -> type[BaseHTTPRequestHandler]:

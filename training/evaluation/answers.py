@@ -6,14 +6,11 @@ model and the number of the study: a model that was trained again is the only on
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +23,7 @@ from training.evaluation.models import label_organs, load_models
 from training.evaluation.weights import WeightSet, name_answers
 from training.fvlm import masks
 from training.fvlm.masks import SegmenterErrors, draw_total_labels
+from training.kept_files import keep_document, read_document
 from training.phantoms import draw_findings, make_volume
 from training.processes import make_ahead
 from training.recipe import digest_recipe
@@ -119,20 +117,6 @@ def read_answers(folder: Path, key: str, weights: WeightSet) -> tuple[dict[str, 
     features = {feature: value for each in answers for feature, value in each["features"].items()}
     seconds = sum(each["seconds"] for each in (study, *answers))
     return features, Scan.from_document(study["scan"]), seconds
-
-
-def keep_document(path: Path, document: dict[str, Any]) -> None:
-    """Write a small file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(document), encoding="utf-8")
-    draft.replace(path)
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Return what `keep_document` wrote."""
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
 
 
 class _Clock:

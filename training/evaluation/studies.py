@@ -24,12 +24,11 @@ from training.evaluation.answers import (
     answer,
     ask_ahead,
     is_answered,
-    keep_document,
     read_answers,
-    read_document,
 )
 from training.evaluation.case import Case, LeftOut
 from training.evaluation.weights import WeightSet
+from training.kept_files import keep_document, read_document
 from training.supervised.reading import StudyReader, compute_study_digest
 from training.supervised.table import Row, read_table
 from workers.drift.scan import Scan

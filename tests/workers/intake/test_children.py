@@ -22,6 +22,7 @@ import pytest
 from shared.artefacts import UploadKind
 from shared.byte_units import MIB
 from shared.errors import Defect, InputProblem, StaleLease, TransientFault
+from tests.loopback import running
 from tests.stack.running import wait_until
 from workers.intake.children import ChildDied, ChildPool, Nursery, _make_environment
 from workers.intake.limits import IntakeLimits
@@ -86,12 +87,8 @@ def serve_ranges(content: bytes, *, before_first: Callable[[], object]) -> Itera
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/upload"
-        server.shutdown()
-        thread.join()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield f"{url}/upload"
 
 
 WORKER = """

@@ -21,21 +21,24 @@ from shared.storage import StoredObject
 router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["Artefacts"], dependencies=[NO_QUERY])
 
 _PROBLEMS = (ProblemCode.JOB_NOT_FOUND, ProblemCode.ERASED, ProblemCode.VALIDATION_FAILED)
-_MEDIA_TYPES = (
+_BINARY_TYPES = (
     "application/octet-stream",
     "application/vnd.blosc2.frame",
     "application/x-blosc2",
     "application/gzip",
     "application/dicom",
-    "application/json",
     "application/pdf",
-    "text/html",
     "image/png",
 )
+_CONTENT: dict[str, Any] = {
+    **{name: {"schema": {"type": "string", "format": "binary"}} for name in _BINARY_TYPES},
+    "text/html": {"schema": {"type": "string"}},
+    "application/json": {"schema": {"type": "object"}},
+}
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes, in the media type that the list names.",
-        "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
+        "content": _CONTENT,
     },
     304: {"description": "Not changed since the ETag named."},
 }

@@ -55,7 +55,7 @@ class TestKilledWorker:
         engine = stack.engine
         with writes_blocked(engine, table):
             # Of one model, so that no other can be the one that waits to write.
-            job_id = stack.submit(phantom_zip, models=stage if stage in MODELS else None)
+            job_id = stack.submit(phantom_zip, models=stage if stage in MODELS else StageName.MEDNEXT)
             wait_until(lambda: is_blocked(engine, table), f"{stage} reaches its last transaction")
             os.kill(stack.pid(process), signal.SIGKILL)
         job = stack.wait_for_end(job_id)

@@ -83,7 +83,7 @@ class TestRealChest:
         assert result["time_of_processing"] < 60
 
     def test_shows_what_became_of_each_file(self, stack: RunningStack) -> None:
-        job_id = stack.submit(REAL_STUDY)
+        job_id = stack.submit(REAL_STUDY, models="mednext")
         stack.wait_for_end(job_id)
         intake = stack.http.get(f"/v1/jobs/{job_id}/intake")
         assert intake.status_code == 200

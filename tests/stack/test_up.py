@@ -121,7 +121,7 @@ class TestKilledLauncher:
     def test_is_followed_by_a_start_on_the_same_data(self, tmp_path: Path, phantom_zip: Path) -> None:
         state = tmp_path / "state"
         with running_stack(state) as first:
-            job_id = first.submit(phantom_zip)
+            job_id = first.submit(phantom_zip, models="mednext")
             first.wait_for_end(job_id)
             os.kill(first.description["pids"]["launcher"], signal.SIGKILL)
             again = run_ctclip("up", "--detach", "--json", "--state", str(state))

@@ -70,7 +70,7 @@ class TestAValidation:
 
 class TestASplit:
     def test_reads_every_study_of_the_upload(self, stack: RunningStack, two_studies: Path) -> None:
-        job = stack.wait_for_end(submit(stack, two_studies, split="true"))
+        job = stack.wait_for_end(submit(stack, two_studies, split="true", models="mednext"))
         assert (job["state"], job["problem"]["code"]) == ("rejected", "mixed_studies")
         parts = job["problem"]["jobs"]
         assert len(parts) == 2

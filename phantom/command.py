@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,9 @@ def phantom(
     ),
     *,
     coarse: Annotated[bool, typer.Option("--coarse", help="Small and fast: 96 x 96 voxels of about 4 mm.")] = False,
+    look_alikes: Annotated[
+        float, typer.Option(min=0, max=1, help="Chance of each distractor that is normal: metal, motion and others.")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ground truth as JSON.")] = False,
     list_findings: Annotated[bool, typer.Option("--list", help="List the findings and write nothing.")] = False,
 ) -> None:
@@ -32,7 +35,7 @@ def phantom(
         return
     settings = PhantomSettings.coarse() if coarse else PhantomSettings.standard()
     try:
-        study = make_study(seed, finding or (), settings)
+        study = make_study(seed, finding or (), replace(settings, distractor_share=look_alikes))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--finding") from error
     try:
@@ -57,6 +60,7 @@ def describe_study(study: Study, path: Path) -> dict[str, Any]:
         "manufacturer": study.manufacturer,
         "slice_thickness_mm": study.slice_thickness_mm,
         "findings": [asdict(placed) for placed in study.findings],
+        "distractors": list(study.distractors),
     }
 
 
@@ -67,4 +71,8 @@ def _tell(study: Study, path: Path) -> str:
     for placed in study.findings:
         x, y, z = placed.centre_lps_mm
         lines.append(f"  {placed.name}: severity {placed.severity:.2f}, centre ({x:.0f}, {y:.0f}, {z:.0f}) mm LPS")
-    return "\n".join(lines if study.findings else [*lines, "  no findings"])
+    if not study.findings:
+        lines.append("  no findings")
+    if study.distractors:
+        lines.append(f"  look-alikes that are normal: {', '.join(study.distractors)}")
+    return "\n".join(lines)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
+from phantom.anatomy.plan import AnatomyRanges
 from phantom.kernels import KERNELS
 
 
@@ -14,6 +15,7 @@ class PhantomSettings:
 
     `matrix` is rows and columns; the field of view follows the size of the patient, so that pixels come out between
     1.3 and 1.6 mm at 256. `kernels` names the reconstructions to choose from (`phantom.kernels.KERNELS`).
+    Each distractor that suits a patient is put in with the chance `distractor_share`.
     """
 
     matrix: int = 256
@@ -24,6 +26,8 @@ class PhantomSettings:
     severity: tuple[float, float] = (0.0, 1.0)
     contrast_share: float = 0.0
     has_padding: bool = False
+    distractor_share: float = 0.0
+    anatomy: AnatomyRanges = field(default_factory=AnatomyRanges)
 
     def __post_init__(self) -> None:
         if self.matrix < 64:
@@ -36,6 +40,10 @@ class PhantomSettings:
             raise ValueError(f"kernels are {self.kernels}, expected some of {', '.join(KERNELS)}")
         if not 0 <= self.severity[0] <= self.severity[1] <= 1:
             raise ValueError(f"severity is {self.severity}, expected 0 <= low <= high <= 1")
+
+        for name in ("contrast_share", "distractor_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 
     @classmethod
     def standard(cls) -> Self:

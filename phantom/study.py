@@ -7,7 +7,7 @@ the study without it differ by the finding only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,15 @@ from phantom.anatomy.chest import Chest, Concern, measure_chest, paint_chest
 from phantom.anatomy.plan import BodyPlan, draw_plan
 from phantom.anatomy.vessel_tree import grow_tree
 from phantom.canvas import Canvas, Grid, Labels, Point
+from phantom.distractors.distractor import Distractor
+from phantom.distractors.registry import DISTRACTORS, draw_distractors
 from phantom.fields import draw, make_generator
 from phantom.findings.finding import Finding, PlacedFinding, Site
 from phantom.findings.registry import FINDINGS, REGISTRY
 from phantom.scanner import PADDING_HU, draw_scanner, pad_outside, scan
 from phantom.settings import PhantomSettings
 
-__all__ = ["FINDINGS", "PhantomSettings", "PlacedFinding", "Study", "make_study"]
+__all__ = ["DISTRACTORS", "FINDINGS", "PhantomSettings", "PlacedFinding", "Study", "make_study"]
 
 _BELOW_MM, _ABOVE_MM = 82.0, 32.0
 
@@ -47,6 +49,7 @@ class Study:
     tube_voltage_kv: int
     age_years: int
     is_male: bool
+    distractors: tuple[str, ...] = ()
     padding_hu: int | None = field(default=None)
 
 
@@ -56,7 +59,7 @@ def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) ->
     Raises ValueError for an unknown or repeated name.
     """
     chosen = _choose(findings)
-    healthy = draw_plan(make_generator(seed, Concern.PLAN), settings.contrast_share)
+    healthy, distractors = _draw_patient(seed, settings)
     grid = _draw_grid(healthy, settings, make_generator(seed, Concern.GEOMETRY))
     streams = {f.name: make_generator(seed, Concern.FINDINGS, FINDINGS.index(f.name)) for f in chosen}
     severities = {name: draw(stream, settings.severity) for name, stream in streams.items()}
@@ -65,11 +68,23 @@ def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) ->
         if finding.change:
             plan = finding.change(plan, severities[finding.name], streams[finding.name])
     canvas, chest = _paint_patient(grid, healthy, plan, seed)
+    _paint_distractors(canvas, chest, seed, [each for each in distractors if not each.is_artefact])
     placed = tuple(
         f.paint(Site(canvas, chest, severities[f.name], streams[f.name])).place(f.name, severities[f.name])
         for f in chosen
     )
-    return _scan_study(seed, canvas, healthy, settings, placed)
+    _paint_distractors(canvas, chest, seed, [each for each in distractors if each.is_artefact])
+    study = _scan_study(seed, canvas, healthy, settings, placed)
+    return replace(study, distractors=tuple(distractor.name for distractor in distractors))
+
+
+def _draw_patient(seed: int, settings: PhantomSettings) -> tuple[BodyPlan, tuple[Distractor, ...]]:
+    plan = draw_plan(make_generator(seed, Concern.PLAN), settings.contrast_share, settings.anatomy)
+    drawn = draw_distractors(plan, settings.distractor_share, make_generator(seed, Concern.DISTRACTORS))
+    for distractor in drawn:
+        if distractor.change:
+            plan = distractor.change(plan, _make_stream(seed, distractor))
+    return plan, drawn
 
 
 def _paint_patient(grid: Grid, healthy: BodyPlan, plan: BodyPlan, seed: int) -> tuple[Canvas, Chest]:
@@ -81,6 +96,16 @@ def _paint_patient(grid: Grid, healthy: BodyPlan, plan: BodyPlan, seed: int) -> 
         chest = measure_chest(canvas, plan, seed)
     paint_chest(canvas, chest, twigs, seed)
     return canvas, chest
+
+
+def _paint_distractors(canvas: Canvas, chest: Chest, seed: int, distractors: Sequence[Distractor]) -> None:
+    for distractor in distractors:
+        if distractor.paint:
+            distractor.paint(Site(canvas, chest, 0.5, _make_stream(seed, distractor)))
+
+
+def _make_stream(seed: int, distractor: Distractor) -> np.random.Generator:
+    return make_generator(seed, Concern.DISTRACTORS, DISTRACTORS.index(distractor.name))
 
 
 def _scan_study(

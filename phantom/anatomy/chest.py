@@ -40,6 +40,7 @@ class Concern(IntEnum):
     FINDINGS = 8
     GEOMETRY = 9
     IDENTITY = 10
+    DISTRACTORS = 11
 
 
 @dataclass(frozen=True)

@@ -108,33 +108,50 @@ class BodyPlan:
         return replace(self, **changes)  # type: ignore[arg-type]  # names are those of the fields
 
 
-def draw_plan(rng: np.random.Generator, contrast_share: float) -> BodyPlan:
+@dataclass(frozen=True)
+class AnatomyRanges:
+    """Which patients come: what `draw_plan` draws from where populations differ. Pairs are drawn from evenly.
+
+    `height` is relative to the reference patient. `habitus` gives the parameters of a beta distribution, from slim (0)
+    to obese (1); lungs that hold less air, as at a shallow breath, have a higher `lung_hu`.
+    """
+
+    height: float = 0.95
+    habitus: tuple[float, float] = (1.6, 2.6)
+    heart_scale: tuple[float, float] = (0.93, 1.05)
+    lung_hu: tuple[float, float] = (-885.0, -835.0)
+    kyphosis_mm: tuple[float, float] = (4.0, 13.0)
+    age_years: tuple[int, int] = (24, 86)
+
+
+def draw_plan(rng: np.random.Generator, contrast_share: float, ranges: AnatomyRanges | None = None) -> BodyPlan:
     """Draw a patient: habitus, proportions, organ sizes and densities."""
+    ranges = ranges or AnatomyRanges()
     size, width, depth, height = rng.normal(0, (0.045, 0.03, 0.05, 0.045))
-    habitus = rng.beta(1.6, 2.6)
+    habitus = rng.beta(*ranges.habitus)
     is_male = bool(rng.random() < 0.55)
     blood = draw(rng, (36, 48))
     has_contrast = rng.random() < contrast_share
     enhanced = draw(rng, (140, 260))
-    scales = np.clip((1 + size + width, 1 + size + depth, 0.95 + size + height), 0.84, 1.14)
+    scales = np.clip((1 + size + width, 1 + size + depth, ranges.height + size + height), 0.84, 1.14)
     return BodyPlan(
         scale_xyz=(float(scales[0]), float(scales[1]), float(scales[2])),
         fat_mm=5.0 + 30.0 * habitus,
         muscle=draw(rng, (0.3, 1.0)) * (1.0 if is_male else 0.7),
         breast_mm=0.0 if is_male else 14.0 + 30.0 * habitus + draw(rng, (0, 8)),
-        heart_scale=draw(rng, (0.93, 1.05)),
+        heart_scale=draw(rng, ranges.heart_scale),
         heart_turn_deg=draw(rng, (-10, 12)),
         epicardial_fat_mm=1.5 + 4.0 * habitus,
         aorta_scale=draw(rng, (0.9, 1.1)),
         left_dome_mm=draw(rng, (-16, -4)),
-        lung_hu=draw(rng, (-885, -835)),
+        lung_hu=draw(rng, ranges.lung_hu),
         lung_gradient_hu_per_mm=draw(rng, (0.2, 0.5)),
         blood_hu=blood + (0.8 * enhanced if has_contrast else 0),
         aorta_hu=blood + (enhanced if has_contrast else 0),
         liver_hu=draw(rng, (42, 64)) + (40 if has_contrast else 0),
         bone_density=draw(rng, (0.75, 1.2)),
-        kyphosis_mm=draw(rng, (4, 13)),
+        kyphosis_mm=draw(rng, ranges.kyphosis_mm),
         rib_drop_mm=draw(rng, (88, 112)),
-        age_years=int(rng.integers(24, 86)),
+        age_years=int(rng.integers(*ranges.age_years)),
         is_male=is_male,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from model_weights.policies import Policy
+from phantom.anatomy.plan import AnatomyRanges
 from shared.errors import Defect
 from shared.features import get_model
 from shared.settings import WeightsProfile
@@ -76,6 +77,11 @@ class TestDistributions:
     def test_held_out_studies_are_drawn_as_those_of_the_training(self) -> None:
         assert find_distribution("heldout").describe_drawing() == find_distribution("train").describe_drawing()
 
+    def test_shifted_studies_are_of_other_patients_too(self) -> None:
+        train, shifted = (find_distribution(name).scanners[0].settings for name in ("train", "shifted"))
+        assert train.anatomy == AnatomyRanges() != shifted.anatomy
+        assert 0 < train.distractor_share < shifted.distractor_share
+
     @pytest.mark.parametrize(
         ("said", "other", "told"),
         [
@@ -85,6 +91,8 @@ class TestDistributions:
             ("matrix = 96", "matrix = 9", "at least 64"),
             ("share = 0.85", "share = 0.8", "add up to 1"),
             ('"LUNG"', '"SHARPEST"', "kernels"),
+            ("share = 0.1\n", "share = 1.1\n", "distractors.share"),
+            ("[findings]", "[anatomy]\nheight = 0\n[findings]", "anatomy.height"),
         ],
     )
     def test_a_field_that_is_wrong_is_named(self, tmp_path: Path, said: str, other: str, told: str) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from phantom.anatomy.plan import AnatomyRanges
 from phantom.study import PhantomSettings
 from shared.errors import Defect
 from training.phantoms import Prevalence
@@ -23,7 +24,10 @@ from training.phantoms import Prevalence
 FOLDER = Path(str(files("phantom").joinpath("distributions")))
 
 _STREAM = 0x6A1D
-"""The stream of `training.examples.draw_settings`, so that a seed of `train` is the study that models learn from."""
+"""The stream of `training.examples.draw_settings`, so that a seed of `train` is the patient that models learn from.
+
+The fusion meets look-alikes there too; the models have learnt without any.
+"""
 
 _Share = Annotated[float, Field(gt=0, le=1)]
 _Range = tuple[float, float]
@@ -67,6 +71,19 @@ class _FindingsTable(_Strict):
     most: Annotated[int, Field(ge=1)]
 
 
+class _DistractorsTable(_Strict):
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class _AnatomyTable(_Strict):
+    height: Annotated[float, Field(gt=0)] = AnatomyRanges.height
+    habitus: _Range = AnatomyRanges.habitus
+    heart_scale: _Range = AnatomyRanges.heart_scale
+    lung_hu: _Range = AnatomyRanges.lung_hu
+    kyphosis_mm: _Range = AnatomyRanges.kyphosis_mm
+    age_years: tuple[int, int] = AnatomyRanges.age_years
+
+
 class _ScannerTable(_Strict):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     share: _Share
@@ -83,6 +100,8 @@ class _DistributionTable(_Strict):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     description: str
     findings: _FindingsTable
+    distractors: _DistractorsTable = _DistractorsTable(share=0)
+    anatomy: _AnatomyTable = _AnatomyTable()
     scanners: Annotated[tuple[_ScannerTable, ...], Field(min_length=1)]
 
 
@@ -103,7 +122,7 @@ def read_distribution(path: Path) -> Distribution:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         table = _DistributionTable.model_validate_json(json.dumps(said))
-        scanners = tuple(_make_scanner(scanner) for scanner in table.scanners)
+        scanners = tuple(_make_scanner(scanner, table) for scanner in table.scanners)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise Defect(f"{path.name}: the distribution cannot be read as TOML: {type(error).__name__}") from error
     except ValidationError as error:
@@ -116,6 +135,10 @@ def read_distribution(path: Path) -> Distribution:
     return Distribution(table.name, table.description, Prevalence(table.findings.normal, table.findings.most), scanners)
 
 
-def _make_scanner(table: _ScannerTable) -> ScannerSetting:
-    said = table.model_dump(exclude={"name", "share"})
-    return ScannerSetting(table.name, table.share, PhantomSettings(**said))
+def _make_scanner(scanner: _ScannerTable, table: _DistributionTable) -> ScannerSetting:
+    settings = PhantomSettings(
+        **scanner.model_dump(exclude={"name", "share"}),
+        distractor_share=table.distractors.share,
+        anatomy=AnatomyRanges(**table.anatomy.model_dump()),
+    )
+    return ScannerSetting(scanner.name, scanner.share, settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import phantom
 
-_NOT_PAINTING = ("command.py", "dicom.py", "report.py")
+_NOT_PAINTING = ("command.py", "dicom.py", "gallery.py", "report.py")
 """Modules of the phantom that write a study, or about it, and do not change what is in it."""
 
 

@@ -80,9 +80,9 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime]
+    turn_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        Index("ix_jobs_tenant_created_at", "tenant", "created_at"),
         Index(
             "ix_jobs_tenant_patient_pseudonym",
             *("tenant", "patient_pseudonym", "created_at"),
@@ -117,6 +117,7 @@ class StageRun(Base):
     next_attempt_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     publications: Mapped[int] = mapped_column(server_default="0")
+    look_again_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
@@ -194,6 +195,7 @@ class Outbox(Base):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     stage: Mapped[StageName]
     priority: Mapped[int] = mapped_column(SmallInteger)
+    turn_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -385,16 +387,3 @@ class WebhookTry(Base):
     status_code: Mapped[int | None]
     error: Mapped[str | None]
     response_body: Mapped[str | None]
-
-
-class Erasure(Base):
-    """That a job was erased: all that is left of it. Names nothing of the study."""
-
-    __tablename__ = "erasures"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    tenant: Mapped[str]
-    job_id: Mapped[uuid.UUID] = mapped_column(unique=True)
-    objects: Mapped[int]
-    rows: Mapped[int]
-    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())

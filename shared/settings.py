@@ -311,7 +311,19 @@ class Settings(BaseSettings):
         description="How long a stopping worker lets its stages finish before it hands them back.",
     )
     metrics_port: int | None = Field(
-        default=None, description="Port on loopback for the metrics of a worker or of control."
+        default=None,
+        description="Port for the metrics of a worker, of delivery or of control (`docs/metrics.md`); the gateway "
+        "answers `/metrics` on its own port. `ctclip up` gives each of its processes one.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address that `CTCLIP_METRICS_PORT` is opened on: nobody is asked for a key there, so name one "
+        "that only the monitoring reaches.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that spans are sent to by OTLP over HTTP, such as "
+        "`http://collector:4318`; none are recorded without it.",
     )
     ready_file: Path | None = Field(default=None, description="Made by a process once it is ready to serve.")
     self_check_interval: timedelta = Field(

@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from shared.artefacts import ArtefactKind
 from shared.stages import StageName
 from shared.states import DeliveryState, JobState, StageState
+from shared.tracing import current_traceparent
 
 Document = dict[str, Any]
 
@@ -77,6 +78,7 @@ class Job(Base):
     weights_profile: Mapped[str]
     problem: Mapped[Document | None]
     patient_pseudonym: Mapped[str | None]
+    traceparent: Mapped[str | None] = mapped_column(default=current_traceparent)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime]
@@ -127,6 +129,7 @@ class StageRun(Base):
     problem: Mapped[Document | None]
     recipe_sha256: Mapped[str | None]
     reused_from: Mapped[uuid.UUID | None]
+    traceparent: Mapped[str | None]
 
     __table_args__ = (
         Index("ix_stage_runs_recipe_sha256", "recipe_sha256", postgresql_where=text("recipe_sha256 IS NOT NULL")),
@@ -196,6 +199,7 @@ class Outbox(Base):
     stage: Mapped[StageName]
     priority: Mapped[int] = mapped_column(SmallInteger)
     turn_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    traceparent: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -364,6 +368,7 @@ class WebhookDelivery(Base):
     first_tried_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None] = mapped_column(default=current_traceparent)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (

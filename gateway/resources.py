@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from gateway.deeds import get_pending_deed
 from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
 from gateway.threads import ThreadSlots
@@ -58,6 +59,26 @@ class Resources:
                 return work(session)
 
         return await self._database.run(run)
+
+    async def transact_deed(
+        self, work: Callable[[Session], Found], status: int, locate: Callable[[Found], str | None] = lambda _: None
+    ) -> Found:
+        """Run `work` together with the entry in the log of what the request did: both are there, or neither.
+
+        `status` is what the request is answered with, `locate` returns the address of what was made.
+        """
+        deed = get_pending_deed()
+        if deed is None:
+            return await self.transact(work)
+
+        def run(session: Session) -> Found:
+            found = work(session)
+            deed.write(session, status, locate(found))
+            return found
+
+        found = await self.transact(run)
+        deed.kept_status = status
+        return found
 
     async def remove_object(self, key: str) -> None:
         """Remove an object that no row names. What cannot be removed now is left to the hourly sweep."""

@@ -51,6 +51,15 @@ class TenantForbidden(InputProblem):
         super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only administrators of the tenant `default` may name another.")
 
 
+class OperatorRequired(AccessRefused):
+    """Only administrators of the whole installation may ask this."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only administrators of the tenant `default` may ask this.")
+
+
 class ApiKeyNotFound(InputProblem):
     """No key that this administrator may see has this id."""
 

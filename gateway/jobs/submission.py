@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import Request
 from sqlalchemy.orm import Session
@@ -165,7 +166,7 @@ class BodySubmitter(Submitter):
                 keep_answer(session, reservation, payload_sha256, job)
             return job
 
-        return await self._resources.transact(write)
+        return await self._resources.transact_deed(write, HTTPStatus.ACCEPTED, lambda job: job.links.self)
 
 
 def make_request(options: SubmissionOptions, upload: ReceivedUpload) -> JobRequest:

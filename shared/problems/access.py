@@ -41,11 +41,11 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         related=(ProblemCode.CREDENTIALS_INVALID, ProblemCode.TENANT_FORBIDDEN),
     ),
     ProblemCode.TENANT_FORBIDDEN: ProblemKind(
-        "Another tenant's keys are out of reach",
+        "Only administrators of the installation may do this",
         403,
         "Leave `tenant` out, or ask an administrator of the tenant `default`.",
         cause="Administrators make, list and revoke the keys of their own tenant. Those of the tenant `default` "
-        "administer the installation and may name any.",
+        "administer the installation: they may name any, and they alone read `/metrics`, which tells of all tenants.",
         example=show_of_request("Only administrators of the tenant `default` may name another.", instance=_KEYS),
         related=(ProblemCode.INSUFFICIENT_SCOPE,),
     ),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, func, update
 from starlette.types import Message
 
 from gateway.access.errors import TenantUploadsBusy
@@ -14,9 +16,12 @@ from gateway.access.rules import GuardedRoute
 from gateway.access.scopes import ALL_SCOPES, Scope
 from gateway.access.turns import UploadTurns
 from gateway.app import RULES, create_app
+from shared.access_tables import ApiKey
+from shared.database import transaction
 from shared.settings import Settings
 from tests.gateway.access.conftest import KeyMaker, send_as
 from tests.gateway.conftest import ZIP, RunningGateway, running_gateway
+from tests.gateway.event_stream import Stream
 from tests.stack.running import wait_until
 
 OPEN_PATHS = {
@@ -52,12 +57,13 @@ class TestEveryRoute:
         assert (answer.status_code, answer.json()["code"]) == (401, "authentication_required")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="ctclip"'
 
-    @pytest.mark.parametrize("guarded_route", [one for one in CLOSED if one.rule.scope], ids=name_of)
+    @pytest.mark.parametrize(
+        ("guarded_route", "needed"),
+        [pytest.param(one, scope, id=f"{name_of(one)} {scope}") for one in CLOSED for scope in one.rule.scopes],
+    )
     def test_is_closed_to_a_key_with_every_scope_but_its_own(
-        self, guarded: RunningGateway, key_of: KeyMaker, guarded_route: GuardedRoute
+        self, guarded: RunningGateway, key_of: KeyMaker, guarded_route: GuardedRoute, needed: Scope
     ) -> None:
-        needed = guarded_route.rule.scope
-        assert needed is not None
         key = key_of(*(ALL_SCOPES - {needed}))
         answer = send_as(guarded, key, guarded_route.method, fill(guarded_route.route.path))
         assert (answer.status_code, answer.json()["code"], answer.json()["scope"]) == (
@@ -204,6 +210,46 @@ class TestUploadsAtOnce:
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
         return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
+
+
+class TestTheCompatibleRoutes:
+    @pytest.mark.parametrize("scope", [Scope.JOBS_WRITE, Scope.JOBS_READ])
+    @pytest.mark.parametrize("path", ["/predict", "/predict_nifti"])
+    def test_hand_no_result_to_whoever_may_only_submit_or_only_read(
+        self, guarded: RunningGateway, key_of: KeyMaker, path: str, scope: Scope
+    ) -> None:
+        answer = send_as(guarded, key_of(scope), "POST", path, files={"file": ("study.zip", ZIP)})
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        assert {answer.json()["scope"], scope} == {Scope.JOBS_WRITE, Scope.JOBS_READ}
+
+
+class TestMetrics:
+    def test_are_the_operators_alone(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        assert send_as(guarded, key_of(Scope.ADMIN), "GET", "/metrics").status_code == 200
+        refused = send_as(guarded, key_of(Scope.ADMIN, tenant="ward-a"), "GET", "/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_forbidden")
+
+
+class TestAStream:
+    @pytest.mark.parametrize(
+        "end", [{"revoked_at": func.now()}, {"expires_at": func.now()}], ids=lambda end: next(iter(end))
+    )
+    def test_ends_soon_after_the_key_that_opened_it(
+        self, guarded_settings: Settings, key_of: KeyMaker, engine: Engine, end: dict[str, object]
+    ) -> None:
+        lively = guarded_settings.model_copy(update={"event_heartbeat": timedelta(seconds=0.1)})
+        key = key_of()
+        with running_gateway(lively) as gateway:
+            place = send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).headers["Location"]
+            headers = {"Authorization": f"Bearer {key}"}
+            with gateway.http.stream("GET", f"{place}/events", headers=headers) as answer:
+                stream = Stream(answer)
+                stream.wait_for_comment()
+                stream.wait_for_comment()  # looked at and let go on
+                with transaction(engine) as session:
+                    session.execute(update(ApiKey).where(ApiKey.prefix == key.split("_")[1]).values(end))
+                assert stream.read_all() == []
+            assert send_as(gateway, key, "GET", f"{place}/events").status_code == 401
 
 
 class TestStreamsAtOnce:

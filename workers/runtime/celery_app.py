@@ -7,14 +7,15 @@ the reaper writes a lost one again. No countdown, ETA or result backend is used.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery import Celery
 from celery.exceptions import CeleryError
 from kombu.entity import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
@@ -24,7 +25,7 @@ from shared.stages import STAGES, StageDefinition, StageName
 TASK_NAME = "ctclip.run_stage"
 
 HIGHEST_PRIORITY = 9
-"""Of jobs; Redis counts the other way round (0 first), so `publish` turns it over."""
+"""Of jobs, and of AMQP; Redis counts the other way round (0 first), so `publish` turns it over there."""
 
 _LONGEST_STAGE: timedelta = max(stage.time_limit for stage in STAGES.values())
 # A message that is redelivered while its stage still runs is only noise: stay clear of the longest stage.
@@ -32,12 +33,27 @@ _VISIBILITY_TIMEOUT = 2 * _LONGEST_STAGE
 _LOST_WORKER_RETRIES = 2
 _SOCKET_TIMEOUT_S = 5
 
+_REDIS_OPTIONS: Mapping[str, object] = {
+    "visibility_timeout": _VISIBILITY_TIMEOUT.total_seconds(),
+    "priority_steps": list(range(HIGHEST_PRIORITY + 1)),
+    "queue_order_strategy": "priority",
+    "socket_timeout": 2 * _SOCKET_TIMEOUT_S,
+    "socket_connect_timeout": _SOCKET_TIMEOUT_S,
+    "health_check_interval": 10,
+}
+# The relay forgets a message once it is sent, so the broker must say that it has it.
+_AMQP_OPTIONS: Mapping[str, object] = {"confirm_publish": True}
+
 StageHandler = Callable[[uuid.UUID, StageName], None]
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the configured application; `stage_task` adds the task on the worker's side."""
-    app = Celery("ctclip", broker=settings.broker_url.get_secret_value())
+    """Return the configured application; `stage_task` adds the task on the worker's side.
+
+    The scheme of the broker's address decides: `amqp` is RabbitMQ, everything else speaks as Redis and Valkey do.
+    """
+    url = settings.broker_url.get_secret_value()
+    app = Celery("ctclip", broker=url)
     app.conf.update(
         task_queues=[_make_queue(stage) for stage in STAGES.values()],
         task_create_missing_queues=False,
@@ -53,20 +69,18 @@ def make_celery(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=_SOCKET_TIMEOUT_S,
-        broker_transport_options={
-            "visibility_timeout": _VISIBILITY_TIMEOUT.total_seconds(),
-            "priority_steps": list(range(HIGHEST_PRIORITY + 1)),
-            "queue_order_strategy": "priority",
-            "socket_timeout": 2 * _SOCKET_TIMEOUT_S,
-            "socket_connect_timeout": _SOCKET_TIMEOUT_S,
-            "health_check_interval": 10,
-        },
+        broker_transport_options=dict(_AMQP_OPTIONS if _is_amqp(url) else _REDIS_OPTIONS),
     )
     return app
 
 
+def _is_amqp(url: str) -> bool:
+    return url.startswith(("amqp://", "amqps://"))
+
+
 def _make_queue(stage: StageDefinition) -> Queue:
-    return Queue(stage.queue, routing_key=stage.queue)  # type: ignore[no-untyped-call]  # kombu has no types
+    # RabbitMQ orders a queue by priority only where the queue says so; Redis does not look at it.
+    return Queue(stage.queue, routing_key=stage.queue, max_priority=HIGHEST_PRIORITY)  # type: ignore[no-untyped-call]  # kombu has no types
 
 
 def stage_task(app: Celery, handle: StageHandler) -> None:
@@ -92,10 +106,11 @@ def publish(app: Celery, job_id: uuid.UUID, stage: StageName, priority: int) -> 
             TASK_NAME,
             args=(str(job_id), str(stage)),
             queue=STAGES[stage].queue,
-            priority=HIGHEST_PRIORITY - priority,
+            priority=priority if _is_amqp(app.conf.broker_url) else HIGHEST_PRIORITY - priority,
             retry=False,
+            confirm_timeout=_SOCKET_TIMEOUT_S,
         )
-    except (OperationalError, CeleryError, OSError) as error:
+    except (OperationalError, CeleryError, AMQPError, OSError) as error:
         raise TransientFault(ProblemCode.BROKER_UNAVAILABLE, f"broker: {type(error).__name__}") from error
 
 
@@ -115,7 +130,10 @@ def make_worker_arguments(name: str, stages: Iterable[StageName], concurrency: i
 
 
 def count_messages(app: Celery, stage: StageName) -> int:
-    """Return how many messages of a stage wait in the broker, over all priorities."""
+    """Return how many messages of a stage wait in the broker, over all priorities; those under way are not counted."""
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        return int(channel._size(STAGES[stage].queue))  # noqa: SLF001  # kombu has no public count for Redis
+        try:
+            return int(channel.queue_declare(STAGES[stage].queue, passive=True).message_count)
+        except ChannelError:  # there is no such queue: Redis keeps no empty ones, RabbitMQ none that nobody declared
+            return 0

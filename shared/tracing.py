@@ -53,13 +53,16 @@ def start_span(
     traceparent: str | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Attributes | None = None,
+    is_recorded: bool = True,
 ) -> Iterator[Span]:
     """Run a block in a span below `traceparent`, else below the current one, else at the root of a new trace.
 
-    An error that leaves the block marks the span with its kind alone.
+    An error that leaves the block marks the span with its kind alone. What is not recorded has a trace id all the same.
     """
     parent = _read_context(traceparent) or trace.get_current_span().get_span_context()
-    span = _make_span(name, parent, kind, attributes or {})
+    span = _make_span(name, parent, kind, attributes or {}) if is_recorded else NonRecordingSpan(parent)
+    if not span.get_span_context().is_valid:
+        span = _make_unrecorded_root()
     token = otel_context.attach(trace.set_span_in_context(span))
     try:
         yield span
@@ -77,6 +80,12 @@ def current_traceparent() -> str | None:
     if not found.is_valid:
         return None
     return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+
+
+def make_trace_headers() -> dict[str, str]:
+    """Return the header that carries the current trace to the next process; empty outside of any."""
+    found = current_traceparent()
+    return {} if found is None else {TRACEPARENT: found}
 
 
 def parse_trace_id(traceparent: str | None) -> str | None:
@@ -105,9 +114,8 @@ def _read_context(traceparent: str | None) -> SpanContext | None:
 
 def _make_span(name: str, parent: SpanContext, kind: SpanKind, attributes: Attributes) -> Span:
     above = trace.set_span_in_context(NonRecordingSpan(parent))
-    span = trace.get_tracer(_SCOPE).start_span(name, above, kind, attributes, record_exception=False)
-    if span.get_span_context().is_valid:
-        return span
-    # Nothing is recorded, and there was no parent: the id is there all the same.
-    made = SpanContext(secrets.randbits(128) | 1, secrets.randbits(64) | 1, is_remote=False)
-    return NonRecordingSpan(made)
+    return trace.get_tracer(_SCOPE).start_span(name, above, kind, dict(attributes), record_exception=False)
+
+
+def _make_unrecorded_root() -> Span:
+    return NonRecordingSpan(SpanContext(secrets.randbits(128) | 1, secrets.randbits(64) | 1, is_remote=False))

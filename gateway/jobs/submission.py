@@ -36,8 +36,9 @@ from gateway.uploads.reception import ReceivedUpload, Reception
 from gateway.webhooks.addresses import check_address, check_written
 from shared.artefacts import UploadKind
 from shared.database import may_have_committed
+from shared.metrics import UPLOAD_BYTES
 from shared.storage import Readable, StoredObject
-from shared.telemetry import UPLOAD_BYTES, get_logger
+from shared.telemetry import get_logger
 
 _log = get_logger()
 _UPLOAD_PREFIX = "uploads"

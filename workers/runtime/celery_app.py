@@ -1,4 +1,4 @@
-"""All of Celery: settings, queues and the one task. Celery carries only "look at stage X of job Y".
+"""All of Celery: settings, queues and a task for each stage. Celery carries only "look at stage X of job Y".
 
 Our leases decide who works, so a message may come twice, late or never: a duplicate finds nothing to claim, and
 the reaper writes a lost one again. No countdown, ETA or result backend is used.
@@ -16,13 +16,13 @@ from celery import Celery
 from celery.exceptions import CeleryError
 from kombu.entity import Queue
 from kombu.exceptions import ChannelError, OperationalError
+from opentelemetry.trace import SpanKind
 
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import STAGES, StageDefinition, StageName
-
-TASK_NAME = "ctclip.run_stage"
+from shared.tracing import TRACEPARENT, make_trace_headers, start_span
 
 HIGHEST_PRIORITY = 9
 """Of jobs, and of AMQP; Redis counts the other way round (0 first), so `publish` turns it over there."""
@@ -44,11 +44,12 @@ _REDIS_OPTIONS: Mapping[str, object] = {
 # The relay forgets a message once it is sent, so the broker must say that it has it.
 _AMQP_OPTIONS: Mapping[str, object] = {"confirm_publish": True}
 
-StageHandler = Callable[[uuid.UUID, StageName], None]
+StageHandler = Callable[[uuid.UUID, StageName, str | None], None]
+"""Looks at a stage of a job; the last is the `traceparent` of the message."""
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the configured application; `stage_task` adds the task on the worker's side.
+    """Return the configured application; `stage_tasks` adds the tasks on the worker's side.
 
     The scheme of the broker's address decides: `amqp` is RabbitMQ, everything else speaks as Redis and Valkey do.
     """
@@ -83,15 +84,25 @@ def _make_queue(stage: StageDefinition) -> Queue:
     return Queue(stage.queue, routing_key=stage.queue, max_priority=HIGHEST_PRIORITY)  # type: ignore[no-untyped-call]  # kombu has no types
 
 
-def stage_task(app: Celery, handle: StageHandler) -> None:
-    """The house decorator: the only way in which a function becomes a task, with all policy in one place."""
+def name_task(stage: StageName) -> str:
+    """Return the name under which Flower and the broker know a stage."""
+    return f"ctclip.{stage}"
 
-    def run_stage(job_id: str, stage: str) -> None:
-        handle(uuid.UUID(job_id), StageName(stage))
+
+def stage_tasks(app: Celery, handle: StageHandler) -> None:
+    """The house decorator: the only way in which a function becomes a task, with all policy in one place."""
+    for stage in STAGES:
+        _add_task(app, handle, stage)
+
+
+def _add_task(app: Celery, handle: StageHandler, stage: StageName) -> None:
+    def run_stage(task: Any, job_id: str) -> None:  # noqa: ANN401  # Celery has no types
+        handle(uuid.UUID(job_id), stage, (task.request.headers or {}).get(TRACEPARENT))
 
     app.task(
         run_stage,
-        name=TASK_NAME,
+        name=name_task(stage),
+        bind=True,
         acks_late=True,
         retry_on_worker_lost=True,
         max_retries=_LOST_WORKER_RETRIES,
@@ -99,19 +110,22 @@ def stage_task(app: Celery, handle: StageHandler) -> None:
     )
 
 
-def publish(app: Celery, job_id: uuid.UUID, stage: StageName, priority: int) -> None:
+def publish(app: Celery, job_id: uuid.UUID, stage: StageName, priority: int, traceparent: str | None = None) -> None:
     """Hand one message to the broker. Raises TransientFault when it cannot be reached."""
-    try:
-        app.send_task(
-            TASK_NAME,
-            args=(str(job_id), str(stage)),
-            queue=STAGES[stage].queue,
-            priority=priority if _is_amqp(app.conf.broker_url) else HIGHEST_PRIORITY - priority,
-            retry=False,
-            confirm_timeout=_SOCKET_TIMEOUT_S,
-        )
-    except (OperationalError, CeleryError, AMQPError, OSError) as error:
-        raise TransientFault(ProblemCode.BROKER_UNAVAILABLE, f"broker: {type(error).__name__}") from error
+    facts = {"ctclip.job_id": str(job_id), "ctclip.stage": str(stage)}
+    with start_span(f"publish {stage}", traceparent=traceparent, kind=SpanKind.PRODUCER, attributes=facts):
+        try:
+            app.send_task(
+                name_task(stage),
+                args=(str(job_id),),
+                queue=STAGES[stage].queue,
+                priority=priority if _is_amqp(app.conf.broker_url) else HIGHEST_PRIORITY - priority,
+                headers=make_trace_headers(),
+                retry=False,
+                confirm_timeout=_SOCKET_TIMEOUT_S,
+            )
+        except (OperationalError, CeleryError, AMQPError, OSError) as error:
+            raise TransientFault(ProblemCode.BROKER_UNAVAILABLE, f"broker: {type(error).__name__}") from error
 
 
 def make_worker_arguments(name: str, stages: Iterable[StageName], concurrency: int) -> list[str]:

@@ -41,7 +41,7 @@ class Resources:
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
         self.streams = EventStreams(
-            self.transact, settings.event_streams_limit, tenant_limit=_choose_tenant_limit(settings)
+            self.transact, settings.event_streams_limit, tenant_limit=choose_tenant_streams(settings)
         )
         self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
         self._database = ThreadSlots(
@@ -94,7 +94,7 @@ class Resources:
         self._engine.dispose()
 
 
-def _choose_tenant_limit(settings: Settings) -> int | None:
+def choose_tenant_streams(settings: Settings) -> int | None:
     """Return how many streams one tenant may hold open: half of all, so that one cannot keep all others out."""
     if settings.authentication is Authentication.OFF:
         return None  # one tenant alone has nobody to keep out

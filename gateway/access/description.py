@@ -47,6 +47,7 @@ def describe_access(document: dict[str, Any], rules: AccessRules) -> None:
 def _describe_operation(operation: dict[str, Any], guarded: GuardedRoute) -> None:
     rule = guarded.rule
     operation["security"] = [] if rule.is_open else [{_SCHEME: list(map(str, rule.scopes))}]
+    _add_problem(operation["responses"], ProblemCode.HOST_NOT_ALLOWED)
     if rule.is_open:
         return
     of_scope = (ProblemCode.INSUFFICIENT_SCOPE,) if rule.scopes else ()

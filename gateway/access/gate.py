@@ -11,7 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.authentication import Admission, Authenticator
 from gateway.access.callers import LOCAL_CALLER, Caller
-from gateway.access.errors import AccessRefused, InsufficientScope, OperatorRequired, TenantUploadsBusy
+from gateway.access.errors import (
+    AccessRefused,
+    HostNotAllowed,
+    InsufficientScope,
+    OperatorRequired,
+    TenantUploadsBusy,
+)
+from gateway.access.hosts import is_own_name
 from gateway.access.rules import AccessRules, GuardedRoute
 from gateway.access.streams import AccessEnded, StreamWatch
 from gateway.access.turns import UploadTurns
@@ -22,6 +29,7 @@ from gateway.resources import Resources
 from gateway.tracing import get_trace_id
 from shared.audit import Deed
 from shared.errors import TransientFault
+from shared.settings import Authentication
 from shared.telemetry import get_logger
 
 _log = get_logger()
@@ -40,12 +48,15 @@ class AccessGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http" and not self._is_called_by_its_name(scope):
+            await make_problem_response(scope, HostNotAllowed().problem)(scope, receive, send)
+            return
         guarded = self._rules.find(scope) if scope["type"] == "http" else None
         if guarded is None or guarded.rule.is_open:  # where no route answers, nothing is to be had
             await self._app(scope, receive, send)
             return
         try:
-            admission = await self._authenticator.admit(Headers(scope=scope))
+            admission = await self._authenticator.admit(Headers(scope=scope), (scope.get("client") or ("",))[0])
         except AccessRefused as refusal:
             await _refuse(scope, receive, send, guarded, refusal)
         except TransientFault as fault:
@@ -54,6 +65,12 @@ class AccessGate:
             watch = StreamWatch(self._authenticator, Headers(scope=scope), admission.caller)
             exchange = _Exchange(self._resources, guarded, admission, scope, send=send, watch=watch)
             await self._answer(scope, receive, exchange)
+
+    def _is_called_by_its_name(self, scope: Scope) -> bool:
+        settings = self._resources.settings
+        if settings.authentication is Authentication.REQUIRED:  # a browser that is led astray has no key to send
+            return True
+        return is_own_name(Headers(scope=scope).getlist("host"), settings.gateway_names)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         if exchange.caller is LOCAL_CALLER:  # one tenant alone has nobody to keep out

@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, update
+from sqlalchemy import Engine, delete, func, update
 from starlette.types import Message
 
 from gateway.access.errors import TenantUploadsBusy
+from gateway.access.keys import make_key
 from gateway.access.rules import GuardedRoute
 from gateway.access.scopes import ALL_SCOPES, Scope
 from gateway.access.turns import UploadTurns
 from gateway.app import RULES, create_app
-from shared.access_tables import ApiKey
+from shared.access_tables import Allowance, ApiKey
 from shared.database import transaction
 from shared.settings import Settings
 from tests.gateway.access.conftest import KeyMaker, send_as
@@ -166,6 +167,31 @@ class TestRateLimit:
         assert refused.json()["code"] == "rate_limited"
         assert refused.headers["RateLimit-Policy"] == '"requests";q=5;w=300'
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
+
+    def test_is_shared_by_all_keys_of_a_tenant_and_by_no_other_tenant(
+        self, guarded_settings: Settings, key_of: KeyMaker
+    ) -> None:
+        narrow = guarded_settings.model_copy(update={"tenant_rate_limit_per_minute": 1, "tenant_rate_limit_burst": 2})
+        tenant = f"ward-{uuid.uuid4().hex[:8]}"
+        first, second = key_of(tenant=tenant), key_of(tenant=tenant)
+        with running_gateway(narrow) as gateway:
+            answers = [send_as(gateway, key, "GET", "/v1/limits") for key in (first, second, second)]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert answers[0].headers["RateLimit"].startswith('"tenant";r=1;')
+            assert "of this tenant" in answers[2].json()["detail"]
+            assert send_as(gateway, key_of(tenant=f"{tenant}-b"), "GET", "/v1/limits").status_code == 200
+
+    def test_of_an_address_holds_for_keys_that_are_not_valid_and_for_no_others(
+        self, guarded_settings: Settings, key_of: KeyMaker, engine: Engine
+    ) -> None:
+        narrow = guarded_settings.model_copy(update={"refused_limit_per_minute": 2})
+        with transaction(engine) as session:
+            session.execute(delete(Allowance).where(Allowance.caller == "@127.0.0.1"))
+        with running_gateway(narrow) as gateway:
+            answers = [send_as(gateway, make_key().text, "GET", "/v1/jobs") for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [401, 401, 429]
+            assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
+            assert send_as(gateway, key_of(), "GET", "/v1/jobs").status_code == 200
 
     def test_gives_back_as_time_goes(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
         quick = guarded_settings.model_copy(update={"rate_limit_per_minute": 120, "rate_limit_burst": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
     """Typed settings; each field is read from `CTCLIP_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="CTCLIP_", extra="ignore", frozen=True)
+
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Folder of files that are named like settings in lower case (`ctclip_database_url`) and hold their "
+        "values, as containers get their secrets; a variable of the environment goes before its file.",
+    )
 
     # Where the dependencies are
     database_url: SecretStr = Field(description="`postgresql+psycopg2://user:password@host:port/name`.")
@@ -377,5 +384,5 @@ class Settings(BaseSettings):
 
 @cache
 def get_settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once: from the environment, then from the files of secrets."""
+    return Settings(_secrets_dir=os.environ.get("CTCLIP_SECRETS_DIR") or None)

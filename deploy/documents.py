@@ -104,7 +104,8 @@ def render_settings() -> str:
         "# Settings\n",
         _MADE.format(source="`shared/settings.py`"),
         "Each is an environment variable of every server process: gateway, workers, control, migrations. `ctclip up`",
-        "sets those of its own servers and hands the others on. Durations are in ISO 8601: `PT30S`, `PT2H`.\n",
+        "sets those of its own servers and hands the others on. Durations are in ISO 8601: `PT30S`, `PT2H`.",
+        "In containers, secrets come as files: `CTCLIP_SECRETS_DIR`.\n",
         "| Setting | Default | What |",
         "|---|---|---|",
     ]

@@ -12,6 +12,7 @@ from gateway.app import create_app
 from shared.addresses import is_loopback
 from shared.settings import Authentication, Settings, get_settings
 from shared.telemetry import configure_logging, get_logger
+from shared.tracing import configure_tracing
 
 _log = get_logger()
 # Below the supervisor's patience, so that open requests end before the process is killed.
@@ -39,6 +40,7 @@ def main() -> None:
     """Serve on the address of the settings."""
     settings = get_settings()
     configure_logging(settings, process="gateway")
+    configure_tracing(settings, process="gateway")
     if settings.authentication is Authentication.OFF and not is_loopback(settings.gateway_host):
         sys.exit(
             f"CTCLIP_GATEWAY_HOST={settings.gateway_host}: only loopback, while authentication is off. "

@@ -44,7 +44,7 @@ RULES = access.AccessRules(
         (models, access.FOR_KNOWN),
         (limits, access.FOR_KNOWN),
         (problems, access.FOR_ALL),
-        (compatible, access.OF_JOBS),
+        (compatible, access.OF_COMPATIBLE),
         (health, access.OF_HEALTH),
         (documentation, access.FOR_ALL),
     )

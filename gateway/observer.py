@@ -5,30 +5,24 @@ from __future__ import annotations
 import time
 import traceback
 
-import structlog
-from prometheus_client import Histogram
+from opentelemetry.trace import Span, SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems.responses import make_problem_response
-from gateway.tracing import TRACE_HEADER, choose_trace_id
+from gateway.tracing import TRACE_HEADER
+from shared.metrics import REQUEST_SECONDS
 from shared.problems import Problem, ProblemCode
 from shared.telemetry import get_logger
+from shared.tracing import TRACEPARENT, start_span
 
 _log = get_logger()
-_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 _CLIENT_GONE = 499  # nginx's number: nobody was left to answer
 _FRAMES_KEPT = 20
+_PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})  # asked every few seconds: no trace is made of it
 _OUR_BUG = Problem(ProblemCode.INTERNAL_ERROR, "Something happened here that we did not foresee. It was recorded.")
-
-REQUEST_SECONDS = Histogram(
-    "ctclip_request_seconds",
-    "Seconds from a request's headers to the end of its answer.",
-    ("method", "route", "status"),
-    buckets=_BUCKETS_S,
-)
 
 
 class RequestObserver:
@@ -42,10 +36,15 @@ class RequestObserver:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trace_id = choose_trace_id(Headers(scope=scope))
-        scope.setdefault("state", {})["trace_id"] = trace_id
-        with structlog.contextvars.bound_contextvars(trace_id=trace_id):
-            await _Exchange(scope, send, trace_id).run(self._app, receive)
+        traceparent = Headers(scope=scope).get(TRACEPARENT)
+        is_recorded = scope["path"] not in _PROBES
+        with start_span("request", traceparent=traceparent, kind=SpanKind.SERVER, is_recorded=is_recorded) as span:
+            trace_id = f"{span.get_span_context().trace_id:032x}"
+            scope.setdefault("state", {})["trace_id"] = trace_id
+            try:
+                await _Exchange(scope, send, trace_id).run(self._app, receive)
+            finally:
+                _describe(span, scope)
 
 
 class _Exchange:
@@ -87,6 +86,13 @@ class _Exchange:
             raise error  # half an answer is out; the server must cut the connection
         response = make_problem_response(self._scope, _OUR_BUG)
         await response(self._scope, receive, self._forward)
+
+
+def _describe(span: Span, scope: Scope) -> None:
+    """Name a span by its route: a path may hold ids, and a query whatever a caller writes."""
+    method, route = _name_method(scope), _name_route(scope)
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route})
 
 
 def _name_method(scope: Scope) -> str:

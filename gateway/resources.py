@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from gateway.deeds import get_pending_deed
 from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
 from gateway.threads import ThreadSlots
@@ -40,7 +41,7 @@ class Resources:
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
         self.streams = EventStreams(
-            self.transact, settings.event_streams_limit, tenant_limit=_choose_tenant_limit(settings)
+            self.transact, settings.event_streams_limit, tenant_limit=choose_tenant_streams(settings)
         )
         self._engine = make_engine(settings, pool_size=_DATABASE_THREADS, application_name="ctclip-gateway")
         self._database = ThreadSlots(
@@ -59,6 +60,26 @@ class Resources:
 
         return await self._database.run(run)
 
+    async def transact_deed(
+        self, work: Callable[[Session], Found], status: int, locate: Callable[[Found], str | None] = lambda _: None
+    ) -> Found:
+        """Run `work` together with the entry in the log of what the request did: both are there, or neither.
+
+        `status` is what the request is answered with, `locate` returns the address of what was made.
+        """
+        deed = get_pending_deed()
+        if deed is None:
+            return await self.transact(work)
+
+        def run(session: Session) -> Found:
+            found = work(session)
+            deed.write(session, status, locate(found))
+            return found
+
+        found = await self.transact(run)
+        deed.kept_status = status
+        return found
+
     async def remove_object(self, key: str) -> None:
         """Remove an object that no row names. What cannot be removed now is left to the hourly sweep."""
         try:
@@ -73,7 +94,7 @@ class Resources:
         self._engine.dispose()
 
 
-def _choose_tenant_limit(settings: Settings) -> int | None:
+def choose_tenant_streams(settings: Settings) -> int | None:
     """Return how many streams one tenant may hold open: half of all, so that one cannot keep all others out."""
     if settings.authentication is Authentication.OFF:
         return None  # one tenant alone has nobody to keep out

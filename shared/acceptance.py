@@ -17,6 +17,7 @@ from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, Document, Job, ModelVersion, StageRun
+from shared.turns import compute_turn
 from shared.webhooks import is_anybody_told
 
 
@@ -56,6 +57,7 @@ def add_job(session: Session, new: NewJob) -> Job:
         policy_id=new.policy_id,
         weights_profile=new.weights_profile,
         deadline_at=func.now() + new.time_limit,
+        turn_at=compute_turn(new.priority),
     )
     session.add(job)
     session.flush()

@@ -61,3 +61,16 @@ class AuditEntry(Base):
     sha256: Mapped[str]
 
     __table_args__ = (Index("ix_audit_entries_tenant_sequence", "tenant", "sequence"),)
+
+
+class Erasure(Base):
+    """That a job was erased: all that is left of it. Names nothing of the study."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    job_id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    objects: Mapped[int]
+    rows: Mapped[int]
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -8,10 +8,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from shared.events import record_job_state, record_stage_state
+from shared.metrics import JOB_SECONDS, JOBS_ENDED
 from shared.problems import Problem
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
-from shared.telemetry import JOBS_ENDED
 from shared.webhooks import announce_ending
 
 _OPEN_STATES = (StageState.WAITING, StageState.READY, StageState.LEASED)
@@ -36,6 +36,7 @@ def end_job(session: Session, job: Job, state: JobState, problem: Problem | None
         cancel_open_stages(session, job.id)
     record_job_state(session, job.id, state)
     JOBS_ENDED.labels(state=state, code=problem.code if problem else "").inc()
+    JOB_SECONDS.labels(state=state).observe(((job.finished_at or job.created_at) - job.created_at).total_seconds())
 
 
 def cancel_open_stages(session: Session, job_id: uuid.UUID) -> None:

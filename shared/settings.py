@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import os
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import is_tamper_proof
 from shared.byte_units import GIB, MIB
-from shared.callback_urls import IpNetwork
+from shared.setting_kinds import Bytes, Networks, ReceiptKeyText, Retention
 
-Bytes = Annotated[int, Field(gt=0)]
-_RETENTION_WORDS = {"forever": None, "0": timedelta(0)}
-Retention = Annotated[
-    Annotated[timedelta, Field(ge=timedelta(0))] | None,
-    BeforeValidator(lambda value: _RETENTION_WORDS.get(value, value) if isinstance(value, str) else value),
-]
-"""How long something is kept after its job ended; None (`forever` in the environment): without end."""
-
-
-def _require_receipt_key(secret: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", secret.get_secret_value()):
-        raise ValueError(
-            "expected 32 bytes in hexadecimal; make them with `openssl rand -hex 32`, keep them, and give the same to "
-            "gateway and fusion"
-        )
-    return secret
-
-
-ReceiptKeyText = Annotated[SecretStr, AfterValidator(_require_receipt_key)]
-"""An Ed25519 seed (RFC 8032, section 5.1.5) in hexadecimal."""
-
-Networks = Annotated[
-    tuple[IpNetwork, ...],
+Names = Annotated[
+    tuple[str, ...],
     NoDecode,
-    BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: (
+            [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+    ),
 ]
-"""Networks in CIDR notation, in the environment with commas between them."""
+"""Names of hosts, in the environment with commas between them."""
 
 
 class Authentication(StrEnum):
@@ -113,6 +96,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CTCLIP_", extra="ignore", frozen=True)
 
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Folder of files that are named like settings in lower case (`ctclip_database_url`) and hold their "
+        "values, as containers get their secrets; a variable of the environment goes before its file.",
+    )
+
     # Where the dependencies are
     database_url: SecretStr = Field(description="`postgresql+psycopg2://user:password@host:port/name`.")
     broker_url: SecretStr = Field(
@@ -129,6 +118,12 @@ class Settings(BaseSettings):
     # Gateway
     gateway_host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(default=8000, description="Port that the gateway listens on.")
+    gateway_names: Names = Field(
+        default=(),
+        description="Names by which the gateway may be called while authentication is `off`, beside those of loopback "
+        "(`ctclip.lan,reader.lan`): requests with another `Host` are refused, as pages of the web could send them "
+        "through a browser of this machine.",
+    )
     upload_limit_bytes: Bytes = Field(default=4 * GIB, description="Largest upload accepted.")
     upload_part_bytes: Bytes = Field(
         default=8 * MIB,
@@ -173,6 +168,18 @@ class Settings(BaseSettings):
     )
     rate_limit_burst: int = Field(
         default=300, gt=0, description="Requests that one key or token may send at once, having been quiet before."
+    )
+    tenant_rate_limit_per_minute: int = Field(
+        default=7200, gt=0, description="Requests a minute that all keys and tokens of one tenant may keep sending."
+    )
+    tenant_rate_limit_burst: int = Field(
+        default=1200, gt=0, description="Requests that all keys and tokens of one tenant may send at once."
+    )
+    refused_limit_per_minute: int = Field(
+        default=120,
+        gt=0,
+        description="Keys and tokens that are not valid which one address may send a minute before it gets 429; valid "
+        "ones from the same address are never refused for it.",
     )
     tenant_upload_concurrency: int = Field(
         default=16,
@@ -253,6 +260,32 @@ class Settings(BaseSettings):
         default=timedelta(days=30), description="How long the log of deliveries is kept, and can be replayed from."
     )
 
+    # Queue and space
+    queue_limit: int = Field(
+        default=150_000, gt=0, description="Jobs that may be open at once; further submissions are refused with 503."
+    )
+    tenant_queue_limit: int | None = Field(
+        default=None, gt=0, description="Jobs of one tenant that may be open at once; no limit of its own when not set."
+    )
+    tenant_storage_limit_bytes: Bytes | None = Field(
+        default=None, description="Most bytes that the objects of one tenant may take, as counted every five minutes."
+    )
+    storage_watch_dir: Path | None = Field(
+        default=None,
+        description="Folder on the disk that the object storage writes to, where the gateway can see it; submissions "
+        "are refused with 507 while less than `CTCLIP_STORAGE_RESERVE_BYTES` is free there. `ctclip up` names its own.",
+    )
+    storage_reserve_bytes: Bytes = Field(default=2 * GIB, description="Free space that submissions leave to workers.")
+    scratch_reserve_bytes: Bytes = Field(
+        default=GIB, description="Free space on the disk of `CTCLIP_CACHE_DIR` below which a worker begins no stage."
+    )
+    broker_window: int = Field(
+        default=500,
+        gt=0,
+        description="Messages of one stage that the broker holds at once, and up to twice as many for urgent ones; the "
+        "others wait in the database, in the order of their turns.",
+    )
+
     # Leases and retries
     lease_duration: timedelta = Field(
         default=timedelta(seconds=30), description="How long a claim holds without a heartbeat."
@@ -311,7 +344,19 @@ class Settings(BaseSettings):
         description="How long a stopping worker lets its stages finish before it hands them back.",
     )
     metrics_port: int | None = Field(
-        default=None, description="Port on loopback for the metrics of a worker or of control."
+        default=None,
+        description="Port for the metrics of a worker, of delivery or of control (`docs/metrics.md`); the gateway "
+        "answers `/metrics` on its own port. `ctclip up` gives each of its processes one.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address that `CTCLIP_METRICS_PORT` is opened on: nobody is asked for a key there, so name one "
+        "that only the monitoring reaches.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that spans are sent to by OTLP over HTTP, such as "
+        "`http://collector:4318`; none are recorded without it.",
     )
     ready_file: Path | None = Field(default=None, description="Made by a process once it is ready to serve.")
     self_check_interval: timedelta = Field(
@@ -339,5 +384,5 @@ class Settings(BaseSettings):
 
 @cache
 def get_settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once: from the environment, then from the files of secrets."""
+    return Settings(_secrets_dir=os.environ.get("CTCLIP_SECRETS_DIR") or None)

@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from shared.artefacts import ArtefactKind
 from shared.stages import StageName
 from shared.states import DeliveryState, JobState, StageState
+from shared.tracing import current_traceparent
 
 Document = dict[str, Any]
 
@@ -77,12 +78,13 @@ class Job(Base):
     weights_profile: Mapped[str]
     problem: Mapped[Document | None]
     patient_pseudonym: Mapped[str | None]
+    traceparent: Mapped[str | None] = mapped_column(default=current_traceparent)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime]
+    turn_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        Index("ix_jobs_tenant_created_at", "tenant", "created_at"),
         Index(
             "ix_jobs_tenant_patient_pseudonym",
             *("tenant", "patient_pseudonym", "created_at"),
@@ -117,6 +119,7 @@ class StageRun(Base):
     next_attempt_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     publications: Mapped[int] = mapped_column(server_default="0")
+    look_again_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
@@ -126,6 +129,7 @@ class StageRun(Base):
     problem: Mapped[Document | None]
     recipe_sha256: Mapped[str | None]
     reused_from: Mapped[uuid.UUID | None]
+    traceparent: Mapped[str | None]
 
     __table_args__ = (
         Index("ix_stage_runs_recipe_sha256", "recipe_sha256", postgresql_where=text("recipe_sha256 IS NOT NULL")),
@@ -194,6 +198,8 @@ class Outbox(Base):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     stage: Mapped[StageName]
     priority: Mapped[int] = mapped_column(SmallInteger)
+    turn_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    traceparent: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -362,6 +368,7 @@ class WebhookDelivery(Base):
     first_tried_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None] = mapped_column(default=current_traceparent)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
@@ -385,16 +392,3 @@ class WebhookTry(Base):
     status_code: Mapped[int | None]
     error: Mapped[str | None]
     response_body: Mapped[str | None]
-
-
-class Erasure(Base):
-    """That a job was erased: all that is left of it. Names nothing of the study."""
-
-    __tablename__ = "erasures"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    tenant: Mapped[str]
-    job_id: Mapped[uuid.UUID] = mapped_column(unique=True)
-    objects: Mapped[int]
-    rows: Mapped[int]
-    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())

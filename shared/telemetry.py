@@ -1,4 +1,7 @@
-"""Structured logs and metrics. Events are constant messages with fields; no patient data, no names from uploads."""
+"""Structured logs. Events are constant messages with fields; no patient data, no names from uploads.
+
+Every line carries the trace that it belongs to, and what was bound around it: `job_id` and `stage` in workers.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,19 @@ import traceback
 from collections.abc import Iterator
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 from structlog.stdlib import BoundLogger
 from structlog.typing import ExcInfo
 
 from shared.errors import CtclipError
 from shared.settings import Settings
-
-_DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-STAGES_ENDED = Counter("ctclip_stages_ended_total", "Stages by how they ended.", ("stage", "state", "code"))
-STAGE_SECONDS = Histogram("ctclip_stage_seconds", "Seconds that a stage ran.", ("stage",), buckets=_DURATION_BUCKETS_S)
-STAGES_REUSED = Counter("ctclip_stages_reused_total", "Stages that an earlier job's answer ended.", ("stage",))
-JOBS_ENDED = Counter("ctclip_jobs_ended_total", "Jobs by final state and problem code.", ("state", "code"))
-UPLOAD_BYTES = Counter("ctclip_upload_bytes_total", "Bytes of uploads accepted.")
-PROBLEMS = Counter("ctclip_problems_total", "HTTP problems by code.", ("code",))
-OUTBOX_RELAYED = Counter("ctclip_outbox_relayed_total", "Messages handed to the broker.", ("stage",))
-ARTEFACTS_EXPIRED = Counter("ctclip_artefacts_expired_total", "Artefacts that retention removed.", ("kind",))
-WEBHOOK_TRIES = Counter("ctclip_webhook_tries_total", "Tries to deliver webhooks, by outcome.", ("outcome",))
-WEBHOOK_LAG_SECONDS = Histogram(
-    "ctclip_webhook_lag_seconds",
-    "Seconds from the moment a webhook was due to the beginning of its try.",
-    buckets=_DURATION_BUCKETS_S,
-)
-SELF_CHECK_PASSED = Gauge(
-    "ctclip_self_check_passed", "1 where the last self-check passed, 0 where it failed, NaN before the first."
-)
-SELF_CHECK_AT = Gauge("ctclip_self_check_timestamp_seconds", "When the last self-check was judged.")
-FEATURE_DRIFT = Gauge(
-    "ctclip_feature_drift_psi",
-    "Population stability index, beyond chance, of the feature of a model that moved most, by part of the studies.",
-    ("model", "part"),
-)
-LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
+from shared.tracing import add_trace
 
 
 def configure_logging(settings: Settings, *, process: str) -> None:
     """Send every log of this process to standard error as one JSON object a line."""
     shared_processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),

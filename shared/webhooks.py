@@ -20,6 +20,7 @@ from shared.database import notify_deliveries
 from shared.stages import SkipReason, StageName
 from shared.states import DeliveryState, JobState, StageState
 from shared.tables import Document, Job, Result, StageRun, WebhookDefaultSecret, WebhookDelivery, WebhookEndpoint
+from shared.tracing import current_traceparent
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  # what every secret begins with
 _SECRET_BYTES = 32
@@ -82,6 +83,8 @@ def announce_ending(session: Session, job: Job) -> None:
     """Leave a message for everybody who wants to know how a job ended, and end its delivery stage with that."""
     event = EVENT_OF_STATE.get(job.state)
     messages = [] if event is None else _make_messages(session, job, event)
+    for message in messages:
+        message.traceparent = current_traceparent() or job.traceparent
     session.add_all(messages)
     _settle_stage(session, job.id, is_told=bool(messages))
     if messages:

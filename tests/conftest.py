@@ -14,7 +14,10 @@ from migrations import upgrade
 from shared.database import make_engine
 from shared.settings import Settings
 from shared.storage import ObjectStore
+from tests.rabbitmq import RabbitMq, require_rabbitmq, running_rabbitmq
 from tests.stack.running import RunningStack, running_stack
+
+ROOT = Path(__file__).parents[1]
 
 # How fast a machine is decides no test of ours.
 hypothesis.settings.register_profile(
@@ -72,3 +75,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole platform, started by its own command."""
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+    """RabbitMQ with the settings that it is deployed with; its tests are skipped where it is not installed."""
+    require_rabbitmq()
+    with running_rabbitmq(
+        tmp_path_factory.mktemp("rabbitmq"), (ROOT / "deploy" / "docker" / "rabbitmq.conf",)
+    ) as started:
+        yield started

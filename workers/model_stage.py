@@ -23,6 +23,7 @@ from shared.stages import StageName
 from workers.device import ComputeMode, choose_device, describe_kind
 from workers.model_host.compilation import told_compilation
 from workers.model_host.host import ModelHost, get_host
+from workers.model_host.measuring import told_loading, told_prediction
 from workers.model_host.memory import MemoryAmount
 from workers.model_host.precision import require_measured
 from workers.renderings import RenderedStudy
@@ -156,7 +157,8 @@ class ModelStage:
                 clock.stop("wait_s")
                 context.report(_PREPARED)
                 question = Question(task.volume.geometry, task.volume.shape, context.policy, context.scratch)
-                answer = task.answer(prepared, question)
+                with told_prediction(self._entry.stage):
+                    answer = task.answer(prepared, question)
                 clock.stop("predict_s")
         if answer.render is not None:
             answer = replace(answer, artefacts=(*answer.artefacts, *answer.render(RenderedStudy(context))))
@@ -212,7 +214,7 @@ def make_model_stage(
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     device, mode = choose_device(), ComputeMode(settings.precision, settings.compile_networks)
     require_measured(entry, describe_kind(device), mode.precision)
-    with verified_by_the_end(), told_compilation(mode):
+    with told_loading(entry), verified_by_the_end(), told_compilation(mode):
         model = load(entry, device, mode)
     return ModelStage(entry, model, name_features, get_host())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 
 from gateway.access.callers import LOCAL_CALLER, Caller
 from gateway.access.errors import AuthenticationRequired, CredentialsInvalid
-from gateway.access.keys import Key, parse_key
-from gateway.access.rates import make_rate_limit, spend_one
+from gateway.access.keys import parse_key
+from gateway.access.rates import RateLimits
 from gateway.access.repository import fetch_caller
 from gateway.access.tokens import TokenVerifier
 from gateway.resources import Resources
@@ -34,27 +34,39 @@ class Authenticator:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._is_required = resources.settings.authentication is Authentication.REQUIRED
-        self._limit = make_rate_limit(resources.settings)
+        self._limits = RateLimits(resources.settings)
         self._tokens = TokenVerifier.of_settings(resources.settings)
+        self.looks_every_s = resources.settings.event_heartbeat.total_seconds()
+        """How often who reads a stream is looked at again."""
 
-    async def admit(self, headers: Headers) -> Admission:
+    async def admit(self, headers: Headers, address: str) -> Admission:
         """Return who asks. Raises AccessRefused, or TransientFault when that cannot be found out now."""
         if not self._is_required:
             return Admission(LOCAL_CALLER, {})
+        try:
+            find_caller = await self._read_credentials(headers)
+            return await self._resources.transact(lambda session: self._count(session, find_caller(session)))
+        except CredentialsInvalid:
+            await self._resources.transact(lambda session: self._limits.spend_refused(session, address))
+            raise
+
+    async def identify(self, headers: Headers) -> Caller:
+        """Return who asks, without counting it as a request. Raises what `admit` raises, but for its limits."""
+        return await self._resources.transact(await self._read_credentials(headers))
+
+    async def _read_credentials(self, headers: Headers) -> Callable[[Session], Caller]:
+        """Return what finds the caller in the database. Raises AccessRefused or TransientFault."""
         credentials = _read_bearer(headers)
         key = parse_key(credentials)
         if key is not None:
-            return await self._resources.transact(lambda session: self._admit_key(session, key))
+            return lambda session: fetch_caller(session, key)
         if self._tokens is None:
             raise CredentialsInvalid
         caller = await self._tokens.verify(credentials)
-        return await self._resources.transact(lambda session: self._count(session, caller))
-
-    def _admit_key(self, session: Session, key: Key) -> Admission:
-        return self._count(session, fetch_caller(session, key))
+        return lambda _: caller
 
     def _count(self, session: Session, caller: Caller) -> Admission:
-        return Admission(caller, spend_one(session, f"{caller.tenant} {caller.name}", self._limit))
+        return Admission(caller, self._limits.spend(session, caller))
 
 
 def _read_bearer(headers: Headers) -> str:

@@ -46,12 +46,14 @@ def describe_access(document: dict[str, Any], rules: AccessRules) -> None:
 
 def _describe_operation(operation: dict[str, Any], guarded: GuardedRoute) -> None:
     rule = guarded.rule
-    operation["security"] = [] if rule.is_open else [{_SCHEME: [] if rule.scope is None else [str(rule.scope)]}]
+    operation["security"] = [] if rule.is_open else [{_SCHEME: list(map(str, rule.scopes))}]
+    _add_problem(operation["responses"], ProblemCode.HOST_NOT_ALLOWED)
     if rule.is_open:
         return
-    of_scope = () if rule.scope is None else (ProblemCode.INSUFFICIENT_SCOPE,)
+    of_scope = (ProblemCode.INSUFFICIENT_SCOPE,) if rule.scopes else ()
+    of_operators = (ProblemCode.TENANT_FORBIDDEN,) if rule.is_operators else ()
     of_files = (ProblemCode.TENANT_UPLOADS_BUSY,) if _takes_file(operation) else ()
-    for code in (*AT_THE_GATE, *of_scope, *of_files):
+    for code in (*AT_THE_GATE, *of_scope, *of_operators, *of_files):
         _add_problem(operation["responses"], code)
     limited = operation["responses"][str(CATALOGUE[ProblemCode.RATE_LIMITED].status)]
     limited.setdefault("headers", {}).update(_LIMIT_HEADERS)

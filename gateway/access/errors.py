@@ -17,6 +17,16 @@ class AccessRefused(InputProblem):
     headers: Mapping[str, str]
 
 
+class HostNotAllowed(AccessRefused):
+    """The gateway is called by a name that is not its own."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        detail = "The `Host` header names neither this machine nor a name that the operator allows."
+        super().__init__(ProblemCode.HOST_NOT_ALLOWED, detail)
+
+
 class AuthenticationRequired(AccessRefused):
     """Nothing says who asks."""
 
@@ -51,6 +61,15 @@ class TenantForbidden(InputProblem):
         super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only administrators of the tenant `default` may name another.")
 
 
+class OperatorRequired(AccessRefused):
+    """Only administrators of the whole installation may ask this."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only administrators of the tenant `default` may ask this.")
+
+
 class ApiKeyNotFound(InputProblem):
     """No key that this administrator may see has this id."""
 
@@ -59,10 +78,10 @@ class ApiKeyNotFound(InputProblem):
 
 
 class RateLimited(AccessRefused):
-    """The caller has asked too often."""
+    """`subject`, in words with its verb, asked too often."""
 
-    def __init__(self, retry_after_s: int, headers: Mapping[str, str]) -> None:
-        detail = "This key or token has asked too often. Wait as `Retry-After` says."
+    def __init__(self, subject: str, retry_after_s: int, headers: Mapping[str, str]) -> None:
+        detail = f"{subject} asked too often. Wait as `Retry-After` says."
         super().__init__(ProblemCode.RATE_LIMITED, detail, retry_after_s=retry_after_s)
         self.headers = {**headers, "Retry-After": str(retry_after_s)}
 

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from http import HTTPStatus
 
-from sqlalchemy.orm import Session
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.authentication import Admission, Authenticator
 from gateway.access.callers import LOCAL_CALLER, Caller
-from gateway.access.errors import AccessRefused, InsufficientScope, TenantUploadsBusy
+from gateway.access.errors import (
+    AccessRefused,
+    HostNotAllowed,
+    InsufficientScope,
+    OperatorRequired,
+    TenantUploadsBusy,
+)
+from gateway.access.hosts import is_own_name
 from gateway.access.rules import AccessRules, GuardedRoute
+from gateway.access.streams import AccessEnded, StreamWatch
 from gateway.access.turns import UploadTurns
+from gateway.deeds import PendingDeed, leaving
 from gateway.problems.handlers import describe_fault
 from gateway.problems.responses import make_problem_response
 from gateway.resources import Resources
 from gateway.tracing import get_trace_id
-from shared.audit import Deed, record
+from shared.audit import Deed
 from shared.errors import TransientFault
+from shared.settings import Authentication
 from shared.telemetry import get_logger
 
 _log = get_logger()
-_LONGEST_TARGET = 200
+_UNKNOWN = 0
 
 
 class AccessGate:
@@ -38,18 +48,29 @@ class AccessGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http" and not self._is_called_by_its_name(scope):
+            await make_problem_response(scope, HostNotAllowed().problem)(scope, receive, send)
+            return
         guarded = self._rules.find(scope) if scope["type"] == "http" else None
         if guarded is None or guarded.rule.is_open:  # where no route answers, nothing is to be had
             await self._app(scope, receive, send)
             return
         try:
-            admission = await self._authenticator.admit(Headers(scope=scope))
+            admission = await self._authenticator.admit(Headers(scope=scope), (scope.get("client") or ("",))[0])
         except AccessRefused as refusal:
             await _refuse(scope, receive, send, guarded, refusal)
         except TransientFault as fault:
             await _tell_fault(scope, receive, send, fault)
         else:
-            await self._answer(scope, receive, _Exchange(self._resources, guarded, admission, scope, send))
+            watch = StreamWatch(self._authenticator, Headers(scope=scope), admission.caller)
+            exchange = _Exchange(self._resources, guarded, admission, scope, send=send, watch=watch)
+            await self._answer(scope, receive, exchange)
+
+    def _is_called_by_its_name(self, scope: Scope) -> bool:
+        settings = self._resources.settings
+        if settings.authentication is Authentication.REQUIRED:  # a browser that is led astray has no key to send
+            return True
+        return is_own_name(Headers(scope=scope).getlist("host"), settings.gateway_names)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         if exchange.caller is LOCAL_CALLER:  # one tenant alone has nobody to keep out
@@ -66,7 +87,14 @@ class _Exchange:
     """One request of a known caller, and its answer."""
 
     def __init__(
-        self, resources: Resources, guarded: GuardedRoute, admission: Admission, scope: Scope, send: Send
+        self,
+        resources: Resources,
+        guarded: GuardedRoute,
+        admission: Admission,
+        scope: Scope,
+        *,
+        send: Send,
+        watch: StreamWatch,
     ) -> None:
         self._resources = resources
         self._guarded = guarded
@@ -74,16 +102,22 @@ class _Exchange:
         self.caller = admission.caller
         self._scope = scope
         self._send = send
+        self._watch = watch
+        self._deed = PendingDeed(_describe_deed(self.caller, guarded, scope))
         self._is_replaced = False
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         """Let the application answer, where the caller may ask this."""
-        needed = self._guarded.rule.scope
         self._scope.setdefault("state", {})["caller"] = self.caller
-        if needed is not None and needed not in self.caller.scopes:
-            await self.refuse(receive, InsufficientScope(needed))
+        refusal = _judge(self.caller, self._guarded)
+        if refusal is not None:
+            await self.refuse(receive, refusal)
             return
-        await app(self._scope, receive, self._forward)
+        try:
+            with leaving(self._deed) if self._guarded.rule.is_recorded else nullcontext():
+                await app(self._scope, receive, self._forward)
+        except* AccessEnded:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def refuse(self, receive: Receive, refusal: AccessRefused) -> None:
         """Answer with a refusal, told with what is left of the caller's allowance."""
@@ -97,17 +131,17 @@ class _Exchange:
             headers.update(self._admission.headers)
             if not await self._record(message["status"], headers.get("location")):
                 return
+            self._watch.begin(headers)
+        else:
+            await self._watch.require_access()
         await self._send(message)
 
     async def _record(self, status: int, location: str | None) -> bool:
         """Record what was done; where that fails, answer with the fault instead and return False."""
-        if status == HTTPStatus.TOO_MANY_REQUESTS or not (
-            self._guarded.rule.is_recorded or status == HTTPStatus.FORBIDDEN
-        ):  # what was tried in vain is told too
+        if not self._is_told(status):
             return True
-        deed = _describe_deed(self.caller, self._guarded, self._scope, status, location)
         try:
-            await self._resources.transact(lambda session: _write(session, deed))
+            await self._resources.transact(lambda session: self._deed.write(session, status, location))
         except TransientFault as fault:
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # nothing was done, and the caller knows
                 return True
@@ -116,25 +150,30 @@ class _Exchange:
             return False
         return True
 
+    def _is_told(self, status: int) -> bool:
+        """Say whether this answer is to leave an entry of its own. What was tried in vain does, too."""
+        if status in {HTTPStatus.TOO_MANY_REQUESTS, self._deed.kept_status}:  # the latter stands beside its effect
+            return False
+        return self._guarded.rule.is_recorded or status == HTTPStatus.FORBIDDEN
 
-def _write(session: Session, deed: Deed) -> None:
-    record(session, deed)
+
+def _judge(caller: Caller, guarded: GuardedRoute) -> AccessRefused | None:
+    """Return why a caller may not ask this, or None when it may."""
+    for needed in guarded.rule.scopes:
+        if needed not in caller.scopes:
+            return InsufficientScope(needed)
+    return OperatorRequired() if guarded.rule.is_operators and not caller.is_operator else None
 
 
-def _describe_deed(caller: Caller, guarded: GuardedRoute, scope: Scope, status: int, location: str | None) -> Deed:
+def _describe_deed(caller: Caller, guarded: GuardedRoute, scope: Scope) -> Deed:
     return Deed(
         tenant=caller.tenant,
         actor=caller.name,
         action=f"{scope['method']} {guarded.route.path}",
-        target=_make_storable(location or str(scope["path"]))[:_LONGEST_TARGET],
-        status=status,
+        target=str(scope["path"]),
+        status=_UNKNOWN,
         trace_id=get_trace_id(scope) or "",
     )
-
-
-def _make_storable(target: str) -> str:
-    """Return an address without what a database or a terminal chokes on: a caller may ask for `%00`."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in target)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, guarded: GuardedRoute, refusal: AccessRefused) -> None:

@@ -17,14 +17,16 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Rule:
-    """What is asked of the caller of a route. `scope` None: any known caller. Open: nothing at all.
+    """What is asked of the caller of a route: every one of `scopes`; without any, to be known. Open: nothing at all.
 
-    A recorded route leaves an entry in the log of what was done; whatever is not a read does.
+    `is_operators`: only administrators of the whole installation. A recorded route leaves an entry in the log of what
+    was done; whatever is not a read does.
     """
 
-    scope: Scope | None = None
+    scopes: tuple[Scope, ...] = ()
     is_open: bool = False
     is_recorded: bool = False
+    is_operators: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,20 @@ class RouterRules:
 
 OPEN = Rule(is_open=True)
 KNOWN = Rule()
-ADMIN = Rule(Scope.ADMIN)
-RECORDED_ADMIN = Rule(Scope.ADMIN, is_recorded=True)
-RECORDED_READ = Rule(Scope.JOBS_READ, is_recorded=True)
+ADMIN = Rule((Scope.ADMIN,))
+OPERATORS = Rule((Scope.ADMIN,), is_operators=True)
+RECORDED_ADMIN = Rule((Scope.ADMIN,), is_recorded=True)
+RECORDED_READ = Rule((Scope.JOBS_READ,), is_recorded=True)
 
-OF_JOBS = RouterRules(Rule(Scope.JOBS_READ), Rule(Scope.JOBS_WRITE, is_recorded=True))
+OF_JOBS = RouterRules(Rule((Scope.JOBS_READ,)), Rule((Scope.JOBS_WRITE,), is_recorded=True))
+OF_COMPATIBLE = RouterRules(
+    OF_JOBS.reading,
+    Rule((Scope.JOBS_WRITE, Scope.JOBS_READ), is_recorded=True),  # they submit, and hand the result out
+)
 OF_UPLOADS = RouterRules(
     OF_JOBS.reading,
     OF_JOBS.changing,
-    {"/v1/uploads/{upload_id}/parts/{number}": Rule(Scope.JOBS_WRITE)},  # recorded once they are a whole
+    {"/v1/uploads/{upload_id}/parts/{number}": Rule((Scope.JOBS_WRITE,))},  # recorded once they are a whole
 )
 OF_RESULTS = RouterRules(
     RECORDED_READ,
@@ -58,18 +65,18 @@ OF_RESULTS = RouterRules(
     {"/v1/schemas/result": OPEN, "/v1/receipt-key": OPEN},  # public, both
 )
 OF_WEBHOOKS = RouterRules(
-    Rule(Scope.WEBHOOKS),
-    Rule(Scope.WEBHOOKS, is_recorded=True),
+    Rule((Scope.WEBHOOKS,)),
+    Rule((Scope.WEBHOOKS,), is_recorded=True),
     {
         "/v1/schemas/webhook": OPEN,
         "/v1/webhooks/default-secret": RECORDED_ADMIN,
-        "/v1/jobs/{job_id}/deliveries": Rule(Scope.JOBS_READ),
+        "/v1/jobs/{job_id}/deliveries": OF_JOBS.reading,
     },
 )
 OF_KEYS = RouterRules(ADMIN, RECORDED_ADMIN)
 FOR_KNOWN = RouterRules(KNOWN, RECORDED_ADMIN)
 FOR_ALL = RouterRules(OPEN, RECORDED_ADMIN)
-OF_HEALTH = RouterRules(OPEN, RECORDED_ADMIN, {"/metrics": ADMIN})
+OF_HEALTH = RouterRules(OPEN, RECORDED_ADMIN, {"/metrics": OPERATORS})
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 
 from gateway.access.callers import Caller
 from gateway.access.errors import TenantForbidden
@@ -16,7 +17,7 @@ from gateway.resources import Resources
 async def create_key(resources: Resources, caller: Caller, body: CreateKeyBody) -> NewKeyBody:
     """Make a key. Raises TenantForbidden."""
     key, tenant = make_key(), _choose_tenant(caller, body.tenant) or caller.tenant
-    return await resources.transact(
+    return await resources.transact_deed(
         lambda session: describe_new_key(
             add_key(
                 session,
@@ -28,7 +29,9 @@ async def create_key(resources: Resources, caller: Caller, body: CreateKeyBody) 
                 expires_at=body.expires_at,
             ),
             key,
-        )
+        ),
+        HTTPStatus.CREATED,
+        lambda made: f"/v1/api-keys/{made.id}",
     )
 
 
@@ -52,7 +55,7 @@ async def get_key(resources: Resources, caller: Caller, key_id: uuid.UUID) -> Ke
 async def revoke(resources: Resources, caller: Caller, key_id: uuid.UUID) -> None:
     """End a key at once. Raises ApiKeyNotFound, for another tenant's too."""
     tenant = _choose_tenant(caller, None)
-    await resources.transact(lambda session: revoke_key(session, tenant, key_id))
+    await resources.transact_deed(lambda session: revoke_key(session, tenant, key_id), HTTPStatus.NO_CONTENT)
 
 
 def _choose_tenant(caller: Caller, named: str | None) -> str | None:

@@ -19,9 +19,10 @@ from gateway.problems.responses import leaves_a_long_body
 from gateway.resources import Resources, ResourcesOf
 from gateway.tenants import Tenant, TenantOf
 from shared.errors import InputProblem, TransientFault
+from shared.metrics import PROBLEMS
 from shared.problems import CATALOGUE, Problem, ProblemCode, access
 from shared.settings import WeightsProfile
-from shared.telemetry import PROBLEMS, get_logger
+from shared.telemetry import get_logger
 
 router = APIRouter(tags=["Compatible"])
 

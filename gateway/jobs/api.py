@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -161,7 +162,7 @@ async def read_job(request: Request, job_id: JobId, resources: ResourcesOf, tena
 )
 async def cancel(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> JobBody:
     """End a job that has not ended, at any stage, and answer with it. Again is no error; after another end, 409 is."""
-    return await resources.transact(lambda session: cancel_job(session, tenant, job_id))
+    return await resources.transact_deed(lambda session: cancel_job(session, tenant, job_id), HTTPStatus.OK)
 
 
 @router.post(
@@ -174,7 +175,11 @@ async def cancel(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Job
 )
 async def retry(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Response:
     """Let a job that failed go on under its id: stages that succeeded are kept, the others run anew."""
-    job = await resources.transact(lambda session: retry_job(session, resources.settings, tenant, job_id))
+    job = await resources.transact_deed(
+        lambda session: retry_job(session, resources.settings, tenant, job_id),
+        HTTPStatus.ACCEPTED,
+        lambda retried: retried.links.self,
+    )
     headers = {"Location": job.links.self, "Retry-After": str(choose_poll(job))}
     return Response(job.model_dump_json(), 202, headers, media_type="application/json")
 
@@ -190,7 +195,9 @@ async def erase(job_id: JobId, resources: ResourcesOf, tenant: TenantOf) -> Eras
 
     The answer is a certificate. Afterwards every address of the job answers 410 with its id.
     """
-    return await resources.transact(lambda session: erase_job(session, resources.store, tenant, job_id))
+    return await resources.transact_deed(
+        lambda session: erase_job(session, resources.store, tenant, job_id), HTTPStatus.OK
+    )
 
 
 @router.get(

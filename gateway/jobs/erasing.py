@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 from gateway.jobs.repository import lock_job
 from gateway.jobs.schemas import ErasureBody
 from gateway.tenants import Tenant
+from shared.access_tables import Erasure
 from shared.endings import end_job
 from shared.shared_objects import fetch_in_turn, is_shared
 from shared.states import JobState
 from shared.storage import ObjectStore
-from shared.tables import Base, Erasure, Job, WebhookDelivery, WebhookTry
+from shared.tables import Base, Job, WebhookDelivery, WebhookTry
 
 
 def erase_job(session: Session, store: ObjectStore, tenant: Tenant, job_id: uuid.UUID) -> ErasureBody:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway.problems.handlers import RetryLater
+from shared.access_tables import Erasure
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.states import JobState
-from shared.tables import Erasure
 
 POLL_AFTER_S = 1
 """When to look again at a job that has not ended; stages take seconds, and looking is cheap (ETag)."""

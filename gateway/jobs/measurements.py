@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, aliased
 
 from gateway.jobs.estimates import Estimate, Sample, Standing, estimate
@@ -26,20 +27,56 @@ class Place:
     ahead: int
 
 
+_PLACES = text(
+    """
+    SELECT asked.id, asked.state, coalesce(mark.place, 0) + since.jobs AS before
+    FROM jobs AS asked
+    LEFT JOIN LATERAL (
+        SELECT place, turn_at, job_id FROM queue_marks
+        WHERE state = asked.state AND (turn_at, job_id) < (asked.turn_at, asked.id) AND marked_at > now() - :fresh
+        ORDER BY turn_at DESC, job_id DESC LIMIT 1
+    ) AS mark ON true
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS jobs FROM jobs
+        WHERE finished_at IS NULL AND state = asked.state AND (turn_at, id) < (asked.turn_at, asked.id)
+        AND (turn_at, id) > (coalesce(mark.turn_at, '-infinity'), coalesce(mark.job_id, CAST(:no_id AS uuid)))
+    ) AS since
+    WHERE asked.finished_at IS NULL AND asked.id = ANY(CAST(:job_ids AS uuid[]))
+    """
+)
+_RUNNING = text(
+    """
+    SELECT coalesce(mark.place, 0) + since.jobs
+    FROM (SELECT 1) AS one
+    LEFT JOIN (
+        SELECT place, turn_at, job_id FROM queue_marks
+        WHERE state = 'running' AND marked_at > now() - :fresh ORDER BY place DESC LIMIT 1
+    ) AS mark ON true
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS jobs FROM jobs WHERE finished_at IS NULL AND state = 'running'
+        AND (turn_at, id) > (coalesce(mark.turn_at, '-infinity'), coalesce(mark.job_id, CAST(:no_id AS uuid)))
+    ) AS since
+    """
+)
+# Control marks the queue every few seconds; while it does not run, places are counted out.
+_MARKS = {"fresh": timedelta(minutes=1), "no_id": str(uuid.UUID(int=0))}
+
+
 def fetch_places(session: Session, job_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Place]:
-    """Return the places of open jobs among those of every tenant: the urgent first, then the older."""
+    """Return the places of open jobs among those of every tenant: who runs first, and then by their turns.
+
+    Behind the first thousand a place is counted from the last mark, and so is as old as the marks are.
+    """
     if not job_ids:
         return {}
-    order = (Job.priority.desc(), Job.created_at, Job.id)
-    among_all = func.row_number().over(order_by=((Job.state == JobState.QUEUED), *order)).label("among_all")
-    in_state = func.row_number().over(partition_by=Job.state, order_by=order).label("in_state")
-    # `finished_at IS NULL` lets the partial index of open jobs serve.
-    places = select(Job.id, Job.state, among_all, in_state).where(Job.finished_at.is_(None)).subquery()
-    rows = session.execute(select(places).where(places.c.id.in_(job_ids)))
-    return {
-        row.id: Place(int(row.in_state) if row.state is JobState.QUEUED else None, int(row.among_all) - 1)
-        for row in rows
-    }
+    rows = session.execute(_PLACES, {**_MARKS, "job_ids": [str(job_id) for job_id in job_ids]}).all()
+    is_any_queued = any(row.state == JobState.QUEUED for row in rows)
+    running = int(session.scalar(_RUNNING, _MARKS) or 0) if is_any_queued else 0
+    return {row.id: _describe_place(row.state == JobState.QUEUED, int(row.before), running) for row in rows}
+
+
+def _describe_place(is_queued: bool, before: int, running: int) -> Place:
+    return Place(before + 1, running + before) if is_queued else Place(None, before)
 
 
 def fetch_estimates(

@@ -15,10 +15,11 @@ from gateway.jobs.errors import JobErased, JobNotFound
 from gateway.jobs.measurements import fetch_estimates, fetch_places
 from gateway.jobs.schemas import JobRecord
 from gateway.tenants import Tenant
+from shared.access_tables import Erasure
 from shared.errors import InputProblem
 from shared.stages import StageName
 from shared.states import JobState
-from shared.tables import Erasure, Job, StageRun
+from shared.tables import Job, StageRun
 
 
 @dataclass(frozen=True)

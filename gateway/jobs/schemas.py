@@ -15,6 +15,7 @@ from gateway.problems.schemas import ProblemBody
 from shared.stages import SkipReason, StageName
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
+from shared.tracing import parse_trace_id
 
 _STAGE_ORDER = {stage: number for number, stage in enumerate(StageName)}
 
@@ -76,6 +77,10 @@ class JobBody(BaseModel):
     reused_from: uuid.UUID | None = Field(
         description="The job that answered stages of this one, the first of them where there are several."
     )
+    trace_id: str | None = Field(
+        default=None,
+        description="The trace of its submission; logs and spans of all that is done for it carry it.",
+    )
     links: LinksBody
 
 
@@ -121,7 +126,8 @@ def describe_job(record: JobRecord) -> JobBody:
         priority=job.priority,
         labels=job.labels,
         patient=job.patient_pseudonym,
-        problem=describe_problem(job.problem, job.id),
+        problem=describe_problem(job.problem, job.id, parse_trace_id(job.traceparent)),
+        trace_id=parse_trace_id(job.traceparent),
         reused_from=next((run.reused_from for run in stages if run.reused_from is not None), None),
         links=_make_links(job, stages),
     )
@@ -130,11 +136,13 @@ def describe_job(record: JobRecord) -> JobBody:
     return body.model_copy(update={"eta": EtaBody(p50_s=record.estimate.p50_s, p90_s=record.estimate.p90_s)})
 
 
-def describe_problem(document: Mapping[str, Any] | None, job_id: uuid.UUID) -> ProblemBody | None:
-    """Return a problem of a job or a stage; it happened to the job, so no request's trace belongs to it."""
+def describe_problem(
+    document: Mapping[str, Any] | None, job_id: uuid.UUID, trace_id: str | None = None
+) -> ProblemBody | None:
+    """Return a problem of a job or a stage; it happened to the job, whose trace belongs to it."""
     if document is None:
         return None
-    return ProblemBody.model_validate({**document, "instance": make_job_path(job_id), "trace_id": None})
+    return ProblemBody.model_validate({**document, "instance": make_job_path(job_id), "trace_id": trace_id})
 
 
 def is_validation(stages: Sequence[StageRun]) -> bool:

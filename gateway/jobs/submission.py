@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import Request
 from sqlalchemy.orm import Session
@@ -35,8 +36,9 @@ from gateway.uploads.reception import ReceivedUpload, Reception
 from gateway.webhooks.addresses import check_address, check_written
 from shared.artefacts import UploadKind
 from shared.database import may_have_committed
+from shared.metrics import UPLOAD_BYTES
 from shared.storage import Readable, StoredObject
-from shared.telemetry import UPLOAD_BYTES, get_logger
+from shared.telemetry import get_logger
 
 _log = get_logger()
 _UPLOAD_PREFIX = "uploads"
@@ -165,7 +167,7 @@ class BodySubmitter(Submitter):
                 keep_answer(session, reservation, payload_sha256, job)
             return job
 
-        return await self._resources.transact(write)
+        return await self._resources.transact_deed(write, HTTPStatus.ACCEPTED, lambda job: job.links.self)
 
 
 def make_request(options: SubmissionOptions, upload: ReceivedUpload) -> JobRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from http import HTTPStatus
 
 from fastapi import Request
 from pydantic import Field, ValidationError
@@ -68,7 +69,11 @@ class UploadSubmitter(Submitter):
     async def _take_in(self, reservation: Reservation | None) -> JobBody:
         asked = self._require_asked()
         await self._check_callback(asked)
-        job, submission = await self._resources.transact(lambda session: self._write(session, asked, reservation))
+        job, submission = await self._resources.transact_deed(
+            lambda session: self._write(session, asked, reservation),
+            HTTPStatus.ACCEPTED,
+            lambda written: written[0].links.self,
+        )
         tell_accepted(job, submission)
         return job
 

@@ -12,7 +12,7 @@ from gateway.jobs.labels import MOST_LABELS
 from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
-from gateway.resources import ResourcesOf
+from gateway.resources import ResourcesOf, choose_tenant_streams
 from gateway.uploads.division import MOST_PARTS
 from gateway.uploads.pouring import IDLE_LIMIT_S, UPLOAD_LIMIT_S
 from gateway.webhooks.api import MOST_DELIVERIES_A_PAGE
@@ -41,6 +41,9 @@ class LimitsBody(BaseModel):
     )
     requests_a_minute: int = Field(description="Requests that one key or token may keep sending.")
     requests_at_once: int = Field(description="Requests that one key or token may send at once, having been quiet.")
+    tenant_requests_a_minute: int = Field(description="Requests that all keys of a tenant may keep sending.")
+    tenant_requests_at_once: int = Field(description="Requests that all keys of a tenant may send at once.")
+    refused_requests_a_minute: int = Field(description="Keys that are not valid which one address may send.")
     archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
     archive_entries: int = Field(description="Most entries of an archive.")
     lowest_priority: int
@@ -52,6 +55,9 @@ class LimitsBody(BaseModel):
     idempotency_retention_s: float
     events_a_page: int
     event_streams: int = Field(description="Streams of events that one gateway holds open at once.")
+    tenant_event_streams: int = Field(
+        description="Of them, those of one tenant, where authentication is required; others are refused with 429."
+    )
     webhooks: int = Field(description="Most webhooks of a tenant.")
     deliveries_a_page: int
     webhook_try_s: float = Field(description="Longest time of one try to deliver a webhook.")
@@ -85,6 +91,9 @@ def _describe(settings: Settings) -> LimitsBody:
         tenant_uploads_at_once=settings.tenant_upload_concurrency,
         requests_a_minute=settings.rate_limit_per_minute,
         requests_at_once=settings.rate_limit_burst,
+        tenant_requests_a_minute=settings.tenant_rate_limit_per_minute,
+        tenant_requests_at_once=settings.tenant_rate_limit_burst,
+        refused_requests_a_minute=settings.refused_limit_per_minute,
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,
         lowest_priority=LOWEST_PRIORITY,
@@ -96,6 +105,7 @@ def _describe(settings: Settings) -> LimitsBody:
         idempotency_retention_s=settings.idempotency_retention.total_seconds(),
         events_a_page=MOST_EVENTS_A_PAGE,
         event_streams=settings.event_streams_limit,
+        tenant_event_streams=choose_tenant_streams(settings) or settings.event_streams_limit,
         webhooks=MOST_WEBHOOKS,
         deliveries_a_page=MOST_DELIVERIES_A_PAGE,
         webhook_try_s=settings.webhook_timeout.total_seconds(),

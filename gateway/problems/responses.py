@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from gateway.tracing import get_trace_id
 from shared.byte_units import MIB
+from shared.metrics import PROBLEMS
 from shared.problems import Problem, ProblemCode
-from shared.telemetry import PROBLEMS
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5

@@ -13,13 +13,14 @@ from gateway.tenants import Tenant
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.tables import Document, Job, Result
+from shared.tracing import parse_trace_id
 
 
 class JobHasNoResult(InputProblem):
     """The job ended without a result; `job_problem` says why."""
 
     def __init__(self, job: Job) -> None:
-        problem = describe_problem(job.problem, job.id)
+        problem = describe_problem(job.problem, job.id, parse_trace_id(job.traceparent))
         super().__init__(
             ProblemCode.JOB_HAS_NO_RESULT,
             _explain(job),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -139,4 +140,6 @@ async def complete(upload_id: UploadId, resources: ResourcesOf, tenant: TenantOf
 )
 async def abort(upload_id: UploadId, resources: ResourcesOf, tenant: TenantOf) -> None:
     """Remove an upload and all that came of it. A job that was made of it stays."""
-    await resources.transact(lambda session: service.abort_upload(session, resources.store, tenant, upload_id))
+    await resources.transact_deed(
+        lambda session: service.abort_upload(session, resources.store, tenant, upload_id), HTTPStatus.NO_CONTENT
+    )

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
@@ -61,7 +62,7 @@ async def _assemble(resources: Resources, assembly: Assembly) -> UploadBody:
     whole = parts[0] if len(parts) == 1 else await resources.uploads.run(lambda: _write(resources.store, parts))
     try:
         refuse_other_sha256(assembly.announced_sha256, whole.sha256)
-        body = await resources.transact(lambda session: _finish(session, assembly, whole))
+        body = await resources.transact_deed(lambda session: _finish(session, assembly, whole), HTTPStatus.OK)
     except Exception as error:
         if len(parts) > 1 and not may_have_committed(error):
             await resources.remove_object(whole.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 
 from fastapi import Request
 from sqlalchemy.orm import Session
@@ -23,7 +24,11 @@ async def create_upload(resources: Resources, tenant: Tenant, body: CreateUpload
     if body.size_bytes > settings.upload_limit_bytes:
         raise make_too_large(settings.upload_limit_bytes)
     lifetime, limit = settings.open_upload_lifetime, settings.open_uploads_limit
-    return await resources.transact(lambda session: add_upload(session, tenant, body, lifetime=lifetime, limit=limit))
+    return await resources.transact_deed(
+        lambda session: add_upload(session, tenant, body, lifetime=lifetime, limit=limit),
+        HTTPStatus.CREATED,
+        lambda made: f"/v1/uploads/{made.id}",
+    )
 
 
 async def receive_part(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import cache
+from http import HTTPStatus
 from importlib import resources as package_files
 from typing import Annotated
 
@@ -107,7 +108,9 @@ async def list_webhooks(resources: ResourcesOf, tenant: TenantOf) -> WebhookList
 async def read_default_secret(response: Response, resources: ResourcesOf, tenant: TenantOf) -> DefaultSecretBody:
     """Answer with the secret that messages to the `callback_url` of jobs are signed with."""
     response.headers.update(_NOT_KEPT)
-    return await resources.transact(lambda session: DefaultSecretBody(secret=get_default_secret(session, tenant)))
+    return await resources.transact_deed(
+        lambda session: DefaultSecretBody(secret=get_default_secret(session, tenant)), HTTPStatus.OK
+    )
 
 
 @router.get("/webhooks/{webhook_id}", summary="One webhook", dependencies=[NO_QUERY], responses=_OF_ONE)
@@ -136,7 +139,7 @@ async def update_webhook(
 )
 async def delete_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: TenantOf) -> None:
     """Delete a webhook with its messages and their log."""
-    await resources.transact(lambda session: remove_webhook(session, tenant, webhook_id))
+    await resources.transact_deed(lambda session: remove_webhook(session, tenant, webhook_id), HTTPStatus.NO_CONTENT)
 
 
 @router.post(
@@ -180,7 +183,9 @@ async def replay_webhook(
     webhook_id: WebhookId, body: ReplayBody, resources: ResourcesOf, tenant: TenantOf
 ) -> ReplayedBody:
     """Send every message since a time again, under the same ids, so that a receiver knows what it has seen."""
-    count = await resources.transact(lambda session: replay(session, tenant, webhook_id, body.since))
+    count = await resources.transact_deed(
+        lambda session: replay(session, tenant, webhook_id, body.since), HTTPStatus.ACCEPTED
+    )
     return ReplayedBody(replayed=count)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
@@ -41,7 +42,11 @@ from shared.webhooks import add_ping
 async def create_webhook(resources: Resources, tenant: Tenant, body: CreateWebhookBody) -> WebhookWithSecretBody:
     """Make a webhook. Raises CallbackUrlNotAllowed or WebhookLimitReached."""
     await check_address("url", body.url, resources.settings)
-    return await resources.transact(lambda session: describe_with_secret(add_webhook(session, tenant, body)))
+    return await resources.transact_deed(
+        lambda session: describe_with_secret(add_webhook(session, tenant, body)),
+        HTTPStatus.CREATED,
+        lambda made: f"/v1/webhooks/{made.id}",
+    )
 
 
 async def update_webhook(
@@ -50,7 +55,9 @@ async def update_webhook(
     """Change a webhook. Raises CallbackUrlNotAllowed or WebhookNotFound."""
     if body.url is not None:
         await check_address("url", body.url, resources.settings)
-    return await resources.transact(lambda session: describe_webhook(change_webhook(session, tenant, webhook_id, body)))
+    return await resources.transact_deed(
+        lambda session: describe_webhook(change_webhook(session, tenant, webhook_id, body)), HTTPStatus.OK
+    )
 
 
 async def rotate(
@@ -59,8 +66,8 @@ async def rotate(
     """Give a webhook a new secret. Raises WebhookNotFound."""
     asked = body.overlap_s
     overlap = resources.settings.webhook_secret_overlap if asked is None else timedelta(seconds=asked)
-    return await resources.transact(
-        lambda session: describe_with_secret(rotate_secret(session, tenant, webhook_id, overlap))
+    return await resources.transact_deed(
+        lambda session: describe_with_secret(rotate_secret(session, tenant, webhook_id, overlap)), HTTPStatus.OK
     )
 
 
@@ -73,7 +80,7 @@ async def ping(resources: Resources, tenant: Tenant, webhook_id: uuid.UUID) -> D
         session.refresh(message)
         return describe_delivery(message, ())
 
-    return await resources.transact(write)
+    return await resources.transact_deed(write, HTTPStatus.ACCEPTED)
 
 
 async def list_deliveries(

@@ -10,6 +10,15 @@ from shared.problems.kinds import ProblemKind, show_of_request
 _KEYS = "/v1/api-keys"
 
 KINDS: Mapping[ProblemCode, ProblemKind] = {
+    ProblemCode.HOST_NOT_ALLOWED: ProblemKind(
+        "The platform is not called by its name",
+        421,
+        "Call it as `localhost`, or have the operator name the host in `CTCLIP_GATEWAY_NAMES`.",
+        cause="This installation asks nobody for a key, so it answers only who calls it by a name or address of its "
+        "own machine: otherwise a page of the web could let its name lead here and ask through a browser.",
+        example=show_of_request("The `Host` header names neither this machine nor a name that the operator allows."),
+        related=(ProblemCode.AUTHENTICATION_REQUIRED,),
+    ),
     ProblemCode.AUTHENTICATION_REQUIRED: ProblemKind(
         "A key is needed",
         401,
@@ -41,11 +50,11 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         related=(ProblemCode.CREDENTIALS_INVALID, ProblemCode.TENANT_FORBIDDEN),
     ),
     ProblemCode.TENANT_FORBIDDEN: ProblemKind(
-        "Another tenant's keys are out of reach",
+        "Only administrators of the installation may do this",
         403,
         "Leave `tenant` out, or ask an administrator of the tenant `default`.",
         cause="Administrators make, list and revoke the keys of their own tenant. Those of the tenant `default` "
-        "administer the installation and may name any.",
+        "administer the installation: they may name any, and they alone read `/metrics`, which tells of all tenants.",
         example=show_of_request("Only administrators of the tenant `default` may name another.", instance=_KEYS),
         related=(ProblemCode.INSUFFICIENT_SCOPE,),
     ),
@@ -64,7 +73,10 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         429,
         "Wait as `Retry-After` says. Poll a job as its own `Retry-After` says, or follow its events instead.",
         cause="The key or token has sent more requests than its allowance holds (`CTCLIP_RATE_LIMIT_PER_MINUTE`, "
-        "`CTCLIP_RATE_LIMIT_BURST`), counted over all gateways. `RateLimit` in every answer tells what is left.",
+        "`CTCLIP_RATE_LIMIT_BURST`), or all of its tenant together (`CTCLIP_TENANT_RATE_LIMIT_PER_MINUTE`, "
+        "`CTCLIP_TENANT_RATE_LIMIT_BURST`), counted over all gateways. `RateLimit` in every answer tells what is left "
+        "of the scarcer one. An address that keeps sending keys which are not valid is answered so too "
+        "(`CTCLIP_REFUSED_LIMIT_PER_MINUTE`).",
         example=show_of_request("This key or token has asked too often. Wait as `Retry-After` says.", retry_after_s=1),
         related=(ProblemCode.TENANT_UPLOADS_BUSY, ProblemCode.TOO_MANY_STREAMS),
     ),

@@ -42,6 +42,7 @@ class ProblemCode(StrEnum):
     WEBHOOK_NOT_FOUND = "webhook_not_found"
     WEBHOOK_DISABLED = "webhook_disabled"
     WEBHOOK_LIMIT_REACHED = "webhook_limit_reached"
+    HOST_NOT_ALLOWED = "host_not_allowed"
     AUTHENTICATION_REQUIRED = "authentication_required"
     CREDENTIALS_INVALID = "credentials_invalid"
     INSUFFICIENT_SCOPE = "insufficient_scope"

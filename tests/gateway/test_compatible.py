@@ -188,7 +188,7 @@ class TestFailure:
             b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n' + ZIP + b"\r\n--cut--\r\n"
         )
         head = (
-            "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
+            "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         with gateway.connect() as connection:

@@ -85,7 +85,7 @@ class TestARefusedClient:
         """Send a head and no body, read until the server closes; return the answer and the seconds it took."""
         started = time.monotonic()
         with gateway.connect() as connection:
-            connection.sendall(f"POST /nothing/here HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+            connection.sendall(f"POST /nothing/here HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
             answer = b""
             while chunk := connection.recv(65536):
                 answer += chunk
@@ -94,7 +94,7 @@ class TestARefusedClient:
     def test_that_stops_sending_is_answered_at_once_and_given_up(self, gateway: RunningGateway) -> None:
         with gateway.connect() as connection:
             connection.sendall(
-                f"POST /nothing/here HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES}\r\n\r\n".encode()
+                f"POST /nothing/here HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n".encode()
             )
             started = time.monotonic()
             assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")

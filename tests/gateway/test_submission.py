@@ -308,7 +308,7 @@ class TestABodyLongerThanItsLength:
     def test_is_taken_as_long_as_it_said_and_the_rest_is_no_request(
         self, gateway: RunningGateway, engine: Engine
     ) -> None:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ZIP)}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ZIP)}\r\n\r\n"
         answers = read_answer(gateway, head.encode() + ZIP + b"and more than was said\r\n\r\n")
         assert answers.startswith(b"HTTP/1.1 202 ")
         assert answers.count(b"HTTP/1.1 ") == 2
@@ -319,7 +319,7 @@ class TestABodyLongerThanItsLength:
 
     @pytest.mark.parametrize("length", ["-1", "1e3", "+5", "0x10"])
     def test_that_is_no_number_is_refused(self, gateway: RunningGateway, leftovers: Leftovers, length: str) -> None:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         assert read_answer(gateway, head.encode() + ZIP).startswith(b"HTTP/1.1 400 ")
         assert leftovers() == NOTHING
 
@@ -329,7 +329,7 @@ class TestTheByteLimit:
     def test_refuses_an_announced_length_before_a_byte_comes_and_closes(
         self, gateway: RunningGateway, leftovers: Leftovers, length: str
     ) -> None:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         answer = read_answer(gateway, head.encode())
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"connection: close" in answer.lower()
@@ -359,7 +359,8 @@ class TestABodyThatBreaksOff:
     def test_leaves_nothing_behind(
         self, gateway: RunningGateway, engine: Engine, store: ObjectStore, leftovers: Leftovers, sent: int
     ) -> None:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {20 * MIB}\r\nIdempotency-Key: cut-{sent}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {20 * MIB}\r\n"
+        head += f"Idempotency-Key: cut-{sent}\r\n\r\n"
         with gateway.connect() as connection:
             connection.sendall(head.encode() + LARGE_ZIP[:sent])
             wait_until(lambda: is_reserved(engine, f"cut-{sent}"), "the request is being taken in")

@@ -85,7 +85,12 @@ def _bring_a_token_of_a_silent_provider(bench: Bench) -> Document:
         return read_json(gateway.http.get("/v1/jobs", headers={"Authorization": f"Bearer {_TOKEN}"}))
 
 
+def _call_by_a_strange_name(bench: Bench) -> Document:
+    return read_json(bench.gateway.http.get("/v1/jobs", headers={"Host": "reader.example.org"}))
+
+
 GENERATORS: Mapping[ProblemCode, Generator] = {
+    ProblemCode.HOST_NOT_ALLOWED: _call_by_a_strange_name,
     ProblemCode.AUTHENTICATION_REQUIRED: _ask_without_a_key,
     ProblemCode.CREDENTIALS_INVALID: _ask_with_an_unknown_key,
     ProblemCode.INSUFFICIENT_SCOPE: _submit_with_a_reading_key,

@@ -41,7 +41,7 @@ def _reuse_a_key(bench: Bench) -> Document:
 
 def _repeat_while_in_flight(bench: Bench) -> Document:
     key = str(uuid.uuid4())
-    head = f"POST {_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\nIdempotency-Key: {key}\r\n\r\n"
+    head = f"POST {_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MIB}\r\nIdempotency-Key: {key}\r\n\r\n"
     with bench.gateway.connect() as first:
         first.sendall(head.encode() + ZIP)
         wait_until(lambda: _is_reserved(bench, key), "the first request is being taken in")

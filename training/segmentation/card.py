@@ -55,6 +55,8 @@ that the body encloses, without the airways, closed over vessels). Consolidated 
 | Dice | **{real.dice:.3f}** ({_judge(real.dice)}) |
 | Found | {real.found_ml:.0f} ml |
 | By density | {real.by_density_ml:.0f} ml |
+| Found, though by density no lung: air (of bowel, trachea, clothes around the body) | {real.air_beyond_ml:.0f} ml |
+| Found, though by density no lung: tissue (borders, and lung without air) | {real.tissue_beyond_ml:.0f} ml |
 
 {_tell_limits()}"""
 

@@ -23,17 +23,23 @@ from workers.volume.label_map import Labels
 
 _RESAMPLES = 2000
 _LEAST_VOXELS = 50
+_AIR_BELOW_HU = -400
 """Of an organ that a study shows less of, a Dice says nothing."""
 
 _VERTEBRAE, _RIBS_LEFT, _RIBS_RIGHT = range(25, 51), range(92, 104), range(104, 116)
 
 
 class RealFinding(NamedTuple):
-    """Lungs of a real CT against those by density: Dice, and what each calls lung."""
+    """Lungs of a real CT against those by density: Dice, what each calls lung, and what is found beyond the latter.
+
+    The latter by what it is: air elsewhere (bowel, trachea, around the body), and tissue (borders, consolidated lung).
+    """
 
     dice: float
     found_ml: float
     by_density_ml: float
+    air_beyond_ml: float
+    tissue_beyond_ml: float
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,10 @@ def measure_real(predictor: Predictor, study: Path) -> RealFinding:
     found = np.isin(label_volume(predictor, volume), LUNGS)
     spacing = volume.geometry.spacing_zyx_mm
     by_density = find_lungs(volume.hu, spacing)
-    voxel_ml = float(np.prod(spacing)) / 1000
-    return RealFinding(compute_dice(found, by_density), found.sum() * voxel_ml, by_density.sum() * voxel_ml)
+    beyond = volume.hu[found & ~by_density]
+    counts = (found.sum(), by_density.sum(), (beyond < _AIR_BELOW_HU).sum(), (beyond >= _AIR_BELOW_HU).sum())
+    found_ml, by_density_ml, air_ml, tissue_ml = (float(count * np.prod(spacing) / 1000) for count in counts)
+    return RealFinding(compute_dice(found, by_density), found_ml, by_density_ml, air_ml, tissue_ml)
 
 
 def _name_group(label: int) -> str:

@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
 from shared.database import make_engine
 from shared.errors import Defect, TransientFault
+from shared.metrics import serve_metrics
 from shared.settings import Settings, get_settings
 from shared.storage import ObjectStore
 from shared.telemetry import configure_logging, get_logger
+from shared.tracing import configure_tracing
 from workers.control.reaper import Reaper
 from workers.control.registration import register_installation
 from workers.control.relay import Relay
@@ -31,6 +32,7 @@ def main() -> None:
     """Run all control loops in one process."""
     settings = get_settings()
     configure_logging(settings, process="control")
+    configure_tracing(settings, process="control")
     engine = make_engine(settings, application_name="ctclip-control")
     store = ObjectStore(settings)
     store.ensure_bucket()
@@ -40,8 +42,7 @@ def main() -> None:
         raise SystemExit(f"Control cannot start: {error}") from error
     stopped = threading.Event()
     install_stop_signals(stopped)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    serve_metrics(settings)
     loops = _start_loops(engine, store, settings, stopped)
     if settings.ready_file is not None:
         settings.ready_file.touch()

@@ -14,12 +14,13 @@ from shared.access_tables import Allowance
 from shared.database import transaction
 from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease, TransientFault
+from shared.metrics import LEASES_REAPED
 from shared.outbox import publish_stages
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
 from shared.states import JobState, StageState
 from shared.tables import IdempotencyKey, Job, StageRun
-from shared.telemetry import LEASES_REAPED, get_logger
+from shared.telemetry import get_logger
 from workers.runtime.completion import fail_stage, retry_stage
 from workers.runtime.lease import Lease
 

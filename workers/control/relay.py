@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from shared.database import OUTBOX_CHANNEL, transaction
 from shared.errors import TransientFault
+from shared.metrics import OUTBOX_RELAYED
 from shared.settings import Settings
 from shared.tables import Outbox
-from shared.telemetry import OUTBOX_RELAYED, get_logger
+from shared.telemetry import get_logger
 from workers.runtime.celery_app import publish
 from workers.runtime.listener import Listener
 
@@ -57,7 +58,7 @@ class Relay:
         with transaction(self._engine) as session:
             rows = self._lock_rows(session)
             for row in rows:
-                publish(self._app, row.job_id, row.stage, row.priority)
+                publish(self._app, row.job_id, row.stage, row.priority, row.traceparent)
                 session.delete(row)
                 OUTBOX_RELAYED.labels(stage=row.stage).inc()
         return len(rows) == _BATCH

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
@@ -19,11 +20,12 @@ from shared.artefacts import ArtefactKind
 from shared.database import transaction
 from shared.errors import TransientFault
 from shared.events import record_artefact_removed
+from shared.metrics import ARTEFACTS_EXPIRED
 from shared.settings import Settings
 from shared.shared_objects import is_shared
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job, UploadFile
-from shared.telemetry import ARTEFACTS_EXPIRED, get_logger
+from shared.telemetry import get_logger
 from workers.control.upload_expiry import expire_uploads
 
 _log = get_logger()
@@ -47,11 +49,13 @@ class Retention:
             except TransientFault as fault:
                 _log.warning("retention waits", reason=str(fault))
 
-    def enforce(self, stopped: threading.Event | None = None) -> int:
-        """Remove everything that is due; return how many artefacts that were. Raises TransientFault."""
+    def enforce(self, stopped: threading.Event | None = None, *, most: int | None = None) -> int:
+        """Remove everything that is due, or the first `most` of each kind; return how many. Raises TransientFault."""
         removed = 0
         for kind, period in self._periods.items():
-            while not (stopped and stopped.is_set()) and self._remove_one(kind, period):
+            for _ in range(most) if most else count():
+                if (stopped and stopped.is_set()) or not self._remove_one(kind, period):
+                    break
                 removed += 1
         return removed
 

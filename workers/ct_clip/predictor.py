@@ -24,6 +24,7 @@ from workers.ct_clip.site_findings import FACT, Questionnaire, SiteFindings
 from workers.ct_clip.text_latents import load_text_latents
 from workers.device import ComputeMode
 from workers.label_roles import sort_labels
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
@@ -55,7 +56,8 @@ class Predictor:
         self._tower = make_image_tower(architecture, tensors)
         if mode.is_compiled:
             compile_layers(self._tower)
-        require_known_answer(entry, self._tower)
+        with told_warm_up(entry.stage):
+            require_known_answer(entry, self._tower)
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.image.channels, *self.preprocessing.shape))
         self._temperature = tensors[_TEMPERATURE]

@@ -6,11 +6,11 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from prometheus_client import start_http_server
-
 from shared.database import make_engine
+from shared.metrics import serve_metrics
 from shared.settings import get_settings
 from shared.telemetry import configure_logging, get_logger
+from shared.tracing import configure_tracing
 from workers.delivery.deliverer import AT_ONCE, Deliverer, make_deliverer
 from workers.runtime.stopping import install_stop_signals
 
@@ -22,11 +22,11 @@ def main() -> None:
     """Run the loop in this process."""
     settings = get_settings()
     configure_logging(settings, process="worker-delivery")
+    configure_tracing(settings, process="worker-delivery")
     engine = make_engine(settings, pool_size=_CONNECTIONS, application_name="ctclip-worker-delivery")
     stopped = threading.Event()
     install_stop_signals(stopped)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    serve_metrics(settings)
     if settings.ready_file is not None:
         settings.ready_file.touch()
     _log.info("delivery ready")

@@ -38,6 +38,7 @@ class ClaimedDelivery:
     secrets: Sequence[str]
     claimed_at: datetime
     waited_s: float
+    traceparent: str | None = None
 
 
 def claim_due(session: Session, limit: int, try_limit: timedelta) -> list[ClaimedDelivery]:
@@ -95,6 +96,7 @@ def _claim(session: Session, delivery: WebhookDelivery, now: datetime, held_for:
         secrets=secrets,
         claimed_at=now,
         waited_s=waited.total_seconds(),
+        traceparent=delivery.traceparent,
     )
 
 

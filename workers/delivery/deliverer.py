@@ -11,12 +11,15 @@ from contextlib import closing
 from typing import TypeVar
 
 import psycopg2
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Engine
 
 from shared.database import DELIVERY_CHANNEL, transaction
 from shared.errors import TransientFault
+from shared.metrics import WEBHOOK_LAG_SECONDS, WEBHOOK_TRIES, WEBHOOK_TRY_SECONDS
 from shared.settings import Settings
-from shared.telemetry import WEBHOOK_LAG_SECONDS, WEBHOOK_TRIES, get_logger
+from shared.telemetry import get_logger
+from shared.tracing import make_trace_headers, start_span
 from workers.delivery.claims import ClaimedDelivery, claim_due
 from workers.delivery.outcomes import forget_old, record_outcome
 from workers.delivery.sending import Outcome, Sender
@@ -94,17 +97,25 @@ class Deliverer:
     async def _deliver(self, message: ClaimedDelivery) -> None:
         WEBHOOK_LAG_SECONDS.observe(max(0.0, message.waited_s))
         try:
-            outcome = await self._sender.send(message.url, message.content.encode(), make_headers(message))
+            outcome = await self._send(message)
             is_ours = await self._run(lambda: self._record(message, outcome))
         except Exception as error:  # noqa: BLE001  # edge of a task: the claim lapses and the message is sent again
             _log.error("delivery broke off", webhook_id=str(message.id), exc_info=error)
             return
         word = "delivered" if outcome.is_delivered else (outcome.error or "refused").partition(":")[0]
         WEBHOOK_TRIES.labels(outcome=word).inc()
+        WEBHOOK_TRY_SECONDS.observe(outcome.seconds)
         # Neither the address nor what was answered: both may tell more than a log should.
         _log.info(
             "webhook tried", webhook_id=str(message.id), outcome=word, status_code=outcome.status_code, is_ours=is_ours
         )
+
+    async def _send(self, message: ClaimedDelivery) -> Outcome:
+        with start_span("webhook", traceparent=message.traceparent, kind=SpanKind.CLIENT) as span:
+            headers = {**make_headers(message), **make_trace_headers()}
+            outcome = await self._sender.send(message.url, message.content.encode(), headers)
+            span.set_attributes({"ctclip.webhook_id": str(message.id), "ctclip.is_delivered": outcome.is_delivered})
+            return outcome
 
     def _run(self, work: Callable[[], Found]) -> asyncio.Future[Found]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -24,6 +24,7 @@ from workers.diffusion.memory import predict_memory
 from workers.diffusion.scoring import describe_scores, score_slices
 from workers.diffusion.slice_grid import make_slice_grid
 from workers.diffusion.slices import take_slices
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
@@ -48,7 +49,7 @@ class Predictor:
         self._batch = CPU_BATCH if device.type == "cpu" else _GPU_BATCH
         tensors = load_tensors(entry.get_file("weights"), device)
         self._classifier = make_classifier(self._shapes.classifier, tensors)
-        with mode.autocast(device):
+        with told_warm_up(entry.stage), mode.autocast(device):
             require_known_answer(entry, "logits", answer_as_classifier(self._classifier), choose_tolerance(mode))
         self._reconstructor = Reconstructor(entry, self._classifier, device, mode, batch=self._batch)
 

@@ -24,6 +24,7 @@ from workers.fvlm.preprocess import Window, cut_windows, orient, prepare_study
 from workers.fvlm.scoring import compute_logits, compute_probabilities
 from workers.fvlm.text_latents import load_text_latents
 from workers.label_roles import sort_labels
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.runtime.stage import StageWarning
@@ -47,7 +48,8 @@ class Predictor:
         self._temperature = temperature.cpu()
         if mode.is_compiled:
             compile_blocks(self._tower)
-        require_known_answer(entry, self._tower)
+        with told_warm_up(entry.stage):
+            require_known_answer(entry, self._tower)
         if mode.needs_real_shape(device):
             self.encode(self._make_blank())
         self._texts = load_text_latents(entry, self._items)

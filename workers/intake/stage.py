@@ -15,6 +15,7 @@ from shared.tables import Base, SeriesCandidate, UploadFile
 from workers.intake.children import ChildPool
 from workers.intake.files import FileCode
 from workers.intake.limits import IntakeLimits, make_limits
+from workers.intake.measuring import count_study
 from workers.intake.messages import Order
 from workers.intake.question import Question
 from workers.intake.report import ChosenSeries, HuStatistics, IntakeReport, ProblemReport
@@ -50,6 +51,7 @@ class IntakeStage:
             facts=make_facts(report),
             patient_pseudonym=self._make_pseudonym(context.tenant, report.patient_digest),
         )
+        count_study(report)
         if report.problem is not None:
             return _refuse(found, report, report.problem, splits=bool(context.options.get("split")))
         facts = {**found.facts, "content_sha256": report.volume_sha256}

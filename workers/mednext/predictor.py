@@ -16,6 +16,7 @@ from workers.mednext.model import MedNeXt
 from workers.mednext.preprocess import prepare
 from workers.mednext.streaming import predict_logits
 from workers.mednext.weights import make_model
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.volume import Volume
@@ -40,7 +41,8 @@ class Predictor:
         self._model = _load_model(entry, device)
         if mode.is_compiled and not self._is_streamed:
             self._model.compile(dynamic=False)
-        self._check_known_answer(entry)
+        with told_warm_up(entry.stage):
+            self._check_known_answer(entry)
         if mode.needs_real_shape(device) and not self._is_streamed:
             self.predict(torch.zeros(1, 1, *self.preprocessing.roi_xyz))
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from sqlalchemy.orm import Session
 
 from shared.events import record_stage_state
+from shared.metrics import STAGES_REUSED
 from shared.settings import Settings
 from shared.stages import WEIGHTED_STAGES, StageName
 from shared.states import StageState
 from shared.tables import Job
-from shared.telemetry import STAGES_REUSED, get_logger
+from shared.telemetry import get_logger
 from workers.reuse.recipe import Kitchen, compute_recipe
 from workers.reuse.repository import (
     copy_answer,

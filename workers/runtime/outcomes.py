@@ -14,11 +14,12 @@ from sqlalchemy import Engine, select
 from shared.database import transaction
 from shared.errors import Defect, InputProblem, TransientFault, Unanswerable
 from shared.json_values import JsonObject
+from shared.metrics import STAGE_FAULTS, STAGES_ENDED
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
 from shared.states import StageState
 from shared.tables import StageRun
-from shared.telemetry import STAGES_ENDED, get_logger
+from shared.telemetry import get_logger
 from workers.runtime.completion import fail_stage, reject_study, retry_stage
 from workers.runtime.lease import Lease
 from workers.runtime.stage import StageOutput
@@ -47,6 +48,7 @@ def end_after_error(engine: Engine, settings: Settings, lease: Lease, error: Exc
 
 
 def _end_transient(engine: Engine, settings: Settings, lease: Lease, fault: TransientFault) -> None:
+    STAGE_FAULTS.labels(stage=lease.stage, kind="transient", code=fault.code).inc()
     faults = _fetch_counter(engine, lease, "transient_faults")
     _log.warning("transient fault", code=fault.code, message=str(fault), faults=faults + 1, **_describe(lease))
     if faults < settings.transient_retry_limit:
@@ -63,6 +65,7 @@ def _end_transient(engine: Engine, settings: Settings, lease: Lease, fault: Tran
 
 
 def _end_defect(engine: Engine, settings: Settings, lease: Lease, error: Exception) -> None:
+    STAGE_FAULTS.labels(stage=lease.stage, kind="defect", code=ProblemCode.INTERNAL_ERROR).inc()
     defects = _fetch_counter(engine, lease, "defects")
     _log.error("defect", exc_info=error, defects=defects + 1, **_describe(lease))
     if defects < settings.defect_retry_limit:

@@ -7,18 +7,21 @@ import socket
 import threading
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from celery import signals
-from prometheus_client import start_http_server
+from opentelemetry.trace import SpanKind
 
 from shared.database import make_engine
 from shared.errors import CtclipError
+from shared.metrics import serve_metrics
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.storage import ObjectStore
 from shared.telemetry import configure_logging, get_logger
-from workers.runtime.celery_app import make_celery, make_worker_arguments, stage_task
+from shared.tracing import configure_tracing, start_span
+from workers.runtime.celery_app import make_celery, make_worker_arguments, stage_tasks
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.registry import make_stages
 from workers.runtime.runner import StageRunner
@@ -29,6 +32,7 @@ _log = get_logger()
 def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, concurrency: int) -> None:
     """Run a worker until it is told to stop."""
     configure_logging(settings, process=name)
+    configure_tracing(settings, process=name)
     engine = make_engine(settings, pool_size=2 * concurrency + 2, application_name=f"ctclip-{name}")
     store = ObjectStore(settings)
     store.ensure_bucket()
@@ -42,16 +46,19 @@ def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, co
         worker=f"{name}@{socket.gethostname()}:{os.getpid()}",
     )
     app = make_celery(settings)
-    stage_task(app, lambda job_id, stage: _run_bound(runner, job_id, stage))
+    stage_tasks(app, partial(_run_bound, runner))
     heartbeat.start()
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    serve_metrics(settings, stages)
     _connect_signals(settings, heartbeat)
     app.worker_main(make_worker_arguments(name, stages, concurrency))
 
 
-def _run_bound(runner: StageRunner, job_id: uuid.UUID, stage: StageName) -> None:
-    with structlog.contextvars.bound_contextvars(job_id=str(job_id), stage=stage):
+def _run_bound(runner: StageRunner, job_id: uuid.UUID, stage: StageName, traceparent: str | None) -> None:
+    facts = {"ctclip.job_id": str(job_id), "ctclip.stage": str(stage)}
+    with (
+        structlog.contextvars.bound_contextvars(job_id=str(job_id), stage=stage),
+        start_span(f"run {stage}", traceparent=traceparent, kind=SpanKind.CONSUMER, attributes=facts),
+    ):
         runner.run(job_id, stage)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.endings import end_job
 from shared.events import record_stage_state
 from shared.json_values import JsonObject
+from shared.metrics import RESULT_MODELS
 from shared.outbox import publish_stages
 from shared.stages import MODELS, StageName, Transition, compute_transitions
 from shared.states import JobState, StageState
@@ -35,6 +36,7 @@ def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = Non
     ending = judge_ending(states)
     if ending is not None:
         end_job(session, job, ending)
+        _count_models(states)
 
 
 def judge_ending(states: Mapping[StageName, StageState]) -> JobState | None:
@@ -44,6 +46,13 @@ def judge_ending(states: Mapping[StageName, StageState]) -> JobState | None:
         return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL
     is_validation = states[StageName.FUSION] is StageState.SKIPPED
     return JobState.COMPLETED if is_validation and states[StageName.INTAKE] is StageState.SUCCEEDED else None
+
+
+def _count_models(states: Mapping[StageName, StageState]) -> None:
+    """Count which models a result has; a study that was only read has none."""
+    if states[StageName.FUSION] is StageState.SUCCEEDED:
+        for model in MODELS:
+            RESULT_MODELS.labels(model=model, state=states[model]).inc()
 
 
 def fetch_stage_states(session: Session, job_id: uuid.UUID) -> Mapping[StageName, StageState]:

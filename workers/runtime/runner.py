@@ -14,11 +14,12 @@ from sqlalchemy import Engine
 
 from shared.database import may_have_committed, transaction
 from shared.errors import StaleLease
+from shared.metrics import STAGE_SECONDS, STAGES_ENDED, STAGES_POSTPONED
 from shared.settings import Settings
 from shared.stages import StageName
 from shared.states import StageState
 from shared.storage import ObjectStore
-from shared.telemetry import STAGE_SECONDS, STAGES_ENDED, get_logger
+from shared.telemetry import get_logger
 from workers.reuse import EarlierAnswers
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.completion import StoredArtefact, complete_from_earlier, complete_stage
@@ -26,6 +27,7 @@ from workers.runtime.context import RunContext, fetch_job_plan, fetch_volume_sha
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.interruption import interruptible
 from workers.runtime.lease import Lease, claim, postpone
+from workers.runtime.measuring import count_steps
 from workers.runtime.outcomes import end_after_error, end_rejected
 from workers.runtime.scratch import take_scratch
 from workers.runtime.stage import AdmittingStage, ProducedArtefact, Stage, StageOutput
@@ -71,6 +73,7 @@ class StageRunner:
         with transaction(self._engine) as session:
             is_postponed = postpone(session, job_id, name, self._settings.transient_retry_delay)
         if is_postponed:
+            STAGES_POSTPONED.labels(stage=name).inc()
             _log.warning("stage postponed: memory is short", job_id=str(job_id), stage=name)
 
     def _admit(self, job_id: uuid.UUID, name: StageName) -> AbstractContextManager[bool]:
@@ -123,6 +126,7 @@ class StageRunner:
                 self._discard(artefacts)
             raise
         STAGES_ENDED.labels(stage=lease.stage, state=StageState.SUCCEEDED, code="").inc()
+        count_steps(lease.stage, output.facts)
         _log.info("stage succeeded", job_id=str(lease.job_id), stage=lease.stage, attempt=lease.attempt)
 
     def _store_artefact(self, lease: Lease, produced: ProducedArtefact) -> StoredArtefact:

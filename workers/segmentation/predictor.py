@@ -17,6 +17,7 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from shared.errors import Defect
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.segmentation.configuration import Architecture, Preprocessing
 from workers.segmentation.known_answer import KnownAnswer
@@ -50,7 +51,8 @@ class Predictor:
         self._device = device
         self._network = make_network(self._architecture, CLASSES, load_tensors(entry.get_file("weights"), device))
         known = KnownAnswer(load_tensors(entry.get_file("known_answer")))
-        known.require_given(entry, self._run(known.question.to(device)).cpu(), is_exact=device.type == "cpu")
+        with told_warm_up(entry.stage):
+            known.require_given(entry, self._run(known.question.to(device)).cpu(), is_exact=device.type == "cpu")
         self._numbers = np.asarray(drop_silent(self._network), np.uint8)
 
     def predict_memory(self, shape_zyx: tuple[int, int, int]) -> MemoryAmount:

@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import choose_device
 from workers.model_host.host import ModelHost, get_host
+from workers.model_host.measuring import told_loading, told_prediction
 from workers.model_stage import describe_run
 from workers.renderings import Maker, fetch_source, make_mask_renderings
 from workers.runtime.stage import ProducedArtefact, Stage, StageContext, StageOutput, StageWarning
@@ -93,7 +94,7 @@ class SegmentationStage:
         with _timed(timings, "wait_s"):
             self._host.device_turn.acquire()
         try:
-            with _timed(timings, "predict_s"), exits_told():
+            with _timed(timings, "predict_s"), told_prediction(self.name), exits_told():
                 labels = self._predictor.label(coarse, _Progress(context).tell)
         finally:
             self._host.device_turn.release()
@@ -140,7 +141,7 @@ def make_stage(settings: Settings) -> Stage | None:
         return None
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    with verified_by_the_end():
+    with told_loading(entry), verified_by_the_end():
         predictor = Predictor(entry, choose_device())
     return SegmentationStage(entry, predictor, get_host())
 

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from shared.database import transaction
 from shared.errors import Defect, TransientFault
+from shared.metrics import FEATURE_DRIFT, SELF_CHECK_AT, SELF_CHECK_PASSED
 from shared.self_check import SELF_CHECK_TENANT, SelfCheckState, fetch_self_check
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from shared.tables import Job
-from shared.telemetry import FEATURE_DRIFT, SELF_CHECK_AT, SELF_CHECK_PASSED, get_logger
+from shared.telemetry import get_logger
 from workers.drift.measuring import find_worst
 from workers.drift.recent import measure_recent
 from workers.self_check.judging import judge_run

@@ -20,6 +20,7 @@ from workers.ct_clip.memory import predict_memory
 from workers.ct_clip.preprocess import prepare
 from workers.device import ComputeMode
 from workers.label_roles import sort_labels
+from workers.model_host.measuring import told_warm_up
 from workers.model_host.memory import MemoryAmount
 from workers.model_stage import Answer, Question
 from workers.supervised.configuration import Architecture
@@ -46,7 +47,8 @@ class Predictor:
         self._classifier = make_classifier(architecture, load_tensors(entry.get_file("weights"), device))
         if mode.is_compiled:
             compile_layers(self._classifier.image)
-        require_known_answer(entry, self._classifier.image)
+        with told_warm_up(entry.stage):
+            require_known_answer(entry, self._classifier.image)
         if mode.needs_real_shape(device):
             self.encode(torch.zeros(1, architecture.ct_clip.image.channels, *self.preprocessing.shape))
         self._entry = entry

@@ -30,7 +30,8 @@ def send_as(gateway: RunningGateway, credentials: str, method: str, path: str, *
 @pytest.fixture(scope="session")
 def guarded_settings(settings: Settings, engine: Engine, store: ObjectStore) -> Settings:
     """Settings of a gateway that asks who one is; database and storage are made."""
-    patience = {"rate_limit_per_minute": PLENTY, "rate_limit_burst": PLENTY}
+    limits = ("rate_limit_per_minute", "rate_limit_burst", "refused_limit_per_minute")
+    patience = dict.fromkeys((*limits, *(f"tenant_{limit}" for limit in limits[:2])), PLENTY)
     return settings.model_copy(update={"authentication": Authentication.REQUIRED, **patience})
 
 

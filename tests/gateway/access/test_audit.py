@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -65,6 +66,54 @@ class TestWhatIsRecorded:
         written = str({name: getattr(entry, name) for name in DEED_FIELDS})
         assert key not in written
         assert made["key"] not in written
+
+
+REFUSE = """
+CREATE FUNCTION refuse_entry() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE EXCEPTION 'no entry now' USING ERRCODE = 'query_canceled'; END$$;
+CREATE TRIGGER refuse_entry BEFORE INSERT ON audit_entries FOR EACH ROW WHEN (NEW.actor = '{actor}')
+EXECUTE FUNCTION refuse_entry()
+"""
+
+
+@contextmanager
+def no_entry_of(engine: Engine, actor: str) -> Iterator[None]:
+    """Let the database refuse every entry of a key."""
+    with transaction(engine) as session:
+        session.execute(text(REFUSE.format(actor=f"key:{actor.split('_')[1]}")))
+    try:
+        yield
+    finally:
+        with transaction(engine) as session:
+            session.execute(text("DROP TRIGGER refuse_entry ON audit_entries"))
+            session.execute(text("DROP FUNCTION refuse_entry"))
+
+
+class TestAnEffectWithoutItsEntry:
+    def test_does_not_happen(self, guarded: RunningGateway, key_of: KeyMaker, engine: Engine) -> None:
+        key = key_of(tenant="ward-z")
+        job = send_as(guarded, key, "POST", "/v1/jobs", content=ZIP).headers["Location"]
+        upload = send_as(guarded, key, "POST", "/v1/uploads", json={"size_bytes": len(ZIP)}).headers["Location"]
+        assert send_as(guarded, key, "PUT", f"{upload}/parts/1", content=ZIP).status_code == 200
+        hook = {"url": "http://127.0.0.1:9/"}
+        named = {"name": "n", "scopes": ["jobs:read"]}
+        deeds: tuple[tuple[str, str, dict[str, object]], ...] = (
+            ("POST", "/v1/jobs", {"content": ZIP}),
+            ("POST", f"{job}/cancel", {}),
+            ("DELETE", job, {}),
+            ("POST", "/v1/uploads", {"json": {"size_bytes": 1}}),
+            ("POST", f"{upload}/complete", {}),
+            ("POST", "/v1/webhooks", {"json": hook}),
+            ("POST", "/v1/api-keys", {"json": named}),
+        )
+        seen = ("/v1/jobs", job, "/v1/uploads", "/v1/webhooks", "/v1/api-keys")
+        with no_entry_of(engine, key):
+            before = [send_as(guarded, key, "GET", path).json() for path in seen]
+            answers = [send_as(guarded, key, method, path, **rest) for method, path, rest in deeds]
+            after = [send_as(guarded, key, "GET", path).json() for path in seen]
+        assert [answer.status_code for answer in answers] == [503] * len(deeds)
+        assert after == before
+        assert send_as(guarded, key, "DELETE", job).status_code == 200
 
 
 class TestTheChain:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import uuid
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, delete, func, update
 from starlette.types import Message
 
 from gateway.access.errors import TenantUploadsBusy
+from gateway.access.keys import make_key
 from gateway.access.rules import GuardedRoute
 from gateway.access.scopes import ALL_SCOPES, Scope
 from gateway.access.turns import UploadTurns
 from gateway.app import RULES, create_app
+from shared.access_tables import Allowance, ApiKey
+from shared.database import transaction
 from shared.settings import Settings
 from tests.gateway.access.conftest import KeyMaker, send_as
 from tests.gateway.conftest import ZIP, RunningGateway, running_gateway
+from tests.gateway.event_stream import Stream
 from tests.stack.running import wait_until
 
 OPEN_PATHS = {
@@ -52,12 +58,13 @@ class TestEveryRoute:
         assert (answer.status_code, answer.json()["code"]) == (401, "authentication_required")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="ctclip"'
 
-    @pytest.mark.parametrize("guarded_route", [one for one in CLOSED if one.rule.scope], ids=name_of)
+    @pytest.mark.parametrize(
+        ("guarded_route", "needed"),
+        [pytest.param(one, scope, id=f"{name_of(one)} {scope}") for one in CLOSED for scope in one.rule.scopes],
+    )
     def test_is_closed_to_a_key_with_every_scope_but_its_own(
-        self, guarded: RunningGateway, key_of: KeyMaker, guarded_route: GuardedRoute
+        self, guarded: RunningGateway, key_of: KeyMaker, guarded_route: GuardedRoute, needed: Scope
     ) -> None:
-        needed = guarded_route.rule.scope
-        assert needed is not None
         key = key_of(*(ALL_SCOPES - {needed}))
         answer = send_as(guarded, key, guarded_route.method, fill(guarded_route.route.path))
         assert (answer.status_code, answer.json()["code"], answer.json()["scope"]) == (
@@ -161,6 +168,31 @@ class TestRateLimit:
         assert refused.headers["RateLimit-Policy"] == '"requests";q=5;w=300'
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
 
+    def test_is_shared_by_all_keys_of_a_tenant_and_by_no_other_tenant(
+        self, guarded_settings: Settings, key_of: KeyMaker
+    ) -> None:
+        narrow = guarded_settings.model_copy(update={"tenant_rate_limit_per_minute": 1, "tenant_rate_limit_burst": 2})
+        tenant = f"ward-{uuid.uuid4().hex[:8]}"
+        first, second = key_of(tenant=tenant), key_of(tenant=tenant)
+        with running_gateway(narrow) as gateway:
+            answers = [send_as(gateway, key, "GET", "/v1/limits") for key in (first, second, second)]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert answers[0].headers["RateLimit"].startswith('"tenant";r=1;')
+            assert "of this tenant" in answers[2].json()["detail"]
+            assert send_as(gateway, key_of(tenant=f"{tenant}-b"), "GET", "/v1/limits").status_code == 200
+
+    def test_of_an_address_holds_for_keys_that_are_not_valid_and_for_no_others(
+        self, guarded_settings: Settings, key_of: KeyMaker, engine: Engine
+    ) -> None:
+        narrow = guarded_settings.model_copy(update={"refused_limit_per_minute": 2})
+        with transaction(engine) as session:
+            session.execute(delete(Allowance).where(Allowance.caller == "@127.0.0.1"))
+        with running_gateway(narrow) as gateway:
+            answers = [send_as(gateway, make_key().text, "GET", "/v1/jobs") for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [401, 401, 429]
+            assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
+            assert send_as(gateway, key_of(), "GET", "/v1/jobs").status_code == 200
+
     def test_gives_back_as_time_goes(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
         quick = guarded_settings.model_copy(update={"rate_limit_per_minute": 120, "rate_limit_burst": 1})
         key = key_of()
@@ -204,6 +236,46 @@ class TestUploadsAtOnce:
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
         return send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).status_code
+
+
+class TestTheCompatibleRoutes:
+    @pytest.mark.parametrize("scope", [Scope.JOBS_WRITE, Scope.JOBS_READ])
+    @pytest.mark.parametrize("path", ["/predict", "/predict_nifti"])
+    def test_hand_no_result_to_whoever_may_only_submit_or_only_read(
+        self, guarded: RunningGateway, key_of: KeyMaker, path: str, scope: Scope
+    ) -> None:
+        answer = send_as(guarded, key_of(scope), "POST", path, files={"file": ("study.zip", ZIP)})
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        assert {answer.json()["scope"], scope} == {Scope.JOBS_WRITE, Scope.JOBS_READ}
+
+
+class TestMetrics:
+    def test_are_the_operators_alone(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
+        assert send_as(guarded, key_of(Scope.ADMIN), "GET", "/metrics").status_code == 200
+        refused = send_as(guarded, key_of(Scope.ADMIN, tenant="ward-a"), "GET", "/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_forbidden")
+
+
+class TestAStream:
+    @pytest.mark.parametrize(
+        "end", [{"revoked_at": func.now()}, {"expires_at": func.now()}], ids=lambda end: next(iter(end))
+    )
+    def test_ends_soon_after_the_key_that_opened_it(
+        self, guarded_settings: Settings, key_of: KeyMaker, engine: Engine, end: dict[str, object]
+    ) -> None:
+        lively = guarded_settings.model_copy(update={"event_heartbeat": timedelta(seconds=0.1)})
+        key = key_of()
+        with running_gateway(lively) as gateway:
+            place = send_as(gateway, key, "POST", "/v1/jobs", content=ZIP).headers["Location"]
+            headers = {"Authorization": f"Bearer {key}"}
+            with gateway.http.stream("GET", f"{place}/events", headers=headers) as answer:
+                stream = Stream(answer)
+                stream.wait_for_comment()
+                stream.wait_for_comment()  # looked at and let go on
+                with transaction(engine) as session:
+                    session.execute(update(ApiKey).where(ApiKey.prefix == key.split("_")[1]).values(end))
+                assert stream.read_all() == []
+            assert send_as(gateway, key, "GET", f"{place}/events").status_code == 401
 
 
 class TestStreamsAtOnce:

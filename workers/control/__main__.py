@@ -15,6 +15,7 @@ from shared.settings import Settings, get_settings
 from shared.storage import ObjectStore
 from shared.telemetry import configure_logging, get_logger
 from shared.tracing import configure_tracing
+from workers.control.queue_marks import QueueMarks
 from workers.control.reaper import Reaper
 from workers.control.registration import register_installation
 from workers.control.relay import Relay
@@ -55,12 +56,14 @@ def _start_loops(
     engine: Engine, store: ObjectStore, settings: Settings, stopped: threading.Event
 ) -> list[threading.Thread]:
     relay = Relay(engine, make_celery(settings), settings)
-    reaper = Reaper(engine, settings)
+    reaper = Reaper(engine, settings, make_celery(settings))
+    marks = QueueMarks(engine)
     self_check = SelfCheck(engine, store, settings)
     retention = Retention(engine, store, settings)
     loops: dict[str, Callable[[], None]] = {
         "relay": lambda: relay.run(stopped),
         "reaper": lambda: reaper.run(stopped),
+        "marks": lambda: marks.run(stopped),
         "retention": lambda: retention.run(stopped),
         "self_check": lambda: self_check.run(stopped),
         "sweeper": lambda: _sweep_hourly(engine, store, stopped),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from shared.database import make_engine
@@ -20,6 +21,7 @@ from workers.control.reaper import Reaper
 from workers.control.registration import register_installation
 from workers.control.relay import Relay
 from workers.control.retention import Retention
+from workers.control.row_metrics import RowMetrics
 from workers.control.sweeper import sweep
 from workers.runtime.celery_app import make_celery
 from workers.runtime.stopping import install_stop_signals
@@ -43,6 +45,7 @@ def main() -> None:
         raise SystemExit(f"Control cannot start: {error}") from error
     stopped = threading.Event()
     install_stop_signals(stopped)
+    _tell_rows(settings)
     serve_metrics(settings)
     loops = _start_loops(engine, store, settings, stopped)
     if settings.ready_file is not None:
@@ -50,6 +53,12 @@ def main() -> None:
     _log.info("control ready")
     for loop in loops:
         loop.join()
+
+
+def _tell_rows(settings: Settings) -> None:
+    """Answer Prometheus over a connection of its own: a question must not keep a loop waiting."""
+    engine = make_engine(settings, pool_size=1, application_name="ctclip-control-metrics")
+    REGISTRY.register(RowMetrics(engine, make_celery(settings)))
 
 
 def _start_loops(

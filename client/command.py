@@ -45,6 +45,15 @@ def submit(
     ] = False,
     split: Annotated[bool, typer.Option("--split", help="Make one job for each study of the ZIP.")] = False,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is read first, 5 is usual.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="NAME=VALUE,...", help="Labels to find the job by; never a patient.")
+    ] = None,
+    callback_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Tell this address when it has ended.")
+    ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse/--no-reuse", help="Whether an earlier job with the same pixels may answer.")
+    ] = True,
     idempotency_key: Annotated[str | None, typer.Option(help="Repeat with the same key: the same job.")] = None,
     api_url: Url = None,
     api_key: ApiKey = None,
@@ -58,6 +67,9 @@ def submit(
         "validate_only": "true" if validate_only else None,
         "split": "true" if split else None,
         "priority": None if priority is None else str(priority),
+        "labels": labels,
+        "callback_url": callback_url,
+        "reuse": None if reuse else "false",
     }
     given = {name: value for name, value in options.items() if value is not None}
     with connected(api_url, api_key, as_json) as api:

@@ -19,6 +19,8 @@ _MOST_FINDINGS = 8
 _SMALLEST_SHOWN = 0.005
 _SHORTEST_WAIT_S = 0.1
 _HOW_A_FINDING_LEADS = "A finding leads only when a model's probability reaches that model's own threshold."
+_ABOVE = "[red]above the model's threshold[/]"
+_FRAME_COLUMNS = 4  # of the panel: a line and a blank on each side
 _NOT_SHOWN = frozenset({"delivery"})
 
 
@@ -27,7 +29,7 @@ def print_result(console: Console, result: ResultDocument, job: Job | None = Non
     parts: list[RenderableType] = [
         _render_answer(result),
         Text(""),
-        *_render_evidence(result),
+        *_render_evidence(console, result),
         _render_facts(result, job),
         Text(""),
         Text(result.get("disclaimer", ""), style="yellow"),
@@ -105,41 +107,83 @@ def _group_by_reason(missing: Sequence[Mapping[str, Any]]) -> dict[str, list[str
     return grouped
 
 
-def _render_evidence(result: ResultDocument) -> list[RenderableType]:
+def _render_evidence(console: Console, result: ResultDocument) -> list[RenderableType]:
     findings = _choose_findings(result.get("findings", ()))
     if not findings:
         return [Text("No finding moved the decision or passed a model's threshold.", style="dim"), Text("")]
-    models = list(dict.fromkeys(model for finding in findings for model in finding["models"]))
-    attribution = result.get("attribution", {})
-    table = _make_evidence_table(models)
-    _add_moved(table, "base value", attribution.get("base_value"))
-    for finding in findings:
-        table.add_row(
-            escape(finding.get("name", finding["finding"])),
-            *(_show_probability(finding, model) for model in models),
-            _show_attribution(finding.get("attribution")),
-            "[red]above the model's threshold[/]" if finding.get("above_threshold") else "",
-        )
-    _add_moved(table, "other findings", _sum_of_others(result, findings))
-    _add_moved(table, "beyond single findings", attribution.get("beyond_findings"))
+    table = _draw_wide(result, findings)
+    if console.measure(table).maximum > console.width - _FRAME_COLUMNS:
+        table = _draw_narrow(result, findings)
     return [table, Text(_HOW_A_FINDING_LEADS, style="dim"), Text("")]
 
 
-def _make_evidence_table(models: Sequence[str]) -> Table:
+def _draw_wide(result: ResultDocument, findings: Sequence[Finding]) -> Table:
+    """Return a table with a column for each model."""
+    models = list(
+        dict.fromkeys(model for finding in findings for model, said in finding["models"].items() if said is not None)
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("Evidence")
+    table.add_column("moved the score", justify="right")
     for model in models:
         table.add_column(name_stage(model), justify="right")
-    table.add_column("moved the score", justify="right")
     table.add_column("")
+    for name, moved in _list_before(result):
+        table.add_row(name, _show_attribution(moved))
+    for finding in findings:
+        table.add_row(
+            escape(finding.get("name", finding["finding"])),
+            _show_attribution(finding.get("attribution")),
+            *(_show_probability(finding, model) for model in models),
+            _ABOVE if finding.get("above_threshold") else "",
+        )
+    for name, moved in _list_after(result, findings):
+        table.add_row(name, _show_attribution(moved))
     return table
 
 
-def _add_moved(table: Table, name: str, moved: float | None) -> None:
-    """Add a row that is no finding, so that the column adds up to the score; none where nothing moved."""
-    if moved is not None and abs(moved) >= _SMALLEST_SHOWN:
-        empty = [""] * (len(table.columns) - 3)
-        table.add_row(f"[dim]{name}[/]", *empty, _show_attribution(moved), "")
+def _draw_narrow(result: ResultDocument, findings: Sequence[Finding]) -> Table:
+    """Return a table that names the models in its cells, for a terminal on which their columns would be broken."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("Evidence")
+    table.add_column("moved", justify="right", no_wrap=True)
+    table.add_column("what the models said", no_wrap=True)
+    for name, moved in _list_before(result):
+        table.add_row(name, _show_attribution(moved))
+    for finding in findings:
+        name, attribution = finding.get("name", finding["finding"]), finding.get("attribution")
+        table.add_row(escape(name), _show_attribution(attribution), _name_probabilities(finding))
+    for name, moved in _list_after(result, findings):
+        table.add_row(name, _show_attribution(moved))
+    return table
+
+
+def _name_probabilities(finding: Finding) -> str:
+    """Return the models that know a finding, each with what it said, a line each."""
+    lines = [
+        f"{name_stage(model)} {_show_probability(finding, model)}"
+        for model, probability in finding["models"].items()
+        if probability is not None
+    ]
+    return "\n".join([*lines, *([_ABOVE] if finding.get("above_threshold") else [])])
+
+
+def _list_before(result: ResultDocument) -> list[tuple[str, float]]:
+    """Return the rows that are no finding, so that the column adds up to the score; none where nothing moved."""
+    return _choose_moved({"base value": result.get("attribution", {}).get("base_value")})
+
+
+def _list_after(result: ResultDocument, findings: Sequence[Finding]) -> list[tuple[str, float]]:
+    beyond = result.get("attribution", {}).get("beyond_findings")
+    return _choose_moved({"other findings": _sum_of_others(result, findings), "beyond single findings": beyond})
+
+
+def _choose_moved(moved: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    return [
+        (f"[dim]{name}[/]", value)
+        for name, value in moved.items()
+        if value is not None and abs(value) >= _SMALLEST_SHOWN
+    ]
 
 
 def _sum_of_others(result: ResultDocument, shown: Sequence[Finding]) -> float:

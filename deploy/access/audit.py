@@ -11,7 +11,7 @@ import typer
 
 from deploy.access.joined import Json, State, joined
 from shared.access_tables import AuditEntry
-from shared.audit import ChainReport, Head, holds_head, iterate_entries, verify_chain
+from shared.audit import ChainReport, Head, fetch_head, holds_head, iterate_entries, verify_chain
 
 BROKEN = 1
 """Exit status when the log was changed."""
@@ -42,12 +42,16 @@ def verify(
 
 @app.command(name="list")
 def list_entries(
-    after: Annotated[int, typer.Option(min=0, help="Number of the entry to begin behind.")] = 0,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Begin behind the entry of this number, not with the newest that fit.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 1000,
     state: State = None,
 ) -> None:
-    """Print entries in their order, one JSON object a line."""
+    """Print the newest entries in their order, one JSON object a line; with --after, those behind one."""
     with joined(state) as session:
+        if after is None:  # numbers have no gaps
+            after = max(0, fetch_head(session).sequence - limit)
         for entry in islice(iterate_entries(session, after=after), limit):
             typer.echo(json.dumps(_describe(entry), ensure_ascii=False))
 

@@ -51,7 +51,7 @@ def demo(state: State = None, as_json: Json = False) -> None:
         folder = StateFolder.prepare(state or default_state())
         report, outcomes = _run(folder, console)
     except (StackProblem, ClientError) as problem:
-        _give_up(str(problem))
+        _give_up(str(problem), StateFolder((state or default_state()).expanduser().resolve()))
     seconds = time.time() - began_at
     if as_json:
         typer.echo(json.dumps(_describe(report, outcomes, seconds)))
@@ -125,10 +125,11 @@ def _describe(report: StackReport, outcomes: Mapping[str, Outcome], seconds: flo
     }
 
 
-def _give_up(problem: str) -> NoReturn:
+def _give_up(problem: str, folder: StateFolder) -> NoReturn:
     typer.echo(
         f"\nThe demonstration did not get through.\n{problem}\n"
-        "Next: `ctclip status` shows what runs, `ctclip down` stops it; `make demo` tries again, the data is kept.",
+        f"Next: `ctclip status` shows what runs, `{describe_stop(folder)}` stops it; `make demo` tries again, and the "
+        "data is kept.",
         err=True,
     )
     raise typer.Exit(1)

@@ -165,7 +165,8 @@ def _describe_nothing(folder: StateFolder) -> Mapping[str, object]:
 
 def describe_stop(folder: StateFolder) -> str:
     """Return the command that stops the platform of a folder, in the words of whoever started this one."""
-    if folder.root != default_state().expanduser().resolve():
+    # A folder that the environment names is named all the same: the next shell may know nothing of it.
+    if os.environ.get("CTCLIP_STATE") or folder.root != default_state().expanduser().resolve():
         return f"{_find_ctclip()} down --state {shlex.quote(str(folder.root))}"
     return "make down" if os.environ.get(STARTED_AT) else f"{_find_ctclip()} down"
 

@@ -14,10 +14,10 @@ from gateway.instants import Instant
 from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.documentation import SUBMISSION
 from gateway.jobs.erasing import erase_job
-from gateway.jobs.errors import POLL_AFTER_S
 from gateway.jobs.estimates import Estimate
 from gateway.jobs.intake_schemas import IntakeBody
 from gateway.jobs.labels import MOST_LABELS, parse_label_filter
+from gateway.jobs.patience import POLL_AFTER_S
 from gateway.jobs.preferences import parse_wait
 from gateway.jobs.repository import JobFilters
 from gateway.jobs.retrying import retry_job

@@ -8,9 +8,6 @@ from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from shared.states import JobState
 
-POLL_AFTER_S = 1
-"""When to look again at a job that has not ended; stages take seconds, and looking is cheap (ETag)."""
-
 
 class JobNotFound(InputProblem):
     """No job of this tenant has this id."""
@@ -25,7 +22,7 @@ class JobErased(InputProblem):
     def __init__(self, erasure: Erasure) -> None:
         super().__init__(
             ProblemCode.ERASED,
-            "The job was erased.",
+            f"Only the certificate {erasure.id} is left of it.",
             certificate_id=str(erasure.id),
             erased_at=erasure.erased_at.isoformat().replace("+00:00", "Z"),
         )
@@ -34,17 +31,17 @@ class JobErased(InputProblem):
 class JobNotFinished(RetryLater):
     """The answer asked for exists only at the end of the job."""
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, retry_after_s: int) -> None:
         detail = f"The job is {state}; its result exists once it has ended."
-        super().__init__(ProblemCode.JOB_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)
+        super().__init__(ProblemCode.JOB_NOT_FINISHED, detail, retry_after_s=retry_after_s)
 
 
 class IntakeNotFinished(RetryLater):
     """The upload is still being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry_after_s: int) -> None:
         detail = "The upload is still waiting to be read, or being read."
-        super().__init__(ProblemCode.INTAKE_NOT_FINISHED, detail, retry_after_s=POLL_AFTER_S)
+        super().__init__(ProblemCode.INTAKE_NOT_FINISHED, detail, retry_after_s=retry_after_s)
 
 
 class JobCannotBeRetried(InputProblem):

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import IntakeNotFinished
+from gateway.jobs.patience import choose_wait_for_reading
 from gateway.jobs.repository import fetch_job
 from gateway.tenants import Tenant
 from shared.file_codes import FileOutcome
@@ -54,7 +55,7 @@ def fetch_intake(session: Session, tenant: Tenant, job_id: uuid.UUID, question: 
     job = fetch_job(session, tenant, job_id)
     run = session.get_one(StageRun, (job_id, StageName.INTAKE))
     if not run.state.is_terminal:
-        raise IntakeNotFinished
+        raise IntakeNotFinished(choose_wait_for_reading(session, run))
     return IntakeRecord(
         run=run,
         patient=job.patient_pseudonym,

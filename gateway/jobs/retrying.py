@@ -85,7 +85,7 @@ def _reset(run: StageRun) -> None:
     run.warnings, run.facts = [], {}
     run.reason = run.problem = run.avoid_worker = run.leased_by = None
     run.lease_token = run.lease_expires_at = None
-    run.next_attempt_at = run.published_at = run.deadline_at = None
+    run.next_attempt_at = run.published_at = run.look_again_at = run.deadline_at = None
     run.ready_at = run.started_at = run.finished_at = None
 
 

@@ -7,6 +7,7 @@ import uuid
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import JobNotFinished
+from gateway.jobs.patience import choose_wait_for_end
 from gateway.jobs.repository import fetch_job
 from gateway.jobs.schemas import describe_problem
 from gateway.tenants import Tenant
@@ -39,7 +40,7 @@ def fetch_result(session: Session, tenant: Tenant, job_id: uuid.UUID) -> Documen
     """Return the result of a job. Raises JobNotFound, JobNotFinished or JobHasNoResult."""
     job = fetch_job(session, tenant, job_id)
     if not job.state.is_terminal:
-        raise JobNotFinished(job.state)
+        raise JobNotFinished(job.state, choose_wait_for_end(session, job_id))
     result = session.get(Result, job_id)
     if result is None or not job.state.has_result:
         raise JobHasNoResult(job)

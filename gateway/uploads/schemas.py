@@ -46,7 +46,8 @@ class UploadBody(BaseModel):
     parts: int = Field(description="How many parts there are. They are numbered from 1 and may come in any order.")
     received_parts: list[int] = Field(description="Numbers of the parts that have come whole.")
     received_bytes: int
-    sha256: str | None = Field(description="SHA-256 of the whole in hex, once the upload is complete.")
+    announced_sha256: str | None = Field(description="SHA-256 that was announced; null where none was.")
+    sha256: str | None = Field(description="SHA-256 of what came in hex; null until the upload is complete.")
     job_id: uuid.UUID | None = Field(description="The job that was made of it.")
     created_at: datetime
     expires_at: datetime = Field(description="The upload is removed then, unless a job was made of it.")
@@ -84,6 +85,7 @@ def describe_upload(upload: Upload, parts: Sequence[UploadPart]) -> UploadBody:
         parts=division.parts,
         received_parts=list(range(1, division.parts + 1)) if is_whole else sorted(part.number for part in parts),
         received_bytes=upload.size_bytes if is_whole else sum(part.size_bytes for part in parts),
+        announced_sha256=upload.announced_sha256,
         sha256=upload.sha256,
         job_id=upload.job_id,
         created_at=upload.created_at,

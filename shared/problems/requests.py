@@ -149,7 +149,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         cause="The job was deleted (`DELETE /v1/jobs/{id}`): its objects and rows are gone. `certificate_id` and "
         "`erased_at` are all that is left.",
         example=show_of_request(
-            "The job was erased.",
+            "Only the certificate 0d6b1b5e-5d1f-4c57-9a55-8f6f1ef0a1c3 is left of it.",
             instance=_JOB,
             certificate_id="0d6b1b5e-5d1f-4c57-9a55-8f6f1ef0a1c3",
             erased_at="2026-03-01T10:00:07.120000Z",

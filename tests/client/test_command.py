@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import typer
@@ -121,6 +122,14 @@ class TestSubmit:
         assert done.exit_code == 1
         assert "Make the ZIP again." in done.stdout
         assert "The archive is damaged (archive_corrupt)" in done.stdout
+
+    def test_sends_labels_callback_and_that_nothing_is_to_be_reused(self, study: Path) -> None:
+        options = ("--labels", "site=north", "--callback-url", "https://example.org/done", "--no-reuse")
+        with serving(Answer(202, job_document("queued"))) as api:
+            done = CliRunner().invoke(app, ["submit", str(study), *options, "--api-url", api.url])
+        assert done.exit_code == 0, done.output
+        sent = dict(parse_qsl(urlsplit(api.requests[0].path).query))
+        assert sent == {"labels": "site=north", "callback_url": "https://example.org/done", "reuse": "false"}
 
     def test_sends_the_priority(self, study: Path) -> None:
         with serving(Answer(202, job_document("queued"))) as api:
@@ -295,6 +304,14 @@ class TestResult:
         assert "0.91 of 0.86" in shown
         assert "reaches that model's own threshold" in shown
 
+    def test_breaks_no_column_on_a_narrow_terminal(self) -> None:
+        models = dict.fromkeys(("ct_clip", "supervised", "mednext", "diffusion", "fvlm"), 0.25)
+        finding = {**RESULT["findings"][0], "models": models, "thresholds": dict.fromkeys(models, 0.5)}
+        lines = self._show({**RESULT, "findings": [finding]}, columns=80).splitlines()
+        told = [line.strip("│ ") for line in lines if "0.25 of 0.50" in line]
+        names = ("CT-CLIP", "Supervised", "MedNeXt", "Anomaly diffusion", "fVLM")
+        assert [line.rpartition("  ")[2] for line in told] == [f"{name} 0.25 of 0.50" for name in names]
+
     def test_shows_findings_of_the_site_as_what_they_are(self) -> None:
         found = {"name": "Stent", "probability": 0.63, "present": "A stent.", "absent": "No stent."}
         assert "Stent 0.63 (asked in words of the policy; not weighed, not calibrated)" in self._show(
@@ -319,9 +336,10 @@ class TestResult:
         assert moved == [0.1, 1.2, 0.02, 0.28]
         assert sum(moved) == pytest.approx(1.6)
 
-    def _show(self, document: Mapping[str, Any]) -> str:
+    def _show(self, document: Mapping[str, Any], columns: int = 120) -> str:
+        environment = {**PLAIN, "COLUMNS": str(columns)}
         with serving(Answer(200, document), Answer(200, job_document("completed_partial"))) as api:
-            return CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=PLAIN).stdout
+            return CliRunner().invoke(app, ["result", "job-1", "--api-url", api.url], env=environment).stdout
 
     def test_of_an_unknown_job_says_what_to_do(self) -> None:
         with serving(problem(404, "job_not_found")) as api:

@@ -41,14 +41,21 @@ class TestHowToStop:
     def test_is_in_the_words_of_make_when_make_started_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("CTCLIP_STATE", str(tmp_path))
+        monkeypatch.delenv("CTCLIP_STATE", raising=False)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.setenv(STARTED_AT, "1.0")
-        assert describe_stop(StateFolder(tmp_path.resolve())) == "make down"
+        assert describe_stop(StateFolder(tmp_path.resolve() / "ctclip")) == "make down"
 
     def test_is_a_command_otherwise(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("CTCLIP_STATE", str(tmp_path))
+        monkeypatch.delenv("CTCLIP_STATE", raising=False)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.delenv(STARTED_AT, raising=False)
-        assert describe_stop(StateFolder(tmp_path.resolve())).endswith("ctclip down")
+        assert describe_stop(StateFolder(tmp_path.resolve() / "ctclip")).endswith("ctclip down")
+
+    def test_names_a_folder_that_the_environment_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CTCLIP_STATE", str(tmp_path))
+        folder = tmp_path.resolve()
+        assert describe_stop(StateFolder(folder)).endswith(f"ctclip down --state {folder}")
 
     def test_names_a_folder_that_is_not_the_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(STARTED_AT, "1.0")

@@ -106,6 +106,10 @@ class TestAJob:
         assert job["eta"]["p50_s"] == pytest.approx(40, abs=2)
         assert job["eta"]["p50_s"] <= job["eta"]["p90_s"]
         assert int(submitted.headers["retry-after"]) == pytest.approx(20, abs=1)
+        for noun in ("result", "intake"):
+            early = gateway.http.get(f"/v1/jobs/{job['id']}/{noun}")
+            assert early.status_code == 409
+            assert int(early.headers["retry-after"]) == pytest.approx(20, abs=1)
         listed = gateway.http.get("/v1/jobs?limit=1").json()["items"][0]
         assert (listed["id"], listed["eta"]["p50_s"]) == (job["id"], pytest.approx(40, abs=2))
 

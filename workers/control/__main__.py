@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from shared.database import make_engine
@@ -15,10 +16,12 @@ from shared.settings import Settings, get_settings
 from shared.storage import ObjectStore
 from shared.telemetry import configure_logging, get_logger
 from shared.tracing import configure_tracing
+from workers.control.queue_marks import QueueMarks
 from workers.control.reaper import Reaper
 from workers.control.registration import register_installation
 from workers.control.relay import Relay
 from workers.control.retention import Retention
+from workers.control.row_metrics import RowMetrics
 from workers.control.sweeper import sweep
 from workers.runtime.celery_app import make_celery
 from workers.runtime.stopping import install_stop_signals
@@ -42,6 +45,7 @@ def main() -> None:
         raise SystemExit(f"Control cannot start: {error}") from error
     stopped = threading.Event()
     install_stop_signals(stopped)
+    _tell_rows(settings)
     serve_metrics(settings)
     loops = _start_loops(engine, store, settings, stopped)
     if settings.ready_file is not None:
@@ -51,16 +55,24 @@ def main() -> None:
         loop.join()
 
 
+def _tell_rows(settings: Settings) -> None:
+    """Answer Prometheus over a connection of its own: a question must not keep a loop waiting."""
+    engine = make_engine(settings, pool_size=1, application_name="ctclip-control-metrics")
+    REGISTRY.register(RowMetrics(engine, make_celery(settings)))
+
+
 def _start_loops(
     engine: Engine, store: ObjectStore, settings: Settings, stopped: threading.Event
 ) -> list[threading.Thread]:
     relay = Relay(engine, make_celery(settings), settings)
-    reaper = Reaper(engine, settings)
+    reaper = Reaper(engine, settings, make_celery(settings))
+    marks = QueueMarks(engine)
     self_check = SelfCheck(engine, store, settings)
     retention = Retention(engine, store, settings)
     loops: dict[str, Callable[[], None]] = {
         "relay": lambda: relay.run(stopped),
         "reaper": lambda: reaper.run(stopped),
+        "marks": lambda: marks.run(stopped),
         "retention": lambda: retention.run(stopped),
         "self_check": lambda: self_check.run(stopped),
         "sweeper": lambda: _sweep_hourly(engine, store, stopped),

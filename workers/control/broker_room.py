@@ -32,15 +32,17 @@ class BrokerRoom:
         self._window = window
         self._depths: dict[StageName, _Depth] = {}
 
+    def has_room(self, stage: StageName, level: int) -> bool:
+        """Say whether a message may be sent. Raises TransientFault when the broker is away."""
+        limit = self._window * (10 + level) // 10
+        is_full = self._measure(stage, _MEASURED_FOR_S).messages >= limit
+        return not is_full or self._measure(stage, _MEASURED_AGAIN_S).messages < limit
+
     def take(self, stage: StageName, level: int) -> bool:
         """Take room for a message; False where there is none. Raises TransientFault when the broker is away."""
-        limit = self._window * (10 + level) // 10
-        depth = self._measure(stage, _MEASURED_FOR_S)
-        if depth.messages >= limit:
-            depth = self._measure(stage, _MEASURED_AGAIN_S)
-        if depth.messages >= limit:
+        if not self.has_room(stage, level):
             return False
-        depth.messages += 1
+        self._depths[stage].messages += 1
         return True
 
     def is_empty(self, stage: StageName) -> bool:

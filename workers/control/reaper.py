@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Engine, Row, func, or_, select
+from celery import Celery
+from sqlalchemy import Engine, Row, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.access_tables import Allowance
@@ -15,30 +17,33 @@ from shared.database import transaction
 from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease, TransientFault
 from shared.metrics import LEASES_REAPED
-from shared.outbox import publish_stages
+from shared.outbox import LOOK_AT_UNSENT_AFTER, publish_stages
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
+from shared.stages import STAGES, StageName
 from shared.states import JobState, StageState
-from shared.tables import IdempotencyKey, Job, StageRun
+from shared.tables import IdempotencyKey, Job, Outbox, StageRun
 from shared.telemetry import get_logger
+from workers.control.broker_room import BrokerRoom
+from workers.control.relay import LOST_AFTER
 from workers.runtime.completion import fail_stage, retry_stage
-from workers.runtime.lease import Lease
+from workers.runtime.lease import Lease, require_lapsed
 
 _log = get_logger()
 _BATCH = 200
 _INTERVAL_S = 1.0
-# A ready stage whose message was lost is published again after this, then after twice as long, and so on.
-_REPUBLISH_AFTER = timedelta(seconds=15)
-_LONGEST_DOUBLING = 8
 _ALLOWANCE_KEPT = timedelta(hours=1)
+_FORGET_EVERY_S = 60.0
 
 
 class Reaper:
     """Looks at the database once a second. Any number may run: every step is a guarded update."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, app: Celery | None = None) -> None:
         self._engine = engine
         self._settings = settings
+        self._room = None if app is None else BrokerRoom(app, settings.broker_window)
+        self._forgets_next_at = 0.0
 
     def run(self, stopped: threading.Event) -> None:
         """Reap until told to stop; a fault of the database is waited out."""
@@ -53,7 +58,9 @@ class Reaper:
         self._take_back_lapsed_leases()
         self._publish_due_stages()
         self._fail_late_jobs()
-        self._forget_old_keys()
+        if time.monotonic() >= self._forgets_next_at:
+            self._forget_old_keys()
+            self._forgets_next_at = time.monotonic() + _FORGET_EVERY_S
 
     def _take_back_lapsed_leases(self) -> None:
         with transaction(self._engine) as session:
@@ -69,6 +76,7 @@ class Reaper:
             _log.warning("lease lapsed", job_id=str(run.job_id), stage=run.stage, worker=run.leased_by)
 
     def _end_lapsed(self, session: Session, lease: Lease, lost_before: int) -> None:
+        require_lapsed(session, lease)
         if lost_before < self._settings.lost_worker_limit:
             retry_stage(session, lease, counter="lost_workers", delay=timedelta(0), avoid=False)
             return
@@ -81,9 +89,24 @@ class Reaper:
 
     def _publish_due_stages(self) -> None:
         """Publish retries that are due, and messages that the broker seems to have lost."""
+        empty = self._find_empty_queues()
         with transaction(self._engine) as session:
-            for run, priority in _find_due_stages(session):
-                publish_stages(session, run.job_id, [run.stage], priority=priority)
+            due = _find_due_stages(session, empty)
+            unsent = _find_unsent(session, [run.job_id for run, _ in due])
+            for run, priority in due:
+                if (run.job_id, run.stage) in unsent:  # the relay sends it in its turn
+                    run.look_again_at = func.now() + LOOK_AT_UNSENT_AFTER
+                else:
+                    publish_stages(session, run.job_id, [run.stage], priority=priority)
+
+    def _find_empty_queues(self) -> Sequence[StageName]:
+        """Return the stages of which the broker has no message: what was sent of them is in work, or lost."""
+        if self._room is None:
+            return ()
+        try:
+            return [stage for stage in STAGES if self._room.is_empty(stage)]
+        except TransientFault:
+            return ()  # while it is away nobody knows, and messages could not be sent
 
     def _fail_late_jobs(self) -> None:
         with transaction(self._engine) as session:
@@ -121,19 +144,28 @@ def _find_lapsed_leases(session: Session) -> Sequence[StageRun]:
     return session.scalars(query).all()
 
 
-def _find_due_stages(session: Session) -> Sequence[Row[StageRun, int]]:
-    doublings = func.least(StageRun.publications - 1, _LONGEST_DOUBLING)
-    patience = _REPUBLISH_AFTER * func.power(2, doublings)
+def _find_due_stages(session: Session, empty: Sequence[StageName]) -> Sequence[Row[StageRun, int]]:
+    """Lock and return ready stages that nobody has acted on in time; those of `empty` queues are not waited for."""
+    # An older version says nothing of when to look, and neither does a retry: then what was published long ago is due.
+    was_long_ago = or_(StageRun.published_at.is_(None), StageRun.published_at < func.now() - LOST_AFTER)
+    is_silent = and_(StageRun.look_again_at.is_(None), was_long_ago)
+    is_lost = and_(StageRun.stage.in_(empty), StageRun.published_at < func.now() - LOST_AFTER)
     query = (
         select(StageRun, Job.priority)
         .join(Job)
         .where(StageRun.state == StageState.READY, StageRun.next_attempt_at <= func.now())
-        .where(or_(StageRun.published_at.is_(None), StageRun.published_at < func.now() - patience))
-        .order_by(Job.priority.desc(), StageRun.ready_at)
+        .where(or_(StageRun.look_again_at <= func.now(), is_silent, *([is_lost] if empty else [])))
+        .order_by(Job.turn_at, StageRun.ready_at)
         .limit(_BATCH)
         .with_for_update(of=StageRun, skip_locked=True)
     )
     return session.execute(query).all()
+
+
+def _find_unsent(session: Session, job_ids: Sequence[uuid.UUID]) -> set[tuple[uuid.UUID, StageName]]:
+    """Return the stages of jobs whose message still waits to be sent."""
+    rows = session.execute(select(Outbox.job_id, Outbox.stage).where(Outbox.job_id.in_(job_ids)))
+    return {(row.job_id, row.stage) for row in rows}
 
 
 def _token(run: StageRun) -> uuid.UUID:

@@ -146,8 +146,22 @@ def make_worker_arguments(name: str, stages: Iterable[StageName], concurrency: i
 def count_messages(app: Celery, stage: StageName) -> int:
     """Return how many messages of a stage wait in the broker, over all priorities; those under way are not counted."""
     with app.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        try:
+        return _count(connection, stage)
+
+
+def count_all_messages(app: Celery) -> Mapping[StageName, int]:
+    """Return `count_messages` of every stage. Raises TransientFault when the broker cannot be reached."""
+    connection = app.connection_for_read()
+    try:
+        with connection:
+            return {stage: _count(connection, stage) for stage in STAGES}
+    except (*connection.connection_errors, OperationalError, AMQPError, OSError) as error:
+        raise TransientFault(ProblemCode.BROKER_UNAVAILABLE, f"broker: {type(error).__name__}") from error
+
+
+def _count(connection: Any, stage: StageName) -> int:  # noqa: ANN401  # kombu has no types
+    try:
+        with connection.channel() as channel:  # RabbitMQ closes it at an unknown queue
             return int(channel.queue_declare(STAGES[stage].queue, passive=True).message_count)
-        except ChannelError:  # there is no such queue: Redis keeps no empty ones, RabbitMQ none that nobody declared
-            return 0
+    except ChannelError:  # there is no such queue: Redis keeps no empty ones, RabbitMQ none that nobody declared
+        return 0

@@ -115,6 +115,7 @@ def retry_stage(session: Session, lease: Lease, *, counter: str, delay: timedelt
         StageState.READY,
         next_attempt_at=func.now() + delay,
         published_at=None,
+        look_again_at=None,
         avoid_worker=lease.worker if avoid else None,
         **{counter: column + 1},
     )

@@ -55,9 +55,13 @@ class Heartbeat:
         with self._lock:
             held = list(self._held)
         for lease in held:
-            with transaction(self._engine) as session:
-                release(session, lease)
-            _log.info("stage released", job_id=str(lease.job_id), stage=lease.stage)
+            try:
+                with transaction(self._engine) as session:
+                    is_released = release(session, lease)
+            except TransientFault as fault:  # the lease lapses by itself, and the next one may be given back
+                _log.warning("release failed", code=fault.code, job_id=str(lease.job_id), stage=lease.stage)
+                continue
+            _log.info("stage released", job_id=str(lease.job_id), stage=lease.stage, was_held=is_released)
 
     def _beat_until_stopped(self) -> None:
         while not self._stopped.wait(self._interval_s):

@@ -9,13 +9,14 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, CursorResult, func, or_, update
+from sqlalchemy import ColumnElement, CursorResult, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.endings import lock_open_job
 from shared.errors import StaleLease
 from shared.events import record_job_state, record_stage_state
 from shared.json_values import JsonObject
+from shared.outbox import publish_stages
 from shared.stages import STAGES, StageName
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
@@ -75,7 +76,7 @@ def postpone(session: Session, job_id: uuid.UUID, stage: StageName, delay: timed
         update(StageRun)
         .where(StageRun.job_id == job_id, StageRun.stage == stage, StageRun.state == StageState.READY)
         .where(StageRun.next_attempt_at <= func.now())
-        .values(next_attempt_at=func.now() + delay, published_at=None)
+        .values(next_attempt_at=func.now() + delay, published_at=None, look_again_at=None)
     )
     return _changed_a_row(postponed)
 
@@ -91,13 +92,28 @@ def renew(session: Session, lease: Lease, duration: timedelta) -> bool:
 
 
 def release(session: Session, lease: Lease) -> bool:
-    """Give an unfinished stage back without blame, so that another worker can take it at once."""
+    """Give an unfinished stage back without blame, and tell others of it: they take it as soon as this commits."""
+    job = lock_open_job(session, lease.job_id)
+    if job is None:
+        return False
     released = session.execute(
         update(StageRun)
         .where(*_owned(lease))
-        .values(state=StageState.READY, lease_token=None, lease_expires_at=None, published_at=None)
+        .values(state=StageState.READY, lease_token=None, lease_expires_at=None, next_attempt_at=func.now())
     )
-    return _changed_a_row(released)
+    if not _changed_a_row(released):
+        return False
+    record_stage_state(session, lease.job_id, lease.stage, StageState.READY, {"attempt": lease.attempt})
+    publish_stages(session, lease.job_id, [lease.stage], priority=job.priority)
+    return True
+
+
+def require_lapsed(session: Session, lease: Lease) -> None:
+    """Check that a lease has lapsed and hold it so. Raises StaleLease where it was renewed or ended meanwhile."""
+    lock_open_job(session, lease.job_id)
+    query = select(StageRun.job_id).where(*_owned(lease), StageRun.lease_expires_at < func.now())
+    if session.scalar(query.with_for_update()) is None:
+        raise StaleLease(f"{lease.stage}: the lease was renewed or has ended")
 
 
 def end_lease(session: Session, lease: Lease, state: StageState, **values: object) -> None:

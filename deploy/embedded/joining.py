@@ -88,7 +88,7 @@ def self_check(
 
 def join_stack(state: Path | None) -> None:
     """Take over the settings of a running stack, unless the environment leads to a database already."""
-    if state is None and os.environ.get("CTCLIP_DATABASE_URL"):
+    if state is None and (os.environ.get("CTCLIP_DATABASE_URL") or os.environ.get("CTCLIP_SECRETS_DIR")):
         return
     try:
         os.environ.update(read_environment(state or default_state()))

@@ -1,0 +1,94 @@
+"""`python -m deploy.docker.requirements`: write what each image installs, from the extras and the lock.
+
+A list is the closure of the extras of an image, at the versions of `requirements.lock`. torch is in no list: the
+Dockerfile takes it from the lock, as the build for the CPU or with CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = "ct-clip-inference"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).parent
+LOCK = ROOT / "requirements.lock"
+
+IMAGES: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("gateway",),
+    # The operator's commands, `ctclip keys` among them, are at home where control runs.
+    "worker": ("gateway", "worker", "monitor"),
+}
+"""Extras of this project that an image installs; both images of workers have the same list."""
+
+TORCH = "torch"
+NOT_INSTALLED = {"torchvision", "dipy", "fury", "imgkit", "trx-python", "vtk", "argparse", "setuptools"}
+"""What packages name and nothing of ours imports (see the Makefile): in no lock."""
+
+_MADE = "# Made by `python -m deploy.docker.requirements` from pyproject.toml and requirements.lock.\n"
+
+
+class UnlockedPackage(Exception):  # noqa: N818  # says what it is about
+    """An image needs a package that `requirements.lock` does not name."""
+
+
+def main() -> None:
+    """Write the list of every image."""
+    for image in IMAGES:
+        locate_list(image).write_text(render_list(image), "utf-8")
+
+
+def locate_list(image: str) -> Path:
+    """Return where the list of an image is kept."""
+    return FOLDER / f"requirements-{image}.txt"
+
+
+def render_list(image: str) -> str:
+    """Return the list of an image, one pinned package a line.
+
+    Raises UnlockedPackage.
+    """
+    locked = read_lock()
+    names = compute_closure(IMAGES[image]) - {PROJECT, TORCH, *NOT_INSTALLED}
+    missing = sorted(names - locked.keys())
+    if missing:
+        raise UnlockedPackage(f"requirements.lock lacks {', '.join(missing)}: install them, then `make lock`.")
+    return _MADE + "".join(f"{locked[name]}\n" for name in sorted(names))
+
+
+def read_lock() -> dict[str, str]:
+    """Return the lines of the lock by the canonical name of their package."""
+    lines = [line for line in LOCK.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(line.split("==", 1)[0]): line for line in lines}
+
+
+def compute_closure(extras: tuple[str, ...]) -> set[str]:
+    """Return the canonical names of all that the extras of this project lead to, as it is installed here."""
+    found: set[str] = set()
+    open_ends = {(PROJECT, extra) for extra in ("", *extras)}
+    seen = set(open_ends)
+    while open_ends:
+        name, extra = open_ends.pop()
+        found.add(name)
+        if name in NOT_INSTALLED:
+            continue
+        new = set(_iterate_needs(name, extra)) - seen
+        seen |= new
+        open_ends |= new
+    return found
+
+
+def _iterate_needs(name: str, extra: str) -> Iterator[tuple[str, str]]:
+    for line in distribution(name).requires or ():
+        need = Requirement(line)
+        if need.marker is None or need.marker.evaluate({"extra": extra}):
+            needed = canonicalize_name(need.name)
+            yield from ((needed, asked) for asked in ("", *need.extras))
+
+
+if __name__ == "__main__":
+    main()

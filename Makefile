@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export CTCLIP_DEMO_STARTED_AT := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench docs lock
+.PHONY: help setup demo up down test check format bench docs lock weights
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ bench: setup ## Run every benchmark; each prints ratios taken in one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.lock
 	@for name in intake volume_artefact large_study platform_overhead upload_memory model_host mednext ct_clip segmentation; do \
 		echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+weights: setup ## Train all demo weights again, on phantoms, one after another; goes on where it was cut off
+	@for name in mednext ct_clip "supervised demo" segmentation fvlm diffusion fusion; do \
+		echo "== training.$$name"; $(BIN)/python -m training.$$name || exit 1; done
 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m deploy.documents

@@ -156,7 +156,7 @@ def find_in(places: Iterator[tuple[str, bytes]], *marks: str) -> dict[str, list[
 class TestOutcome:
     def test_is_that_of_the_same_studies_without_a_patient(self, told: Told) -> None:
         states = {name: (job["state"], (job["problem"] or {}).get("code")) for name, job in told.bodies.items()}
-        assert states["good"] == ("completed_partial", None)
+        assert states["good"] == ("completed", None)
         assert {states[name] for name in READ_ONLY} == {("completed", None)}
         assert states["mixed"] == ("rejected", "mixed_studies")
         assert states["broken pixels"] == ("rejected", "series_incomplete")

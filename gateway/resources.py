@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from gateway.deeds import get_pending_deed
 from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
+from gateway.pressure.gauge import PressureGauge
 from gateway.threads import ThreadSlots
 from shared.database import make_engine, transaction
 from shared.errors import TransientFault
@@ -40,6 +41,7 @@ class Resources:
         self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
+        self.pressure = PressureGauge(self.transact, settings)
         self.streams = EventStreams(
             self.transact, settings.event_streams_limit, tenant_limit=choose_tenant_streams(settings)
         )

@@ -43,6 +43,7 @@ def main() -> None:
         begun = time.monotonic()
         fill(full.url, finished=arguments.finished, waiting=arguments.waiting)
         filled_s = time.monotonic() - begun
+        print(f"filled: {filled_s:.1f} s", file=sys.stderr)
         rows = measure(empty, full, arguments.share)
     _print(rows, arguments, filled_s)
     sys.exit(0 if all(row.is_kept for row in rows) else 1)
@@ -58,6 +59,7 @@ def measure(empty: Database, full: Database, share: float = 1.0) -> list[Measure
 
 
 def _measure(operation: Operation, empty: Database, full: Database, share: float) -> Measured:
+    begun = time.monotonic()
     sources = (operation.sample(empty), operation.sample(full))
     taken: tuple[list[float], list[float]] = ([], [])
     for source in sources:
@@ -66,6 +68,7 @@ def _measure(operation: Operation, empty: Database, full: Database, share: float
     for _ in range(0, wanted, _TURN):
         for source, times in zip(sources, taken, strict=True):
             times.extend(islice(source, _TURN))
+    print(f"{operation.name}: {time.monotonic() - begun:.1f} s", file=sys.stderr)
     return compare(operation.name, *taken, operation.limit_ms)
 
 

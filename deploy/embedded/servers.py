@@ -68,6 +68,7 @@ class Servers:
             settings["CTCLIP_STORAGE_ACCESS_KEY"] = self.storage.access_key
             settings["CTCLIP_STORAGE_SECRET_KEY"] = self.storage.secret_key
             settings["CTCLIP_STORAGE_SECURE"] = "false"
+            settings["CTCLIP_STORAGE_WATCH_DIR"] = str(self.storage.folder)
         return settings
 
 

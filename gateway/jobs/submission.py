@@ -70,6 +70,7 @@ class Submitter(ABC):
         settings, asked = self._resources.settings, await self._read_policy()
         await self._resources.transact(lambda session: require_policy_id(session, settings, asked))
         if self._key is None:
+            await self._resources.pressure.require_room(self._tenant)
             return AcceptedJob(await self._take_in(None), is_replayed=False)
         key = self._key
         claim = await self._resources.transact(lambda session: reserve(session, self._tenant, key))
@@ -81,6 +82,7 @@ class Submitter(ABC):
             lambda session: release(session, claim),
             every_s=RENEWED_EVERY_S,
         ):
+            await self._resources.pressure.require_room(self._tenant)
             return AcceptedJob(await self._take_in(claim), is_replayed=False)
 
     @abstractmethod

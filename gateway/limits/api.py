@@ -21,6 +21,7 @@ from shared.planning import MOST_SPLIT_STUDIES
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import STAGES, StageName
+from shared.turns import PRIORITY_STEP
 
 router = APIRouter(prefix="/v1/limits", tags=["Limits"])
 
@@ -46,6 +47,12 @@ class LimitsBody(BaseModel):
     refused_requests_a_minute: int = Field(description="Keys that are not valid which one address may send.")
     archive_bytes: int = Field(description="Most bytes that an archive may expand to.")
     archive_entries: int = Field(description="Most entries of an archive.")
+    open_jobs: int = Field(description="Most jobs that may be open at once; further ones are refused with 503.")
+    tenant_open_jobs: int | None = Field(description="Of them, those of one tenant; null without a limit of its own.")
+    tenant_storage_bytes: int | None = Field(description="Most bytes of a tenant's objects; null without a limit.")
+    priority_step_s: float = Field(
+        description="A job that has waited so long comes before a new one of the next higher priority."
+    )
     lowest_priority: int
     highest_priority: int
     jobs_a_page: int
@@ -96,6 +103,10 @@ def _describe(settings: Settings) -> LimitsBody:
         refused_requests_a_minute=settings.refused_limit_per_minute,
         archive_bytes=settings.archive_limit_bytes,
         archive_entries=settings.archive_limit_entries,
+        open_jobs=settings.queue_limit,
+        tenant_open_jobs=settings.tenant_queue_limit,
+        tenant_storage_bytes=settings.tenant_storage_limit_bytes,
+        priority_step_s=PRIORITY_STEP.total_seconds(),
         lowest_priority=LOWEST_PRIORITY,
         highest_priority=HIGHEST_PRIORITY,
         jobs_a_page=MOST_JOBS_A_PAGE,

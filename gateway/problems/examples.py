@@ -26,6 +26,10 @@ SUBMISSION_PROBLEMS = (
     ProblemCode.IDEMPOTENCY_KEY_INVALID,
     ProblemCode.IDEMPOTENCY_KEY_REUSED,
     ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT,
+    ProblemCode.QUEUE_FULL,
+    ProblemCode.TENANT_QUEUE_FULL,
+    ProblemCode.TENANT_STORAGE_FULL,
+    ProblemCode.NO_SPACE,
 )
 """What may be wrong with a submission itself, before the study is read."""
 

@@ -76,7 +76,11 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     summary="Begin an upload in parts",
     dependencies=[NO_QUERY],
     responses=document_problems(
-        ProblemCode.UPLOAD_TOO_LARGE, ProblemCode.TOO_MANY_UPLOADS, ProblemCode.MALFORMED_REQUEST, *_ALWAYS
+        ProblemCode.UPLOAD_TOO_LARGE,
+        ProblemCode.TOO_MANY_UPLOADS,
+        ProblemCode.MALFORMED_REQUEST,
+        ProblemCode.NO_SPACE,
+        *_ALWAYS,
     ),
 )
 async def create_upload(

@@ -19,10 +19,11 @@ from shared.storage import ObjectStore
 
 
 async def create_upload(resources: Resources, tenant: Tenant, body: CreateUploadBody) -> UploadBody:
-    """Make an upload that waits for its parts. Raises InputProblem(UPLOAD_TOO_LARGE) or TooManyUploads."""
+    """Make an upload that waits for its parts. Raises InputProblem(UPLOAD_TOO_LARGE), TooManyUploads or NoSpaceLeft."""
     settings = resources.settings
     if body.size_bytes > settings.upload_limit_bytes:
         raise make_too_large(settings.upload_limit_bytes)
+    resources.pressure.require_space()
     lifetime, limit = settings.open_upload_lifetime, settings.open_uploads_limit
     return await resources.transact_deed(
         lambda session: add_upload(session, tenant, body, lifetime=lifetime, limit=limit),

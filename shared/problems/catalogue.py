@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.problems import access, archives, faults, requests, studies, uploads, webhooks
+from shared.problems import access, archives, faults, pressure, requests, studies, uploads, webhooks
 from shared.problems.codes import ProblemCode
 from shared.problems.kinds import ProblemKind
 
@@ -13,6 +13,7 @@ CATALOGUE: Mapping[ProblemCode, ProblemKind] = {
     **uploads.KINDS,
     **webhooks.KINDS,
     **access.KINDS,
+    **pressure.KINDS,
     **archives.KINDS,
     **studies.KINDS,
     **faults.KINDS,

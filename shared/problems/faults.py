@@ -81,8 +81,9 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         "The broker is not available",
         503,
         "Jobs are kept and go on when it is back.",
-        cause="The broker that carries messages to the workers cannot be reached. No submission is refused for it: "
-        "messages wait in the database. The code stands in logs and metrics, and as `cause` in `retries_exhausted`.",
+        cause="The broker that carries messages to the workers cannot be reached. No submission is refused for it "
+        "until the queue is full: messages wait in the database. The code stands in logs and metrics, and as `cause` "
+        "in `retries_exhausted`.",
         example=show_of_request("The broker is not available. The same request may succeed later."),
         related=(ProblemCode.RETRIES_EXHAUSTED, ProblemCode.DEADLINE_EXCEEDED),
     ),
@@ -91,7 +92,8 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         507,
         "The operator must free space.",
         cause="The disk that a worker keeps its copies and scratch files on (`CTCLIP_CACHE_DIR`) is full. A stage "
-        "tries again; when the disk stays full, the job ends with `retries_exhausted` and this code as its `cause`.",
+        "tries again; when the disk stays full, the job ends with `retries_exhausted` and this code as its `cause`. A "
+        "submission is refused with it while the disk of the object storage is nearly full.",
         example=show_of_request("There is no space left. The same request may succeed later."),
         related=(ProblemCode.STORAGE_UNAVAILABLE, ProblemCode.RETRIES_EXHAUSTED),
     ),

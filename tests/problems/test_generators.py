@@ -9,7 +9,7 @@ import pytest
 from gateway.problems.schemas import ProblemBody
 from phantom.corpus.files import pack
 from shared.problems import CATALOGUE, ProblemCode, make_example
-from tests.problems import of_access, of_faults, of_parts, of_requests, of_uploads
+from tests.problems import of_access, of_faults, of_parts, of_pressure, of_requests, of_uploads
 from tests.problems.bench import Bench, Generator
 
 GENERATORS: Mapping[ProblemCode, Generator] = {
@@ -18,6 +18,7 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     **of_uploads.GENERATORS,
     **of_faults.GENERATORS,
     **of_access.GENERATORS,
+    **of_pressure.GENERATORS,
 }
 
 FROM_THE_REQUEST = {"instance", "trace_id"}

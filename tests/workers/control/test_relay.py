@@ -49,13 +49,13 @@ def engine(owned: tuple[Settings, Engine]) -> Engine:
 
 @pytest.fixture
 def relaying(owned: tuple[Settings, Engine]) -> Settings:
-    """Settings of a platform with room for ten messages, an empty outbox and a part of the broker that is empty."""
+    """Settings of a platform with room for four messages, an empty outbox and a part of the broker that is empty."""
     settings, engine = owned
     broker = settings.broker_url.get_secret_value().rsplit("/", 1)[0] + "/7"
     with transaction(engine) as session:
         session.query(Outbox).delete()
         session.query(StageRun).where(StageRun.state == StageState.READY).update({"state": StageState.CANCELLED})
-    own = settings.model_copy(update={"broker_url": SecretStr(broker), "broker_window": 10})
+    own = settings.model_copy(update={"broker_url": SecretStr(broker), "broker_window": 4})
     with make_celery(own) as app, app.connection_for_write() as connection:
         connection.default_channel.client.flushdb()
     return own
@@ -104,22 +104,22 @@ class TestRoom:
     def test_what_the_broker_has_no_room_for_waits_in_the_database(
         self, engine: Engine, relaying: Settings, app: Celery, submit: Submitter
     ) -> None:
-        jobs = [submit() for _ in range(20)]
+        jobs = [submit() for _ in range(8)]
         relay = Relay(engine, app, relaying)
         relay.relay_batch()
         relay.relay_batch()
-        assert (count_waiting(app, INTAKE), fetch_waiting(engine)) == (15, jobs[15:])
+        assert (count_waiting(app, INTAKE), fetch_waiting(engine)) == (6, jobs[6:])
 
     def test_urgent_messages_find_room_that_others_may_not_take(
         self, engine: Engine, relaying: Settings, app: Celery, submit: Submitter
     ) -> None:
-        jobs = [submit() for _ in range(20)]
+        jobs = [submit() for _ in range(8)]
         relay = Relay(engine, app, relaying)
         relay.relay_batch()
         urgent = submit(URGENT)
         relay.relay_batch()
         assert urgent not in fetch_waiting(engine)
-        assert fetch_waiting(engine) == jobs[15:]
+        assert fetch_waiting(engine) == jobs[6:]
 
 
 class TestTurns:

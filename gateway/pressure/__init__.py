@@ -1,0 +1,1 @@
+"""Back-pressure: whether one more study can be taken in, decided before a byte of it is read."""

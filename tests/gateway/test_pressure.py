@@ -1,0 +1,87 @@
+"""Submissions that there is no room for: refused before their bytes are read, told when to come back, nothing left."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from shared.database import transaction
+from shared.endings import end_job, lock_open_job
+from shared.settings import Settings
+from shared.states import JobState
+from shared.tables import Job
+from tests.gateway.conftest import NOTHING, ZIP, RunningGateway, running_gateway
+
+Leftovers = Callable[[], tuple[set[str], int]]
+
+
+@pytest.fixture
+def idle(engine: Engine) -> None:
+    """End the open jobs of other tests."""
+    with transaction(engine) as session:
+        open_ids = session.scalars(select(Job.id).where(Job.finished_at.is_(None))).all()
+    for job_id in open_ids:
+        cancel(engine, job_id)
+
+
+def cancel(engine: Engine, job_id: uuid.UUID) -> None:
+    with transaction(engine) as session:
+        job = lock_open_job(session, job_id)
+        assert job is not None
+        end_job(session, job, JobState.CANCELLED)
+
+
+@pytest.mark.usefixtures("idle")
+class TestAFullQueue:
+    def test_refuses_what_comes_and_takes_in_again_once_a_job_has_ended(
+        self, settings: Settings, engine: Engine, leftovers: Leftovers
+    ) -> None:
+        with running_gateway(settings.model_copy(update={"queue_limit": 2})) as gateway:
+            jobs = [gateway.submit()["id"] for _ in range(2)]
+            refused = gateway.http.post("/v1/jobs", content=ZIP)
+            assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (503, "queue_full", 2)
+            assert refused.headers["retry-after"] == "30"
+            assert leftovers() == (set(), 2)
+            cancel(engine, uuid.UUID(jobs[0]))
+        with running_gateway(settings.model_copy(update={"queue_limit": 2})) as gateway:
+            gateway.submit()
+
+    def test_answers_a_repeated_request_that_was_taken_in_before(self, settings: Settings) -> None:
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        with running_gateway(settings.model_copy(update={"queue_limit": 1})) as gateway:
+            first = gateway.submit(**key)
+            assert gateway.submit(**key)["id"] == first["id"]
+            other = gateway.http.post("/v1/jobs", content=ZIP, headers={"Idempotency-Key": uuid.uuid4().hex})
+            assert other.status_code == 503
+
+    def test_of_one_tenant_is_told_as_its_own(self, settings: Settings) -> None:
+        with running_gateway(settings.model_copy(update={"tenant_queue_limit": 1})) as gateway:
+            gateway.submit()
+            refused = gateway.http.post("/v1/jobs", content=ZIP)
+        assert (refused.status_code, refused.json()["code"]) == (429, "tenant_queue_full")
+
+
+class TestAFullDisk:
+    def test_refuses_studies_and_new_uploads(self, settings: Settings, tmp_path: Path, leftovers: Leftovers) -> None:
+        full = {"storage_watch_dir": tmp_path, "storage_reserve_bytes": 2**60}
+        with running_gateway(settings.model_copy(update=full)) as gateway:
+            answers = [
+                gateway.http.post("/v1/jobs", content=ZIP),
+                gateway.http.post("/v1/uploads", json={"size_bytes": 7}),
+            ]
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(507, "no_space")] * 2
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+        assert leftovers() == NOTHING
+
+    def test_with_room_takes_them_in(self, settings: Settings, tmp_path: Path) -> None:
+        room = {"storage_watch_dir": tmp_path, "storage_reserve_bytes": 1}
+        with running_gateway(settings.model_copy(update=room)) as gateway:
+            gateway.submit()
+
+    def test_of_a_gateway_that_sees_none_is_nobodys(self, gateway: RunningGateway) -> None:
+        assert gateway.settings.storage_watch_dir is None
+        gateway.submit()

@@ -164,16 +164,16 @@ class Settings(BaseSettings):
         "loopback only.",
     )
     rate_limit_per_minute: int = Field(
-        default=1800, gt=0, description="Requests a minute that one key or token may keep sending, over all gateways."
+        default=1200, gt=0, description="Requests a minute that one key or token may keep sending, over all gateways."
     )
     rate_limit_burst: int = Field(
-        default=300, gt=0, description="Requests that one key or token may send at once, having been quiet before."
+        default=200, gt=0, description="Requests that one key or token may send at once, having been quiet before."
     )
     tenant_rate_limit_per_minute: int = Field(
-        default=7200, gt=0, description="Requests a minute that all keys and tokens of one tenant may keep sending."
+        default=4800, gt=0, description="Requests a minute that all keys and tokens of one tenant may keep sending."
     )
     tenant_rate_limit_burst: int = Field(
-        default=1200, gt=0, description="Requests that all keys and tokens of one tenant may send at once."
+        default=800, gt=0, description="Requests that all keys and tokens of one tenant may send at once."
     )
     refused_limit_per_minute: int = Field(
         default=120,
@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         default=16,
         gt=0,
         description="Bodies that one gateway takes in at once from one tenant, while authentication is `required`.",
+    )
+    tenant_upload_patience: timedelta = Field(
+        default=timedelta(seconds=15),
+        ge=timedelta(0),
+        description="How long a further body of the tenant waits for its turn before it is refused.",
     )
     oidc_issuer: str | None = Field(
         default=None, description="Issuer whose tokens are accepted beside API keys, such as `https://id.example.org`."

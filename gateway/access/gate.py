@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.authentication import Admission, Authenticator
-from gateway.access.callers import LOCAL_CALLER, Caller
+from gateway.access.callers import LOCAL_CALLER, OPERATOR_TENANT, Caller
 from gateway.access.errors import (
     AccessRefused,
     HostNotAllowed,
@@ -44,7 +44,8 @@ class AccessGate:
         self._rules = rules
         self._resources = resources
         self._authenticator = Authenticator(resources)
-        self._turns = UploadTurns(resources.settings.tenant_upload_concurrency)
+        settings = resources.settings
+        self._turns = UploadTurns(settings.tenant_upload_concurrency, settings.tenant_upload_patience.total_seconds())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,7 +78,7 @@ class AccessGate:
             await exchange.run(self._app, receive)
             return
         try:
-            with self._turns.take(exchange.caller.tenant, scope, receive) as receive_counted:
+            async with self._turns.take(exchange.caller.tenant, scope, receive) as receive_counted:
                 await exchange.run(self._app, receive_counted)
         except TenantUploadsBusy as refusal:
             await exchange.refuse(receive, refusal)
@@ -162,7 +163,7 @@ def _judge(caller: Caller, guarded: GuardedRoute) -> AccessRefused | None:
     for needed in guarded.rule.scopes:
         if needed not in caller.scopes:
             return InsufficientScope(needed)
-    return OperatorRequired() if guarded.rule.is_operators and not caller.is_operator else None
+    return OperatorRequired() if guarded.rule.is_operators and caller.tenant != OPERATOR_TENANT else None
 
 
 def _describe_deed(caller: Caller, guarded: GuardedRoute, scope: Scope) -> Deed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
@@ -16,36 +17,54 @@ _JSON = b"application/json"  # as the routes tell it, or a file could come in by
 
 
 class UploadTurns:
-    """Counts the bodies of each tenant on their way into this process."""
+    """Counts the bodies of each tenant on their way into this process.
 
-    def __init__(self, limit: int) -> None:
+    One that finds no turn waits `patience_s` for it: many quick ones at once all come in.
+    """
+
+    def __init__(self, limit: int, patience_s: float) -> None:
         self._limit = limit
-        self._taken: Counter[str] = Counter()
+        self._patience_s = patience_s
+        self._free: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
+        self._asked: defaultdict[str, int] = defaultdict(int)
 
-    @contextmanager
-    def take(self, tenant: str, scope: Scope, receive: Receive) -> Iterator[Receive]:
+    @asynccontextmanager
+    async def take(self, tenant: str, scope: Scope, receive: Receive) -> AsyncIterator[Receive]:
         """Count a request while its body comes, and yield what to read it with. Raises TenantUploadsBusy."""
         if not _brings_file(scope):
             yield receive
             return
-        if self._taken[tenant] >= self._limit:
-            raise TenantUploadsBusy(self._limit)
-        turn = _Turn(self._taken, tenant, receive)
+        self._asked[tenant] += 1
         try:
-            yield turn.receive
+            turn = await self._wait(tenant, receive)
+            try:
+                yield turn.receive
+            finally:
+                turn.end()
         finally:
-            turn.end()
+            self._leave(tenant)
+
+    async def _wait(self, tenant: str, receive: Receive) -> _Turn:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._free[tenant].acquire()
+        except TimeoutError as error:
+            raise TenantUploadsBusy(self._limit) from error
+        return _Turn(self._free[tenant], receive)
+
+    def _leave(self, tenant: str) -> None:
+        self._asked[tenant] -= 1
+        if not self._asked[tenant]:  # tenants would gather without end
+            del self._asked[tenant], self._free[tenant]
 
 
 class _Turn:
     """One body. Its turn ends with its last byte: an answer may wait for minutes after that."""
 
-    def __init__(self, taken: Counter[str], tenant: str, receive: Receive) -> None:
-        self._taken = taken
-        self._tenant = tenant
+    def __init__(self, free: asyncio.Semaphore, receive: Receive) -> None:
+        self._free = free
         self._receive = receive
         self._has_ended = False
-        taken[tenant] += 1
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -54,12 +73,9 @@ class _Turn:
         return message
 
     def end(self) -> None:
-        if self._has_ended:
-            return
-        self._has_ended = True
-        self._taken[self._tenant] -= 1
-        if not self._taken[self._tenant]:
-            del self._taken[self._tenant]
+        if not self._has_ended:
+            self._has_ended = True
+            self._free.release()
 
 
 def _brings_file(scope: Scope) -> bool:

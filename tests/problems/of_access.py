@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 from gateway.access.keys import make_key
 from gateway.access.repository import add_key
@@ -67,7 +68,10 @@ def _send_too_many_bodies(bench: Bench) -> Document:
     head = (
         f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\nContent-Length: 999\r\n\r\n"
     )
-    with _guarded(bench, tenant_upload_concurrency=1) as gateway, gateway.connect() as slow:
+    with (
+        _guarded(bench, tenant_upload_concurrency=1, tenant_upload_patience=timedelta(0)) as gateway,
+        gateway.connect() as slow,
+    ):
         slow.sendall(head.encode() + ZIP)
         found: list[Document] = []
 

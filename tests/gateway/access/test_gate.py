@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, delete, func, update
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from gateway.access.errors import TenantUploadsBusy
 from gateway.access.keys import make_key
@@ -203,7 +204,8 @@ class TestRateLimit:
 
 class TestUploadsAtOnce:
     def test_are_bounded_for_each_tenant(self, guarded_settings: Settings, key_of: KeyMaker) -> None:
-        narrow = guarded_settings.model_copy(update={"tenant_upload_concurrency": 1})
+        limits = {"tenant_upload_concurrency": 1, "tenant_upload_patience": timedelta(seconds=0.1)}
+        narrow = guarded_settings.model_copy(update=limits)
         slow, other = key_of(tenant="ward-a"), key_of(tenant="ward-b")
         head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {slow}\r\nContent-Length: 1000\r\n\r\n"
         with running_gateway(narrow) as gateway:
@@ -223,15 +225,40 @@ class TestUploadsAtOnce:
     )
     def test_are_counted_whatever_their_type_says(self, method: str, path: str, media_type: str) -> None:
         headers = [(b"content-length", b"9"), (b"content-type", media_type.encode())]
-        turns, scope = UploadTurns(1), {"type": "http", "method": method, "path": path, "headers": headers}
-        with turns.take("ward-a", scope, _receive_nothing), pytest.raises(TenantUploadsBusy):
-            turns.take("ward-a", scope, _receive_nothing).__enter__()
+        turns, scope = UploadTurns(1, 0.01), {"type": "http", "method": method, "path": path, "headers": headers}
+
+        async def take_two() -> None:
+            async with turns.take("ward-a", scope, _receive_nothing), turns.take("ward-a", scope, _receive_nothing):
+                pytest.fail("two turns were given at once")
+
+        with pytest.raises(TenantUploadsBusy):
+            asyncio.run(take_two())
+        with pytest.raises(TenantUploadsBusy):  # and what was given back leaves nothing behind
+            asyncio.run(take_two())
+
+    def test_wait_for_their_turn_while_others_are_quick(self) -> None:
+        headers = [(b"content-length", b"9")]
+        turns, scope = UploadTurns(2, 10), {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": headers}
+
+        async def send() -> bool:
+            async with turns.take("ward-a", scope, _receive_nothing) as receive:
+                await asyncio.sleep(0)
+                return bool((await receive())["type"] == "http.disconnect")
+
+        async def send_many() -> list[bool]:
+            return await asyncio.gather(*(send() for _ in range(50)))
+
+        assert asyncio.run(send_many()) == [True] * 50
 
     def test_are_not_what_only_names_an_upload(self) -> None:
         headers = [(b"content-length", b"9"), (b"content-type", b"Application/JSON; charset=utf-8")]
         scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": headers}
-        with UploadTurns(0).take("ward-a", scope, _receive_nothing) as receive:
-            assert receive is _receive_nothing
+
+        async def take() -> Receive:
+            async with UploadTurns(0, 0).take("ward-a", scope, _receive_nothing) as receive:
+                return receive
+
+        assert asyncio.run(take()) is _receive_nothing
 
     @staticmethod
     def _send(gateway: RunningGateway, key: str) -> int:
@@ -251,8 +278,8 @@ class TestTheCompatibleRoutes:
 
 class TestMetrics:
     def test_are_the_operators_alone(self, guarded: RunningGateway, key_of: KeyMaker) -> None:
-        assert send_as(guarded, key_of(Scope.ADMIN), "GET", "/metrics").status_code == 200
-        refused = send_as(guarded, key_of(Scope.ADMIN, tenant="ward-a"), "GET", "/metrics")
+        assert send_as(guarded, key_of(Scope.METRICS), "GET", "/metrics").status_code == 200
+        refused = send_as(guarded, key_of(Scope.METRICS, tenant="ward-a"), "GET", "/metrics")
         assert (refused.status_code, refused.json()["code"]) == (403, "tenant_forbidden")
 
 
@@ -304,4 +331,4 @@ async def _receive_nothing() -> Message:
 
 
 def test_the_scopes_are_those_of_the_contract() -> None:
-    assert set(map(str, Scope)) == {"jobs:write", "jobs:read", "webhooks", "admin"}
+    assert set(map(str, Scope)) == {"jobs:write", "jobs:read", "webhooks", "metrics", "admin"}

@@ -15,8 +15,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from shared.problems import ProblemCode
 from shared.settings import Settings
-from shared.stages import StageName
-from shared.states import StageState
+from shared.stages import MODELS, StageName
+from shared.states import JobState, StageState
 
 _REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -151,6 +151,10 @@ GROUPS: Mapping[str, Sequence[MetricWrapperBase]] = {
 """Every metric of this module, by what it tells of."""
 
 
+PROBLEMS.labels(code=ProblemCode.INTERNAL_ERROR)
+PROBLEMS.labels(code=ProblemCode.NO_SPACE)
+
+
 def serve_metrics(settings: Settings, stages: Iterable[StageName] = ()) -> None:
     """Answer Prometheus on a port of its own, where the settings name one.
 
@@ -166,6 +170,17 @@ def serve_metrics(settings: Settings, stages: Iterable[StageName] = ()) -> None:
 
 
 def _begin_at_zero(stages: Iterable[StageName]) -> None:
+    for state in JobState:
+        if state.is_terminal:
+            JOBS_ENDED.labels(state=state, code="")
+    for stage in StageName:
+        LEASES_REAPED.labels(stage=stage)
+        OUTBOX_RELAYED.labels(stage=stage)
+    for outcome in ("delivered", "refused", "timeout", "connection_failed"):
+        WEBHOOK_TRIES.labels(outcome=outcome)
+    for model in MODELS:
+        RESULT_MODELS.labels(model=model, state=StageState.SUCCEEDED)
+        RESULT_MODELS.labels(model=model, state=StageState.FAILED)
     for stage in stages:
         STAGES_ENDED.labels(stage=stage, state=StageState.SUCCEEDED, code="")
         STAGES_ENDED.labels(stage=stage, state=StageState.FAILED, code=ProblemCode.INTERNAL_ERROR)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from deploy.embedded.credentials import load_or_create_credentials
 from deploy.embedded.first_key import register_first_key
+from deploy.embedded.monitoring import describe_scraping
 from deploy.embedded.platform_programs import (
     GATEWAY,
     PORT_NAMES,
@@ -145,6 +146,7 @@ class Launcher:
         bring_up(servers, self._supervisor)
         self._migrate(surroundings)
         self._report = replace(self._report, api_key=register_first_key(settings, credentials.api_key))
+        write_json(self._folder.prometheus_file, describe_scraping(surroundings, self._report.api_key))
         self._supervisor.start(self._platform.make_programs(surroundings))
         self._supervisor.wait_ready(_READY_LIMIT_S)
 

@@ -21,7 +21,6 @@ from shared.settings import Settings
 
 GATEWAY = "gateway"
 FLOWER = "flower"
-PORT_NAMES = (GATEWAY, FLOWER)
 _INTAKE_WORKER = "worker-intake"
 _FUSION_WORKER = "worker-fusion"
 
@@ -35,6 +34,12 @@ WORKERS: Mapping[str, str] = {
 _KEY_HOLDERS: Mapping[str, Collection[str]] = {PSEUDONYM_KEY: {_INTAKE_WORKER}, RECEIPT_KEY: {_FUSION_WORKER, GATEWAY}}
 
 _DELIVERY = "worker-delivery"
+_CONTROL = "control"
+
+METRICS_OF: Mapping[str, str] = {name: f"{name}-metrics" for name in (*WORKERS, _CONTROL, _DELIVERY)}
+"""The name of the port on which each process answers Prometheus; the gateway does on its own."""
+
+PORT_NAMES = (GATEWAY, FLOWER, *METRICS_OF.values())
 # Receivers on this machine are what a stack on it is tried with; the operator's own setting takes its place.
 _ALLOWED_NETWORKS = "127.0.0.0/8,::1/128"
 
@@ -101,13 +106,15 @@ def base_environment(inherited: Mapping[str, str], settings: Mapping[str, str], 
 
 
 def process_environment(surroundings: Surroundings, name: str, *, threads: int = 1) -> dict[str, str]:
-    """Return the environment of one process: its ready file, and how many threads its libraries may start.
+    """Return the environment of one process: its ready file, its port for metrics, and threads for its libraries.
 
     A key is for those alone who work with it.
     """
+    own_port = {"CTCLIP_METRICS_PORT": str(surroundings.ports[METRICS_OF[name]])} if name in METRICS_OF else {}
     hidden = {key for key, holders in _KEY_HOLDERS.items() if name not in holders}
     return {
         **{setting: value for setting, value in surroundings.environment.items() if setting not in hidden},
+        **own_port,
         "CTCLIP_READY_FILE": str(surroundings.folder.ready_file(name)),
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -172,10 +179,10 @@ def _worker(surroundings: Surroundings, name: str, stages: str) -> Program:
 
 def _control(surroundings: Surroundings) -> Program:
     return Program(
-        name="control",
+        name=_CONTROL,
         command=(sys.executable, "-m", "workers.control"),
-        environment=process_environment(surroundings, "control"),
-        is_ready=surroundings.folder.ready_file("control").exists,
+        environment=process_environment(surroundings, _CONTROL),
+        is_ready=surroundings.folder.ready_file(_CONTROL).exists,
         stop_turn=StopTurn.CONTROL,
     )
 

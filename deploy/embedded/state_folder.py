@@ -70,6 +70,11 @@ class StateFolder:
         return self.root / "logs"
 
     @property
+    def prometheus_file(self) -> Path:
+        """The configuration with which Prometheus watches this stack."""
+        return self.root / "prometheus.yml"
+
+    @property
     def ready(self) -> Path:
         """Files that our processes make when they are ready."""
         return self.root / "ready"

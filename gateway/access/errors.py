@@ -62,12 +62,12 @@ class TenantForbidden(InputProblem):
 
 
 class OperatorRequired(AccessRefused):
-    """Only administrators of the whole installation may ask this."""
+    """Only callers of the installation's own tenant may ask this."""
 
     headers: Mapping[str, str] = {}
 
     def __init__(self) -> None:
-        super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only administrators of the tenant `default` may ask this.")
+        super().__init__(ProblemCode.TENANT_FORBIDDEN, "Only callers of the tenant `default` may ask this.")
 
 
 class ApiKeyNotFound(InputProblem):

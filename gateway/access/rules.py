@@ -19,7 +19,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Rule:
     """What is asked of the caller of a route: every one of `scopes`; without any, to be known. Open: nothing at all.
 
-    `is_operators`: only administrators of the whole installation. A recorded route leaves an entry in the log of what
+    `is_operators`: only callers of the installation's own tenant. A recorded route leaves an entry in the log of what
     was done; whatever is not a read does.
     """
 
@@ -45,7 +45,7 @@ class RouterRules:
 OPEN = Rule(is_open=True)
 KNOWN = Rule()
 ADMIN = Rule((Scope.ADMIN,))
-OPERATORS = Rule((Scope.ADMIN,), is_operators=True)
+MONITORING = Rule((Scope.METRICS,), is_operators=True)
 RECORDED_ADMIN = Rule((Scope.ADMIN,), is_recorded=True)
 RECORDED_READ = Rule((Scope.JOBS_READ,), is_recorded=True)
 
@@ -76,7 +76,7 @@ OF_WEBHOOKS = RouterRules(
 OF_KEYS = RouterRules(ADMIN, RECORDED_ADMIN)
 FOR_KNOWN = RouterRules(KNOWN, RECORDED_ADMIN)
 FOR_ALL = RouterRules(OPEN, RECORDED_ADMIN)
-OF_HEALTH = RouterRules(OPEN, RECORDED_ADMIN, {"/metrics": OPERATORS})
+OF_HEALTH = RouterRules(OPEN, RECORDED_ADMIN, {"/metrics": MONITORING})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ class Scope(StrEnum):
     JOBS_WRITE = "jobs:write"
     JOBS_READ = "jobs:read"
     WEBHOOKS = "webhooks"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

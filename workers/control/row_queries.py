@@ -15,6 +15,7 @@ from shared.artefacts import ArtefactKind
 from shared.stages import StageName
 from shared.states import DeliveryState, JobState, StageState
 from shared.tables import Artefact, DeadLetter, Job, Outbox, StageRun, WebhookDelivery, WebhookEndpoint
+from shared.webhooks import DisabledReason
 
 Samples = Sequence[tuple[Sequence[str], float]]
 """Values by those of the labels."""
@@ -89,10 +90,12 @@ def _age_of_due_deliveries(session: Session) -> Samples:
 def _count_endpoints(session: Session) -> Samples:
     is_failing = WebhookEndpoint.failing_since.is_not(None)
     enabled = select(func.count()).where(WebhookEndpoint.is_enabled)
+    off = select(func.count()).where(~WebhookEndpoint.is_enabled)
     counts = {
         "working": enabled.where(~is_failing),
         "failing": enabled.where(is_failing),
-        "disabled": select(func.count()).where(~WebhookEndpoint.is_enabled),
+        "disabled": off.where(WebhookEndpoint.disabled_reason != DisabledReason.BY_CALLER),
+        "off": off.where(WebhookEndpoint.disabled_reason == DisabledReason.BY_CALLER),
     }
     return [((state,), float(session.scalar(query) or 0)) for state, query in counts.items()]
 
@@ -165,7 +168,12 @@ CHEAP = (
         (),
         _age_of_due_deliveries,
     ),
-    RowMetric("ctclip_webhook_endpoints", "Webhooks by whether they take messages.", ("state",), _count_endpoints),
+    RowMetric(
+        "ctclip_webhook_endpoints",
+        "Webhooks: `working`, `failing`, `disabled` because they failed for days, `off` by their owner.",
+        ("state",),
+        _count_endpoints,
+    ),
     RowMetric("ctclip_database_connections", "Connections to the database.", (), _count_connections),
     RowMetric("ctclip_database_connections_limit", "Connections that the database allows.", (), _read_most_connections),
 )

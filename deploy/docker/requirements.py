@@ -32,7 +32,7 @@ NOT_INSTALLED = {"torchvision", "dipy", "fury", "imgkit", "trx-python", "vtk", "
 _MADE = "# Made by `python -m deploy.docker.requirements` from pyproject.toml and requirements.lock.\n"
 
 
-class UnlockedPackage(Exception):  # noqa: N818  # says what it is about
+class UnlockedPackage(Exception):
     """An image needs a package that `requirements.lock` does not name."""
 
 

@@ -1,0 +1,1 @@
+"""What `make check`, `make audit` and `make sbom` look at beside the code: chart, advisories, contents of images."""

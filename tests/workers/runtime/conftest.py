@@ -23,25 +23,30 @@ def make_job(engine: Engine, settings: Settings) -> JobMaker:
     """Return a function that adds a job whose intake is ready; the `models` wait, all others are skipped."""
 
     def make(*, models: tuple[StageName, ...] = (StageName.MEDNEXT,), **stage_values: object) -> uuid.UUID:
-        job_id = uuid.uuid4()
-        with transaction(engine) as session:
-            session.merge(Policy(id="policy-of-tests", name="tests", digest="0", document={}))
-            session.flush()
-            session.add(
-                Job(
-                    id=job_id,
-                    state=JobState.QUEUED,
-                    policy_id="policy-of-tests",
-                    weights_profile="demo",
-                    deadline_at=func.now() + settings.job_time_limit,
-                )
-            )
-            session.flush()
-            session.add(_upload(job_id))
-            session.add_all(_stage(job_id, name, models, stage_values) for name in StageName)
-        return job_id
+        return add_job(engine, settings, models=models, **stage_values)
 
     return make
+
+
+def add_job(engine: Engine, settings: Settings, *, models: tuple[StageName, ...], **stage_values: object) -> uuid.UUID:
+    """Add a job whose intake is ready, with `stage_values`; the `models` wait, all others are skipped."""
+    job_id = uuid.uuid4()
+    with transaction(engine) as session:
+        session.merge(Policy(id="policy-of-tests", name="tests", digest="0", document={}))
+        session.flush()
+        session.add(
+            Job(
+                id=job_id,
+                state=JobState.QUEUED,
+                policy_id="policy-of-tests",
+                weights_profile="demo",
+                deadline_at=func.now() + settings.job_time_limit,
+            )
+        )
+        session.flush()
+        session.add(_upload(job_id))
+        session.add_all(_stage(job_id, name, models, stage_values) for name in StageName)
+    return job_id
 
 
 def _upload(job_id: uuid.UUID) -> Artefact:

@@ -335,8 +335,8 @@ def alone(settings: Settings) -> Iterator[tuple[Settings, Engine]]:
 class TestAnyOrderOfEvents:
     def test_keeps_the_promises_of_the_state_machine(self, alone: tuple[Settings, Engine]) -> None:
         limits, engine = alone
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no types there
-            lambda: StageMachine(engine, limits),
+        run_state_machine_as_test(
+            lambda: StageMachine(engine, limits),  # type: ignore[arg-type]  # anything that makes a machine will do
             settings=hypothesis_settings(
                 max_examples=15,
                 stateful_step_count=25,

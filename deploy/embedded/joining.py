@@ -88,10 +88,15 @@ def self_check(
 
 def join_stack(state: Path | None) -> None:
     """Take over the settings of a running stack, unless the environment leads to a database already."""
-    if state is None and (os.environ.get("CTCLIP_DATABASE_URL") or os.environ.get("CTCLIP_SECRETS_DIR")):
-        return
     try:
-        os.environ.update(read_environment(state or default_state()))
+        take_over_settings(state)
     except StackProblem as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem
+
+
+def take_over_settings(state: Path | None) -> None:
+    """Do the same. Raises StackProblem where nothing runs and the environment leads nowhere."""
+    if state is None and (os.environ.get("CTCLIP_DATABASE_URL") or os.environ.get("CTCLIP_SECRETS_DIR")):
+        return
+    os.environ.update(read_environment(state or default_state()))

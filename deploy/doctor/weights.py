@@ -1,0 +1,108 @@
+"""Weights: as the catalogue pins them, and a fusion that was trained with the models that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from sqlalchemy import Engine, select
+
+from deploy.doctor.finding import Finding, broken, fine, odd
+from model_weights.catalogue import ModelEntry, list_installed
+from model_weights.verifying import read_description, verify
+from shared.database import transaction
+from shared.errors import Defect
+from shared.settings import Settings, WeightsProfile
+from shared.stages import MODELS, StageName
+from shared.tables import ModelVersion
+from workers.fusion.booster import load_booster
+
+_AGAIN = "Install the weights again: make setup for the demo weights, ctclip models convert for imported ones."
+
+
+def look_at_weights(settings: Settings) -> Iterator[Finding]:
+    """Yield what was found about the weights on this machine."""
+    if settings.weights_profile is WeightsProfile.NONE:
+        yield odd("installed", "The profile is `none`: nothing is read.", "Set CTCLIP_WEIGHTS_PROFILE.")
+        return
+    try:
+        entries = {entry.stage: entry for entry in list_installed(settings)}
+    except Defect as defect:
+        yield broken("installed", f"{_begin(defect)}.", _AGAIN)
+        return
+    yield _look_at_models(entries)
+    yield _look_at_digests(list(entries.values()))
+    yield from _look_at_fusion(entries)
+
+
+def look_at_registration(engine: Engine, settings: Settings) -> Iterator[Finding]:
+    """Yield whether the database plans jobs with the weights of this machine. Raises TransientFault."""
+    try:
+        here = {entry.stage: entry.digest for entry in list_installed(settings)}
+    except Defect:
+        return  # told already
+    with transaction(engine) as session:
+        rows = session.execute(select(ModelVersion.stage, ModelVersion.digest).where(ModelVersion.is_active))
+        planned: Mapping[StageName, str] = {stage: digest for stage, digest in rows}  # noqa: C416
+    differing = sorted(stage for stage in here.keys() | planned.keys() if here.get(stage) != planned.get(stage))
+    if differing:
+        told = f"Jobs are planned with other weights than lie here, for {', '.join(differing)}."
+        yield odd("registered", told, "Restart control, then the workers; look at CTCLIP_WEIGHTS_PROFILE of each.")
+    else:
+        yield fine("registered", f"Jobs are planned with the {len(here)} models that lie here.")
+
+
+def _look_at_models(entries: Collection[StageName]) -> Finding:
+    missing = [str(model) for model in MODELS if model not in entries]
+    if StageName.FUSION not in entries:
+        return broken("installed", "No fusion is installed: no job can have a result.", _AGAIN)
+    if missing:
+        return odd("installed", f"Not installed: {', '.join(missing)}. Results are partial and say so.", _AGAIN)
+    return fine("installed", f"All {len(MODELS)} models and the fusion are installed.")
+
+
+def _look_at_digests(entries: Sequence[ModelEntry]) -> Finding:
+    faults = [f"{entry.name}: {fault}" for entry in entries for fault in _find_faults(entry)]
+    if faults:
+        return broken("digests", f"{_begin(faults[0])}.", _AGAIN, files=len(faults))
+    files = sum(len(entry.files) for entry in entries)
+    return fine("digests", f"{files} files are those that the catalogue pins.", files=files)
+
+
+def _find_faults(entry: ModelEntry) -> Iterator[Defect]:
+    for file in entry.files.values():
+        try:
+            verify(file)
+        except Defect as defect:
+            yield defect
+
+
+def _look_at_fusion(entries: Mapping[StageName, ModelEntry]) -> Iterator[Finding]:
+    entry = entries.get(StageName.FUSION)
+    if entry is None:
+        return
+    try:
+        load_booster(entry)
+        trained = _read_trained_with(entry)
+    except Defect as defect:
+        yield broken("fusion", f"The fusion cannot serve: {defect}.", _AGAIN)
+        return
+    strangers = [str(model) for model in MODELS if model in entries and trained.get(model) != entries[model].digest]
+    if strangers:
+        told = f"The fusion was not trained with the installed weights of {', '.join(strangers)}."
+        advice = "Train it anew: python -m training.fusion (docs/training.md). Until then it was not measured so."
+        yield odd("fusion", told, advice, models=len(strangers))
+    else:
+        yield fine("fusion", "The fusion gives its known answers and was trained with the installed models.")
+
+
+def _read_trained_with(entry: ModelEntry) -> Mapping[str, object]:
+    """Return the digests of the models that a fusion was trained with; empty where it does not say."""
+    training = read_description(entry.get_file("description")).get("training")
+    models = training.get("models") if isinstance(training, dict) else None
+    return models if isinstance(models, dict) else {}
+
+
+def _begin(fault: object) -> str:
+    """Return a message as a sentence begins."""
+    text = str(fault)
+    return text[:1].upper() + text[1:]

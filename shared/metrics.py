@@ -7,12 +7,13 @@ words of ours (stages, states, codes); never an id, and nothing that a study or 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
 
+from shared.notices import NoticeCode
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import MODELS, StageName
@@ -155,7 +156,7 @@ PROBLEMS.labels(code=ProblemCode.INTERNAL_ERROR)
 PROBLEMS.labels(code=ProblemCode.NO_SPACE)
 
 
-def serve_metrics(settings: Settings, stages: Iterable[StageName] = ()) -> None:
+def serve_metrics(settings: Settings, stages: Collection[StageName] = ()) -> None:
     """Answer Prometheus on a port of its own, where the settings name one.
 
     What may be counted later begins at zero now: a rate needs a first value, and an alert something to look at.
@@ -169,26 +170,32 @@ def serve_metrics(settings: Settings, stages: Iterable[StageName] = ()) -> None:
     start_http_server(settings.metrics_port, addr=settings.metrics_host)
 
 
-def _begin_at_zero(stages: Iterable[StageName]) -> None:
-    for state in JobState:
-        if state.is_terminal:
-            JOBS_ENDED.labels(state=state, code="")
-    for stage in StageName:
-        LEASES_REAPED.labels(stage=stage)
-        OUTBOX_RELAYED.labels(stage=stage)
+def _begin_at_zero(stages: Collection[StageName]) -> None:
+    for state in filter(lambda state: state.is_terminal, JobState):
+        JOBS_ENDED.labels(state=state, code="")
     for outcome in ("delivered", "refused", "timeout", "connection_failed"):
         WEBHOOK_TRIES.labels(outcome=outcome)
     for model in MODELS:
         RESULT_MODELS.labels(model=model, state=StageState.SUCCEEDED)
         RESULT_MODELS.labels(model=model, state=StageState.FAILED)
+    for stage in StageName:
+        LEASES_REAPED.labels(stage=stage)
+        OUTBOX_RELAYED.labels(stage=stage)
     for stage in stages:
-        STAGES_ENDED.labels(stage=stage, state=StageState.SUCCEEDED, code="")
-        STAGES_ENDED.labels(stage=stage, state=StageState.FAILED, code=ProblemCode.INTERNAL_ERROR)
-        STAGE_FAULTS.labels(stage=stage, kind="transient", code=ProblemCode.STORAGE_UNAVAILABLE)
-        STAGE_FAULTS.labels(stage=stage, kind="defect", code=ProblemCode.INTERNAL_ERROR)
-        STAGE_SECONDS.labels(stage=stage)
-        STAGES_POSTPONED.labels(stage=stage)
-        STAGES_REUSED.labels(stage=stage)
+        _begin_stage_at_zero(stage)
+
+
+def _begin_stage_at_zero(stage: StageName) -> None:
+    STAGES_ENDED.labels(stage=stage, state=StageState.SUCCEEDED, code="")
+    STAGES_ENDED.labels(stage=stage, state=StageState.FAILED, code=ProblemCode.INTERNAL_ERROR)
+    STAGE_FAULTS.labels(stage=stage, kind="transient", code=ProblemCode.STORAGE_UNAVAILABLE)
+    STAGE_FAULTS.labels(stage=stage, kind="defect", code=ProblemCode.INTERNAL_ERROR)
+    STAGE_SECONDS.labels(stage=stage)
+    STAGES_POSTPONED.labels(stage=stage)
+    STAGES_REUSED.labels(stage=stage)
+    if stage is StageName.INTAKE:
+        for code in NoticeCode:
+            STUDY_WARNINGS.labels(code=code)
 
 
 def _read_disk(folder: Path) -> tuple[int, int]:

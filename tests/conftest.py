@@ -15,6 +15,7 @@ from shared.database import make_engine
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from tests.rabbitmq import RabbitMq, require_rabbitmq, running_rabbitmq
+from tests.stack.collector import Collector, running_collector
 from tests.stack.running import RunningStack, running_stack
 
 ROOT = Path(__file__).parents[1]
@@ -71,9 +72,16 @@ def phantom_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def collector() -> Iterator[Collector]:
+    """What the whole platform sends its traces to."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[RunningStack]:
     """The whole platform, started by its own command."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    with running_stack(tmp_path_factory.mktemp("stack"), CTCLIP_TRACES_ENDPOINT=collector.url) as running:
         yield running
 
 

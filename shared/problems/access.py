@@ -54,7 +54,8 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         403,
         "Leave `tenant` out, or ask an administrator of the tenant `default`.",
         cause="Administrators make, list and revoke the keys of their own tenant. Those of the tenant `default` "
-        "administer the installation: they may name any. `/metrics` tells of all tenants, so only keys of `default` read it.",
+        "administer the installation: they may name any. `/metrics` tells of all tenants, so only keys "
+        "of `default` read it.",
         example=show_of_request("Only administrators of the tenant `default` may name another.", instance=_KEYS),
         related=(ProblemCode.INSUFFICIENT_SCOPE,),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +27,10 @@ from client.exchange import (
     keep_path,
     make_headers,
     make_job_path,
-    make_submission,
     parse_job,
     parse_result,
 )
+from client.parts import PARTS_FROM_BYTES, Steps, advance, submit_study
 from client.results import ArtifactLink, StudyResult
 from client.streaming import EventStream, has_data
 
@@ -49,10 +50,12 @@ class Client:
         api_key: str | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         retry_limit_s: float = RETRY_LIMIT_S,
+        parts_from_bytes: int = PARTS_FROM_BYTES,
     ) -> None:
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=make_headers(api_key))
         self._retry_limit_s = retry_limit_s
+        self._parts_from_bytes = parts_from_bytes
         self._was_reached = False
 
     def __enter__(self) -> Self:
@@ -76,15 +79,18 @@ class Client:
         on_progress: OnProgress | None = None,
         **more: str,
     ) -> Job:
-        """Stream a ZIP or NIfTI file to the API and return its job.
+        """Send a ZIP or NIfTI file to the API and return its job.
+
+        A file of `parts_from_bytes` or more goes in parts, each with its digest: a cut costs one of them, and a program
+        that was killed goes on where it was, given the same file again.
 
         The key makes a repeated submission safe: it leads to the same job. Without one, each call makes a new job.
         `options`, and `more` of them by name, are those of `POST /v1/jobs`, such as `models="mednext"`,
         `series_instance_uid` or `validate_only="true"`.
         """
-        return parse_job(
-            self._read(make_submission(study, {**(options or {}), **more}, idempotency_key, on_progress)), self.url
-        )
+        asked, key = {**(options or {}), **more}, idempotency_key or str(uuid.uuid4())
+        steps = submit_study(Path(study), asked, key, on_progress, self._parts_from_bytes)
+        return parse_job(self._walk(steps), self.url)
 
     def fetch_job(self, job_id: str) -> Job:
         """Return the job as it stands."""
@@ -215,3 +221,14 @@ class Client:
                 self._was_reached = True
                 return outcome
             time.sleep(outcome)
+
+    def _walk(self, steps: Steps) -> Document:
+        """Make one request after the other and return the last answer."""
+        call = advance(steps, None)
+        while isinstance(call, Call):
+            try:
+                answer: Document | ApiError = self._read(call)
+            except ApiError as error:
+                answer = error
+            call = advance(steps, answer)
+        return call

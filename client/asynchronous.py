@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +28,10 @@ from client.exchange import (
     keep_path,
     make_headers,
     make_job_path,
-    make_submission,
     parse_job,
     parse_result,
 )
+from client.parts import PARTS_FROM_BYTES, Steps, advance, submit_study
 from client.results import ArtifactLink, StudyResult
 from client.streaming import EventStream, has_data
 
@@ -45,10 +46,12 @@ class AsyncClient:
         api_key: str | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         retry_limit_s: float = RETRY_LIMIT_S,
+        parts_from_bytes: int = PARTS_FROM_BYTES,
     ) -> None:
         self.url = url.rstrip("/")
         self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout, headers=make_headers(api_key))
         self._retry_limit_s = retry_limit_s
+        self._parts_from_bytes = parts_from_bytes
         self._was_reached = False
 
     async def __aenter__(self) -> Self:
@@ -72,16 +75,18 @@ class AsyncClient:
         on_progress: OnProgress | None = None,
         **more: str,
     ) -> Job:
-        """Stream a ZIP or NIfTI file to the API and return its job.
+        """Send a ZIP or NIfTI file to the API and return its job.
+
+        A file of `parts_from_bytes` or more goes in parts, each with its digest: a cut costs one of them, and a program
+        that was killed goes on where it was, given the same file again.
 
         The key makes a repeated submission safe: it leads to the same job. Without one, each call makes a new job.
         `options`, and `more` of them by name, are those of `POST /v1/jobs`, such as `models="mednext"`,
         `series_instance_uid` or `validate_only="true"`.
         """
-        return parse_job(
-            await self._read(make_submission(study, {**(options or {}), **more}, idempotency_key, on_progress)),
-            self.url,
-        )
+        asked, key = {**(options or {}), **more}, idempotency_key or str(uuid.uuid4())
+        steps = submit_study(Path(study), asked, key, on_progress, self._parts_from_bytes)
+        return parse_job(await self._walk(steps), self.url)
 
     async def fetch_job(self, job_id: str) -> Job:
         """Return the job as it stands."""
@@ -218,3 +223,14 @@ class AsyncClient:
                 self._was_reached = True
                 return outcome
             await asyncio.sleep(outcome)
+
+    async def _walk(self, steps: Steps) -> Document:
+        """Make one request after the other and return the last answer."""
+        call = await asyncio.to_thread(advance, steps, None)  # they read and hash the file
+        while isinstance(call, Call):
+            try:
+                answer: Document | ApiError = await self._read(call)
+            except ApiError as error:
+                answer = error
+            call = await asyncio.to_thread(advance, steps, answer)
+        return call

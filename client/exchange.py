@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +33,8 @@ _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 20.0
 _SHORTEST_SHARE = 0.8
 _PATIENCE_ASKED = frozenset({429, 502, 503, 504, 507})
-_IN_FLIGHT = "idempotency_key_in_flight"
+_PASSING = frozenset({"idempotency_key_in_flight", "upload_busy"})
+"""Refusals for what somebody else is doing at this moment."""
 
 OnProgress = Callable[[int, int], None]
 """Is told of an upload: bytes sent, and bytes of all. Begins again at 0 when the upload is repeated."""
@@ -57,13 +57,15 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
+    json: Mapping[str, object] | None = None
+    content: bytes | None = None
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
         """Yield the arguments of `httpx.Client.request`; the file to upload is open while the block runs."""
         arguments = {"method": self.method, "url": self.path, "params": self.query, "headers": self.headers}
         if self.upload is None:
-            yield arguments
+            yield {**arguments, "json": self.json, "content": self.content}
             return
         with self.upload.path.open("rb") as body:
             content = body if self.upload.on_progress is None else _CountedFile(body, self.upload.on_progress)
@@ -71,11 +73,11 @@ class Call:
 
 
 def make_submission(
-    study: Path | str, options: Mapping[str, str], idempotency_key: str | None, on_progress: OnProgress | None
+    study: Path, options: Mapping[str, str], idempotency_key: str, on_progress: OnProgress | None
 ) -> Call:
-    """Return the request that submits a study, under a new key when none is given."""
-    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-    return Call("POST", "/v1/jobs", query=options, headers=headers, upload=Upload(Path(study), on_progress))
+    """Return the request that submits a study in one go."""
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", "/v1/jobs", query=options, headers=headers, upload=Upload(study, on_progress))
 
 
 def make_job_path(job_id: str, noun: str = "") -> str:
@@ -127,7 +129,7 @@ class Patience:
         document = _parse_object(answer)
         problem = Problem.parse(document or {"title": f"Not an answer of this API (HTTP {answer.status_code})"})
         error = ApiError(answer.status_code, problem)
-        if answer.status_code not in _PATIENCE_ASKED and problem.code != _IN_FLIGHT:
+        if answer.status_code not in _PATIENCE_ASKED and problem.code not in _PASSING:
             raise error
         asked = answer.headers.get("Retry-After", "")
         return self._delay_or_raise(float(asked) if asked.isdecimal() else self._grow(), error)

@@ -30,7 +30,7 @@ KNOWN: Mapping[str, KnownCommand] = {
     "inspect": KnownCommand("Read a study without a server: files, candidates, geometry, problems.", "worker"),
     "phantom": KnownCommand("Make a chest CT with chosen findings from nothing.", "phantom"),
     "acceptance": KnownCommand("Send bad and good inputs to a platform and compare its answers.", "corpus"),
-    "models": KnownCommand("List, verify and convert model weights; compare models with golden files.", "worker"),
+    "models": KnownCommand("List, verify, convert and compare model weights; pause and resume models.", "worker"),
     "policies": KnownCommand("List policies; check one of your own before it is installed.", "worker"),
     "verify": KnownCommand("Hold a result against its signed receipt, without the platform.", "verify"),
     "replay": KnownCommand("Run a job again from its manifest and compare every feature.", "worker"),
@@ -38,6 +38,11 @@ KNOWN: Mapping[str, KnownCommand] = {
     "webhook": KnownCommand("Verify messages of webhooks.", "webhook"),
     "keys": KnownCommand("Make, list and revoke API keys of a platform.", "embedded"),
     "audit": KnownCommand("Show the log of what was done; prove that nobody changed it.", "embedded"),
+    "jobs": KnownCommand("List the jobs of all tenants; show everything about one.", "embedded"),
+    "dead-letters": KnownCommand(
+        "Stages that a defect ended: look at them, run them again, put them away.", "embedded"
+    ),
+    "doctor": KnownCommand("Name the broken link of a platform, and what to do next.", "embedded"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
     "evaluate": KnownCommand("Measure what installed weights are worth, on phantoms or on your studies.", "embedded"),
     "self-check": KnownCommand("Show or run the check that sends a phantom through the platform.", "embedded"),

@@ -86,7 +86,14 @@ def _render_answer(result: ResultDocument) -> Table:
     )
     table.add_row("Leading finding", f"[bold]{escape(result['most_dangerous_pathology_type'])}[/]")
     table.add_row("Answered", _describe_completeness(result))
+    if paused := _list_paused(result.get("quality", ())):
+        table.add_row("Paused", f"[bold yellow]{escape(paused)}: the operator had paused what is named here[/]")
     return table
+
+
+def _list_paused(quality: Sequence[Mapping[str, Any]]) -> str:
+    models = [model for entry in quality if entry.get("code") == "models_paused" for model in entry["facts"]["models"]]
+    return ", ".join(map(name_stage, models))
 
 
 def _describe_completeness(result: ResultDocument) -> str:

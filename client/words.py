@@ -19,6 +19,7 @@ STAGES: Mapping[str, str] = {
 _REASONS: Mapping[str, str] = {
     "model_not_installed": "not installed",
     "model_not_requested": "not asked for",
+    "model_paused": "paused by the operator",
     "needed_stage_missing": "needs a stage that is missing",
     "no_callback": "no webhook",
     "validate_only": "only validated",

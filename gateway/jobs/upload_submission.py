@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from http import HTTPStatus
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from gateway.jobs.acceptance import Submission, add_job
 from gateway.jobs.idempotency import Reservation, keep_answer
-from gateway.jobs.options import OPTION_FIELDS, SubmissionOptions, name_wrong_fields
+from gateway.jobs.options import OPTION_FIELDS, JobRequest, SubmissionOptions, name_wrong_fields
 from gateway.jobs.schemas import JobBody
 from gateway.jobs.submission import Submitter, make_request, tell_accepted
 from gateway.problems.handlers import InvalidFields, make_pointer
@@ -64,7 +63,8 @@ class UploadSubmitter(Submitter):
         return self._asked.policy
 
     async def _digest_payload(self) -> str:
-        return self._digest(self._require_asked())
+        asked = self._require_asked()
+        return await self._resources.transact(lambda session: self._digest_again(session, asked))
 
     async def _take_in(self, reservation: Reservation | None) -> JobBody:
         asked = self._require_asked()
@@ -82,12 +82,11 @@ class UploadSubmitter(Submitter):
     ) -> tuple[JobBody, Submission]:
         upload = fetch_upload(session, self._tenant, asked.upload_id, is_locked=True)
         stored, received = _take_over(session, upload, asked.file_name)
-        options = SubmissionOptions.model_validate(asked.model_dump(include=set(OPTION_FIELDS)))
-        submission = Submission(self._tenant, make_request(options, received), received, stored)
+        submission = Submission(self._tenant, _make_request(asked, received), received, stored)
         job = add_job(session, self._resources.settings, submission)
         upload.job_id, upload.key = job.id, None  # the object is the job's from now on
         if reservation is not None:
-            keep_answer(session, reservation, self._digest(asked), job)
+            keep_answer(session, reservation, submission.request.digest_with(stored.sha256), job)
         return job, submission
 
     def _merge(self, document: dict[str, object]) -> UploadSubmission:
@@ -107,22 +106,35 @@ class UploadSubmitter(Submitter):
         assert self._asked is not None  # the body is read before anything else
         return self._asked
 
-    @staticmethod
-    def _digest(asked: UploadSubmission) -> str:
-        """Return the digest of what is asked. The upload stands for its bytes, which never change."""
-        return hashlib.sha256(json.dumps(asked.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    def _digest_again(self, session: Session, asked: UploadSubmission) -> str:
+        """Return the digest of the bytes and of what is asked: the same however often, and as what, they were sent."""
+        upload = fetch_upload(session, self._tenant, asked.upload_id)
+        if upload.sha256 is None:
+            raise _make_incomplete(session, upload)
+        return _make_request(asked, _describe(upload, asked.file_name)).digest_with(upload.sha256)
 
 
 def _take_over(session: Session, upload: Upload, file_name: str | None) -> tuple[StoredObject, ReceivedUpload]:
     """Return the bytes of a locked upload. Raises UploadAlreadySubmitted or UploadIncomplete."""
     if upload.job_id is not None:
         raise UploadAlreadySubmitted(upload.job_id)
-    if upload.key is None or upload.sha256 is None or upload.kind is None:
-        received = {part.number for part in fetch_parts(session, upload.id)}
-        raise UploadIncomplete(sorted(set(range(1, get_division(upload).parts + 1)) - received))
-    stored = StoredObject(upload.key, upload.size_bytes, upload.sha256)
-    kind = UploadKind(upload.kind)
-    return stored, ReceivedUpload(kind, str(upload.media_type), file_name, {})
+    if upload.key is None or upload.sha256 is None:
+        raise _make_incomplete(session, upload)
+    return StoredObject(upload.key, upload.size_bytes, upload.sha256), _describe(upload, file_name)
+
+
+def _describe(upload: Upload, file_name: str | None) -> ReceivedUpload:
+    return ReceivedUpload(UploadKind(str(upload.kind)), str(upload.media_type), file_name, {})
+
+
+def _make_request(asked: UploadSubmission, received: ReceivedUpload) -> JobRequest:
+    options = SubmissionOptions.model_validate(asked.model_dump(include=set(OPTION_FIELDS)))
+    return make_request(options, received)
+
+
+def _make_incomplete(session: Session, upload: Upload) -> UploadIncomplete:
+    received = {part.number for part in fetch_parts(session, upload.id)}
+    return UploadIncomplete(sorted(set(range(1, get_division(upload).parts + 1)) - received))
 
 
 async def _read_document(request: Request) -> dict[str, object]:

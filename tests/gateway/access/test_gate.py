@@ -7,11 +7,13 @@ import re
 import uuid
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, delete, func, update
 from starlette.types import Message, Receive
 
+from client import Client
 from gateway.access.errors import TenantUploadsBusy
 from gateway.access.keys import make_key
 from gateway.access.rules import GuardedRoute
@@ -274,6 +276,15 @@ class TestTheCompatibleRoutes:
         answer = send_as(guarded, key_of(scope), "POST", path, files={"file": ("study.zip", ZIP)})
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
         assert {answer.json()["scope"], scope} == {Scope.JOBS_WRITE, Scope.JOBS_READ}
+
+
+def test_a_large_file_is_sent_in_parts_by_a_key_that_may_not_look_for_earlier_ones(
+    guarded: RunningGateway, key_of: KeyMaker, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.zip"
+    study.write_bytes(ZIP)
+    with Client(guarded.url, api_key=key_of(Scope.JOBS_WRITE), parts_from_bytes=1) as client:
+        assert client.submit(study).state == "queued"
 
 
 class TestMetrics:

@@ -37,11 +37,12 @@ _STREAM = 0x6A1D
 
 
 class Task(NamedTuple):
-    """A seed, how its findings are drawn, and whether their places are wanted (which takes a second study)."""
+    """A seed, how findings and look-alikes are drawn, and whether places are wanted (which takes a second study)."""
 
     seed: int
     prevalence: Prevalence
     is_located: bool = False
+    distractor_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Example:
 
 def make_example(task: Task, preprocessing: Preprocessing, settings: PhantomSettings | None = None) -> Example:
     """Make the study of a seed, with the findings (and, unless given, the grid) that the seed draws; prepare it."""
-    settings = settings or draw_settings(task.seed)
+    settings = settings or replace(draw_settings(task.seed), distractor_share=task.distractor_share)
     study = make_study(task.seed, draw_findings(task.seed, task.prevalence), settings)
     voxels = prepare(make_volume(study), preprocessing)[0, 0].numpy().astype(np.float16)
     present = {finding.name for finding in study.findings}
@@ -113,7 +114,7 @@ def compute_recipe_digest(preprocessing: Preprocessing) -> str:
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:
-    path = folder / f"{task.seed}{'-located' if task.is_located else ''}.npz"
+    path = folder / _name_file(task)
     if path.exists():
         return _read(task, path)
     example = make_example(task, preprocessing)
@@ -127,6 +128,11 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
         },
     )
     return example
+
+
+def _name_file(task: Task) -> str:
+    look_alikes = f"-{task.distractor_share:g}" if task.distractor_share else ""
+    return f"{task.seed}{look_alikes}{'-located' if task.is_located else ''}.npz"
 
 
 def _read(task: Task, path: Path) -> Example:

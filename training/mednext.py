@@ -7,7 +7,6 @@ Seeded and resumable: examples and checkpoints stay in the state folder, and the
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
     """Fit, choose thresholds, measure and publish; each part on seeds of its own."""
-    started = time.monotonic()
     state.mkdir(parents=True, exist_ok=True)
     examples = _iterate(_list_training(plan) + _list_measuring(plan), plan, state, processes)
-    model = Fitting(plan, state, say).run(examples)
-    measured = _measure(model, plan, examples)
-    return _publish(model, plan, measured, catalogue, tell_duration(time.monotonic() - started))
+    fitting = Fitting(plan, state, say)
+    model = fitting.run(examples)
+    took = tell_duration(fitting.seconds)
+    return _publish(model, plan, _measure(model, plan, examples), catalogue, took)
 
 
 def choose_thresholds_again(plan: MedNeXtPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
@@ -115,11 +114,17 @@ def _find_published(catalogue: Path) -> ModelEntry:
 
 
 def _list_training(plan: MedNeXtPlan) -> list[Task]:
-    return [Task(seed, plan.training_prevalence, is_located=True) for seed in plan.training_seeds]
+    return [
+        Task(seed, plan.training_prevalence, is_located=True, distractor_share=plan.distractor_share)
+        for seed in plan.training_seeds
+    ]
 
 
 def _list_measuring(plan: MedNeXtPlan) -> list[Task]:
-    return [Task(seed, plan.held_out_prevalence) for seed in (*plan.validation_seeds, *plan.held_out_seeds)]
+    return [
+        Task(seed, plan.held_out_prevalence, distractor_share=plan.distractor_share)
+        for seed in (*plan.validation_seeds, *plan.held_out_seeds)
+    ]
 
 
 def _iterate(tasks: Sequence[Task], plan: MedNeXtPlan, state: Path, processes: int) -> Iterator[Example]:

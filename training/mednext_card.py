@@ -114,6 +114,7 @@ def _list_facts(
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
         "Findings in training": _describe_prevalence(plan.training_prevalence),
         "Findings otherwise": _describe_prevalence(plan.held_out_prevalence),
+        "Look-alikes that are normal": f"each with a chance of {plan.distractor_share:.0%}",
         "Grid": f"{plan.preprocessing.spacing_xyz_mm} mm, {plan.preprocessing.roi_xyz} voxels (x, y, z)",
         _TOOK: took,
         "Classes without training": untrained or "none",

@@ -51,13 +51,19 @@ class Fitting:
         )
         self._schedule = self._start_cycle(0)
         self._visits = np.zeros(plan.training_studies, np.int64)
-        self._step = 0
+        self._step, self._earlier_seconds = 0, 0.0
+        self._started = time.monotonic()
         self._restore()
+
+    @property
+    def seconds(self) -> float:
+        """How long this run and those that it goes on from took."""
+        return self._earlier_seconds + time.monotonic() - self._started
 
     def run(self, examples: Iterator[Example]) -> MedNeXt:
         """Fit on examples as they come, and return the model in inference mode."""
         seen: list[Example] = []
-        started, losses = time.monotonic(), []
+        losses: list[float] = []
         while self._step < self._plan.steps:
             while len(seen) < self._count_arrived():
                 seen.append(next(examples))
@@ -66,7 +72,7 @@ class Fitting:
             if self._step % self._plan.cycle_steps == 0:
                 self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
             if self._step % _REPORT_STEPS == 0:
-                self._tell(losses[-_REPORT_STEPS:], len(seen), time.monotonic() - started)
+                self._tell(losses[-_REPORT_STEPS:], len(seen), self.seconds)
             if self._step % _CHECKPOINT_STEPS == 0:
                 self._save()
         # A run that goes on from its last step has learnt from these already; they are not for measuring.
@@ -131,6 +137,7 @@ class Fitting:
                 "schedule": self._schedule.state_dict(),
                 "visits": torch.from_numpy(self._visits),
                 "step": self._step,
+                "seconds": self.seconds,
             },
         )
 
@@ -140,7 +147,7 @@ class Fitting:
             return
         self._learner.load_state_dict(kept["learner"])
         self._visits = kept["visits"].numpy().copy()
-        self._step = int(kept["step"])
+        self._step, self._earlier_seconds = int(kept["step"]), float(kept["seconds"])
         # Starting a schedule writes its first rate into the optimiser, so the kept states come after it.
         self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
         self._schedule.load_state_dict(kept["schedule"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -18,9 +19,11 @@ from deploy.contract import list_breaks
 from gateway.app import create_app
 from shared.byte_units import GIB, MIB
 from shared.file_codes import FILE_CODES
+from shared.metrics import GROUPS
 from shared.notices import NOTICES
 from shared.problems import CATALOGUE, ProblemCode, make_example
 from shared.settings import Settings
+from workers.control.row_metrics import ROW_METRICS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OPENAPI = "openapi.json"
@@ -116,6 +119,39 @@ def render_settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_metrics() -> str:
+    """Return every metric of ours, with what it tells and by which labels."""
+    lines = [
+        "# Metrics\n",
+        _MADE.format(source="`shared/metrics.py` and `workers/control/row_queries.py`"),
+        "What Prometheus is told. How to watch, and what to do at each alert: [operations](OPERATIONS.md). What stands",
+        "under `Rows and broker` is told by control, which reads it when it is asked: of several processes take the",
+        "largest. All else is counted by each process from its start on. Beside it every process tells the usual of",
+        "Python and of itself (`process_resident_memory_bytes` and its like).",
+    ]
+    for title, metrics in GROUPS.items():
+        lines += ["", *_head_metrics(title), *map(_describe_metric, metrics)]
+    lines += ["", *_head_metrics("Rows and broker")]
+    lines += [_row(metric.name, "gauge", metric.labels, metric.documentation) for metric in ROW_METRICS]
+    return "\n".join(lines) + "\n"
+
+
+def _head_metrics(title: str) -> tuple[str, ...]:
+    return (f"## {title}\n", "| Metric | Kind | Labels | What |", "|---|---|---|---|")
+
+
+def _describe_metric(metric: MetricWrapperBase) -> str:
+    (family,) = metric.describe()
+    labels = metric._labelnames  # noqa: SLF001  # prometheus_client has no public way to ask
+    suffix = "_total" if family.type == "counter" else ""
+    return _row(f"{family.name}{suffix}", family.type, labels, family.documentation)
+
+
+def _row(name: str, kind: str, labels: Sequence[str], what: str) -> str:
+    listed = ", ".join(f"`{label}`" for label in labels) or "-"
+    return f"| `{name}` | {kind} | {listed} | {what} |"
+
+
 @cache
 def render_openapi() -> str:
     """Return the description of the API, as a gateway answers it at `/openapi.json`."""
@@ -130,6 +166,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": render_settings,
     "file-codes.md": render_file_codes,
     "warnings.md": render_warnings,
+    "metrics.md": render_metrics,
     f"{PROBLEMS}/README.md": render_problems,
     **{f"{PROBLEMS}/{code}.md": partial(render_problem, code) for code in ProblemCode},
 }

@@ -61,6 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own spans would tell paths, queries and the messages of errors; ours tell routes (`gateway/observer.py`).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = Resources(settings)
     app.state.rules = RULES

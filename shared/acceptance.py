@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.events import record_job_state, record_stage_state
 from shared.outbox import publish_stages
+from shared.pauses import fetch_paused
 from shared.planning import StagePlan, plan_stages
 from shared.stages import StageName
 from shared.states import JobState, StageState
@@ -85,7 +86,13 @@ def _add_stages(session: Session, new: NewJob) -> None:
     installed = session.scalars(select(ModelVersion.stage).where(ModelVersion.is_active)).all()
     validates_only = bool(new.options.get("validate_only"))
     is_told = is_anybody_told(session, new.tenant, new.options)
-    plans = plan_stages(installed, new.options.get("models"), validates_only=validates_only, is_told=is_told)
+    plans = plan_stages(
+        installed,
+        new.options.get("models"),
+        paused=fetch_paused(session),
+        validates_only=validates_only,
+        is_told=is_told,
+    )
     session.add_all(_make_run(new.id, plan) for plan in plans)
     record_job_state(session, new.id, JobState.QUEUED)
     for plan in plans:

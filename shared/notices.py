@@ -52,6 +52,7 @@ class NoticeCode(StrEnum):
     NO_MODEL_ANSWERED = "no_model_answered"
     NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
     REPORT_NOT_MADE = "report_not_made"
+    MODELS_PAUSED = "models_paused"
 
 
 @dataclass(frozen=True)
@@ -210,5 +211,9 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
     NoticeCode.REPORT_NOT_MADE: NoticeKind(
         "The report for people (HTML, PDF) could not be made. The result is not affected.",
         "Read the log of the fusion's worker; the result itself is whole.",
+    ),
+    NoticeCode.MODELS_PAUSED: NoticeKind(
+        "The operator had paused `models` when this study was read, so the result was made without them.",
+        "Ask the operator why; send the study again once they run (`GET /v1/models` tells).",
     ),
 }

@@ -28,6 +28,7 @@ def plan_stages(
     installed: Collection[StageName],
     requested: Collection[StageName] | None,
     *,
+    paused: Collection[StageName] = (),
     validates_only: bool = False,
     is_told: bool = False,
 ) -> tuple[StagePlan, ...]:
@@ -39,17 +40,20 @@ def plan_stages(
     delivery = StagePlan(StageName.DELIVERY, StageState.WAITING) if is_told else _NOBODY_IS_TOLD
     if validates_only:
         return (*map(_plan_validation, reading), delivery)
-    return (*(_plan_stage(stage, installed, requested) for stage in reading), delivery)
+    return (*(_plan_stage(stage, installed, requested, paused) for stage in reading), delivery)
 
 
 def _plan_validation(stage: StageName) -> StagePlan:
     if stage is StageName.INTAKE:
-        return _plan_stage(stage, (), None)
+        return _plan_stage(stage, (), None, ())
     return StagePlan(stage, StageState.SKIPPED, SkipReason.VALIDATE_ONLY)
 
 
 def _plan_stage(
-    stage: StageName, installed: Collection[StageName], requested: Collection[StageName] | None
+    stage: StageName,
+    installed: Collection[StageName],
+    requested: Collection[StageName] | None,
+    paused: Collection[StageName],
 ) -> StagePlan:
     if stage is StageName.INTAKE:
         return StagePlan(stage, StageState.READY)
@@ -59,6 +63,8 @@ def _plan_stage(
         return StagePlan(stage, StageState.SKIPPED, SkipReason.MODEL_NOT_REQUESTED)
     if stage not in installed:
         return StagePlan(stage, StageState.SKIPPED, SkipReason.MODEL_NOT_INSTALLED)
+    if stage in paused:
+        return StagePlan(stage, StageState.SKIPPED, SkipReason.MODEL_PAUSED)
     return StagePlan(stage, StageState.WAITING)
 
 

@@ -29,6 +29,7 @@ class SkipReason(StrEnum):
 
     MODEL_NOT_INSTALLED = "model_not_installed"
     MODEL_NOT_REQUESTED = "model_not_requested"
+    MODEL_PAUSED = "model_paused"
     NEEDED_STAGE_MISSING = "needed_stage_missing"
     NO_CALLBACK = "no_callback"
     VALIDATE_ONLY = "validate_only"

@@ -10,6 +10,7 @@ from gateway.models.schemas import ModelList, describe_models
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf
+from shared.pauses import fetch_paused
 from shared.problems import ProblemCode
 from shared.tables import ModelVersion, Policy
 
@@ -29,6 +30,7 @@ async def read_models(resources: ResourcesOf) -> ModelList:
     def describe(session: Session) -> ModelList:
         versions = session.scalars(select(ModelVersion).where(ModelVersion.is_active))
         policy = session.scalar(select(Policy).where(Policy.name == settings.policy, Policy.is_active))
-        return describe_models({version.stage: version for version in versions}, policy, settings.weights_profile)
+        installed = {version.stage: version for version in versions}
+        return describe_models(installed, policy, settings.weights_profile, fetch_paused(session))
 
     return await resources.transact(describe)

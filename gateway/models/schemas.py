@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -77,10 +77,13 @@ class ModelList(BaseModel):
 
 
 def describe_models(
-    versions: Mapping[StageName, ModelVersion], policy: Policy | None, profile: WeightsProfile
+    versions: Mapping[StageName, ModelVersion],
+    policy: Policy | None,
+    profile: WeightsProfile,
+    paused: Collection[StageName] = (),
 ) -> ModelList:
-    """Return all nine stages, honest about what is missing."""
-    items = [_describe_stage(stage, versions.get(stage)) for stage in StageName]
+    """Return all nine stages, honest about what is missing or paused."""
+    items = [_describe_stage(stage, versions.get(stage), is_paused=stage in paused) for stage in StageName]
     return ModelList(
         items=items,
         completeness=_describe_completeness(items),
@@ -90,8 +93,8 @@ def describe_models(
     )
 
 
-def _describe_stage(stage: StageName, version: ModelVersion | None) -> ModelBody:
-    reason = _find_reason(stage, version)
+def _describe_stage(stage: StageName, version: ModelVersion | None, *, is_paused: bool) -> ModelBody:
+    reason = _find_reason(stage, version) or (SkipReason.MODEL_PAUSED if is_paused else None)
     return ModelBody(
         name=stage,
         role=_get_role(stage),

@@ -25,6 +25,7 @@ from shared.states import JobState, StageState
 from shared.tables import IdempotencyKey, Job, Outbox, StageRun
 from shared.telemetry import get_logger
 from workers.control.broker_room import BrokerRoom
+from workers.control.pausing import skip_paused_stages
 from workers.control.relay import LOST_AFTER
 from workers.runtime.completion import fail_stage, retry_stage
 from workers.runtime.lease import Lease, require_lapsed
@@ -56,6 +57,7 @@ class Reaper:
     def reap(self) -> None:
         """Do everything once."""
         self._take_back_lapsed_leases()
+        skip_paused_stages(self._engine)
         self._publish_due_stages()
         self._fail_late_jobs()
         if time.monotonic() >= self._forgets_next_at:

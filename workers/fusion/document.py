@@ -10,8 +10,9 @@ from typing import Any, cast
 from model_weights.catalogue import ModelEntry
 from model_weights.policies import Policy
 from shared.artefacts import ArtefactKind
+from shared.notices import NoticeCode
 from shared.settings import WeightsProfile
-from shared.stages import MODELS, StageName
+from shared.stages import MODELS, SkipReason, StageName
 from shared.states import JobState, StageState
 from shared.tables import Document
 from workers.fusion.answers import Answers
@@ -181,7 +182,7 @@ def _make_omissions(omissions: Mapping[StageName, Omission]) -> Document:
 
 def _list_quality(reading: Reading) -> list[Document]:
     warnings = [(record.name, warning) for record in reading.records.values() for warning in record.warnings]
-    own = [*map(StageWarning, _judge(reading)), *reading.warnings]
+    own = [*map(StageWarning, _judge(reading)), *_tell_paused(reading.records), *reading.warnings]
     return [
         {"code": str(warning.code), "stage": str(stage), "facts": dict(warning.facts)}
         for stage, warning in [*warnings, *((StageName.FUSION, warning) for warning in own)]
@@ -195,6 +196,12 @@ def _judge(reading: Reading) -> list[str]:
     if reading.decision.is_pathological and not reading.decision.top:
         codes.append(NO_FINDING_WITH_EVIDENCE)
     return codes
+
+
+def _tell_paused(records: Mapping[StageName, StageRecord]) -> list[StageWarning]:
+    """Return the banner of a result that was made while models were paused."""
+    paused = [str(name) for name, record in records.items() if record.reason == SkipReason.MODEL_PAUSED]
+    return [StageWarning(NoticeCode.MODELS_PAUSED, {"models": paused})] if paused else []
 
 
 def _list_models(answers: Answers) -> list[Document]:

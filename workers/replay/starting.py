@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.events import record_job_state
+from shared.pauses import fetch_paused
 from shared.planning import plan_stages
 from shared.settings import Settings
 from shared.shared_objects import hold_object
@@ -19,6 +20,7 @@ from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, Document, Job, ModelVersion, StageRun
+from shared.webhooks import UNTOLD
 from workers.reuse.repository import copy_artefact
 from workers.runtime.progression import advance_job
 
@@ -61,7 +63,7 @@ def _hold_inputs(session: Session, job_id: uuid.UUID) -> Mapping[ArtefactKind, A
 
 
 def _choose_options(job: Job) -> Document:
-    return {**{word: value for word, value in job.options.items() if word not in _NOT_AGAIN}, "reuse": False}
+    return {**{word: value for word, value in job.options.items() if word not in _NOT_AGAIN}, "reuse": False, **UNTOLD}
 
 
 def _start_from_upload(session: Session, settings: Settings, job: Job, upload: Artefact) -> uuid.UUID:
@@ -109,7 +111,7 @@ def _plan_stages(session: Session, replay: Job, intake: StageRun) -> list[StageR
     installed = session.scalars(select(ModelVersion.stage).where(ModelVersion.is_active)).all()
     runs = [
         StageRun(job_id=replay.id, stage=plan.stage, state=plan.state, reason=plan.reason)
-        for plan in plan_stages(installed, replay.options.get("models"))
+        for plan in plan_stages(installed, replay.options.get("models"), paused=fetch_paused(session))
     ]
     for run in runs:
         if run.stage is StageName.INTAKE:

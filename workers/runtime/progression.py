@@ -13,7 +13,8 @@ from shared.events import record_stage_state
 from shared.json_values import JsonObject
 from shared.metrics import RESULT_MODELS
 from shared.outbox import publish_stages
-from shared.stages import MODELS, StageName, Transition, compute_transitions
+from shared.pauses import fetch_paused
+from shared.stages import MODELS, SkipReason, StageName, Transition, compute_transitions
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
 from workers.reuse import EarlierAnswers
@@ -25,8 +26,10 @@ def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = Non
     A stage that an `earlier` job answers has ended with that, and moves the job on in its turn.
     """
     ready: list[StageName] = []
+    paused = fetch_paused(session)
     while transitions := compute_transitions(states := fetch_stage_states(session, job.id)):
-        for transition in transitions:
+        for found in transitions:
+            transition = _withhold(found) if found.stage in paused else found
             is_ready = transition.state is StageState.READY
             if is_ready and earlier is not None and earlier.answer(session, job, transition.stage):
                 continue
@@ -37,6 +40,12 @@ def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = Non
     if ending is not None:
         end_job(session, job, ending)
         _count_models(states)
+
+
+def _withhold(transition: Transition) -> Transition:
+    """Return what becomes of a paused stage that could run now: nothing waits for it."""
+    is_ready = transition.state is StageState.READY
+    return Transition(transition.stage, StageState.SKIPPED, SkipReason.MODEL_PAUSED) if is_ready else transition
 
 
 def judge_ending(states: Mapping[StageName, StageState]) -> JobState | None:

@@ -230,5 +230,7 @@ class Client:
                 answer: Document | ApiError = self._read(call)
             except ApiError as error:
                 answer = error
+            else:
+                call.confirm()
             call = advance(steps, answer)
         return call

@@ -232,5 +232,7 @@ class AsyncClient:
                 answer: Document | ApiError = await self._read(call)
             except ApiError as error:
                 answer = error
+            else:
+                call.confirm()
             call = await asyncio.to_thread(advance, steps, answer)
         return call

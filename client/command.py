@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from client import options
 from client.api import Client
 from client.batch.command import batch
 from client.connecting import ApiKey, Json, Url, connected, print_json
@@ -37,41 +38,32 @@ def submit(
     ],
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job and print its result.")] = False,
-    models: Annotated[str | None, typer.Option(help="Only these models, separated by commas.")] = None,
-    series_instance_uid: Annotated[str | None, typer.Option(help="Read this series of the study.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Decide under this policy of the installation.")] = None,
-    validate_only: Annotated[
-        bool, typer.Option("--validate-only", help="Only say whether the study would be accepted; no model runs.")
-    ] = False,
-    split: Annotated[bool, typer.Option("--split", help="Make one job for each study of the ZIP.")] = False,
-    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is read first, 5 is usual.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="NAME=VALUE,...", help="Labels to find the job by; never a patient.")
-    ] = None,
-    callback_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Tell this address when it has ended.")
-    ] = None,
-    reuse: Annotated[
-        bool, typer.Option("--reuse/--no-reuse", help="Whether an earlier job with the same pixels may answer.")
-    ] = True,
-    idempotency_key: Annotated[str | None, typer.Option(help="Repeat with the same key: the same job.")] = None,
+    models: options.Models = None,
+    series_instance_uid: options.SeriesUid = None,
+    policy: options.Policy = None,
+    validate_only: options.ValidateOnly = False,
+    split: options.Split = False,
+    priority: options.Priority = None,
+    labels: options.Labels = None,
+    callback_url: options.CallbackUrl = None,
+    reuse: options.Reuse = True,
+    idempotency_key: options.IdempotencyKey = None,
     api_url: Url = None,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Send a study and print its job; with --wait, its result."""
-    options = {
-        "models": models,
-        "series_instance_uid": series_instance_uid,
-        "policy": policy,
-        "validate_only": "true" if validate_only else None,
-        "split": "true" if split else None,
-        "priority": None if priority is None else str(priority),
-        "labels": labels,
-        "callback_url": callback_url,
-        "reuse": None if reuse else "false",
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    given = options.gather(
+        models=models,
+        series_instance_uid=series_instance_uid,
+        policy=policy,
+        validate_only=validate_only or None,
+        split=split or None,
+        priority=priority,
+        labels=labels,
+        callback_url=callback_url,
+        reuse=None if reuse else False,
+    )
     with connected(api_url, api_key, as_json) as api:
         with shown_upload(study.name, is_quiet=as_json) as on_progress:
             job = api.submit(study, given, idempotency_key=idempotency_key, on_progress=on_progress)

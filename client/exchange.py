@@ -50,7 +50,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call:
-    """One request of the API; every one here may be repeated."""
+    """One request of the API; every one here may be repeated. `on_answer` is called once it was answered well."""
 
     method: str
     path: str
@@ -59,6 +59,7 @@ class Call:
     upload: Upload | None = None
     json: Mapping[str, object] | None = None
     content: bytes | None = None
+    on_answer: Callable[[], object] | None = None
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
@@ -70,6 +71,11 @@ class Call:
         with self.upload.path.open("rb") as body:
             content = body if self.upload.on_progress is None else _CountedFile(body, self.upload.on_progress)
             yield {**arguments, "files": {"file": (self.upload.path.name, cast("IO[bytes]", content))}}
+
+    def confirm(self) -> None:
+        """Tell whoever wants to know that the request was answered well."""
+        if self.on_answer is not None:
+            self.on_answer()
 
 
 def make_submission(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,11 @@ class _Submission:
         for number in range(1, -(-size_bytes // part_size_bytes) + 1):
             if number not in received:
                 part = self.file.read_part(number, part_size_bytes)
-                yield Call("PUT", f"{place}/parts/{number}", headers=_announce(part), content=part)
-            if self.on_progress is not None:
-                self.on_progress(min(number * part_size_bytes, size_bytes), size_bytes)
+                told = self._make_teller(min(number * part_size_bytes, size_bytes))
+                yield Call("PUT", f"{place}/parts/{number}", headers=_announce(part), content=part, on_answer=told)
+
+    def _make_teller(self, sent_bytes: int) -> Callable[[], object] | None:
+        return None if self.on_progress is None else partial(self.on_progress, sent_bytes, self.file.size_bytes)
 
 
 def _announce(part: bytes) -> dict[str, Any]:

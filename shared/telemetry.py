@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import structlog
 from structlog.stdlib import BoundLogger
-from structlog.typing import ExcInfo
+from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from shared.errors import CtclipError
 from shared.settings import Settings
@@ -21,7 +21,15 @@ from shared.tracing import add_trace
 
 def configure_logging(settings: Settings, *, process: str) -> None:
     """Send every log of this process to standard error as one JSON object a line."""
+
+    def name_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        # Not bound to the context: threads have contexts of their own.
+        del logger, method
+        event["process"] = process
+        return event
+
     shared_processors: list[structlog.typing.Processor] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         add_trace,
         structlog.processors.add_log_level,
@@ -46,7 +54,6 @@ def configure_logging(settings: Settings, *, process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def describe_exception(exc_info: ExcInfo) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -65,3 +68,35 @@ class TestTracebacks:
 
     def test_keep_what_our_own_errors_say(self) -> None:
         assert describe(Defect("storage: an object is gone")) == "shared.errors.Defect: storage: an object is gone\n"
+
+
+SCRIPT = """
+import logging, threading
+from pydantic import SecretStr
+from shared.settings import Settings
+from shared.telemetry import configure_logging, get_logger
+from shared.tracing import start_span
+
+keys = dict.fromkeys(("storage_endpoint", "storage_access_key", "storage_secret_key"), "none")
+configure_logging(Settings(database_url=SecretStr("none"), **keys), process="worker-intake")
+
+def work():
+    with start_span("run", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+        get_logger().info("ours", job_id="7", stage="intake")
+        logging.getLogger("a.library").warning("theirs")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+class TestALineOfTheLog:
+    def test_is_json_with_process_and_trace_from_any_thread_and_any_library(self) -> None:
+        ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
+        ours, theirs = map(json.loads, ran.stderr.splitlines())
+        assert (ours["event"], ours["job_id"], ours["stage"], ours["level"]) == ("ours", "7", "intake", "info")
+        assert (theirs["event"], theirs["level"]) == ("theirs", "warning")
+        for line in (ours, theirs):
+            assert (line["process"], line["trace_id"]) == ("worker-intake", "4bf92f3577b34da6a3ce929d0e0e4736")
+            assert line["timestamp"].endswith("Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 from pathlib import Path
@@ -9,24 +10,29 @@ from pathlib import Path
 import uvicorn
 
 from gateway.app import create_app
+from gateway.resources import Resources
 from shared.addresses import is_loopback
 from shared.settings import Authentication, Settings, get_settings
 from shared.telemetry import configure_logging, get_logger
 from shared.tracing import configure_tracing
 
 _log = get_logger()
-# Below the supervisor's patience, so that open requests end before the process is killed.
-_SHUTDOWN_LIMIT_S = 4
 # Longer than most clients keep a connection, so that it is they who close it.
 _KEEP_ALIVE_S = 75
 
 
 class AnnouncedServer(uvicorn.Server):
-    """A server that makes a file once it serves."""
+    """A server that makes a file once it serves, and lets go who waits when it stops."""
 
-    def __init__(self, config: uvicorn.Config, ready_file: Path | None) -> None:
+    def __init__(self, config: uvicorn.Config, resources: Resources, ready_file: Path | None) -> None:
         super().__init__(config)
+        self._resources = resources
         self._ready_file = ready_file
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let go who only waits here, and give those who send or fetch something the time that the settings say."""
+        self._resources.let_go()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
@@ -51,17 +57,18 @@ def main() -> None:
 
 def make_server(settings: Settings) -> AnnouncedServer:
     """Return the server, not yet listening."""
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.gateway_host,
         port=settings.gateway_port,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
+        timeout_graceful_shutdown=math.ceil(settings.gateway_shutdown_grace.total_seconds()),
     )
-    return AnnouncedServer(config, settings.ready_file)
+    return AnnouncedServer(config, app.state.resources, settings.ready_file)
 
 
 if __name__ == "__main__":

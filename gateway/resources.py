@@ -89,6 +89,11 @@ class Resources:
         except TransientFault as fault:
             _log.warning("orphan object left", key=key, reason=str(fault))
 
+    def let_go(self) -> None:
+        """Answer everybody who waits for something to happen: this process stops, and another one tells them."""
+        self.endings.let_go()
+        self.streams.let_go()
+
     def close(self) -> None:
         """Give everything back."""
         for threads in (self.uploads, self.downloads, self.probes, self._database):

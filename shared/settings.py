@@ -153,6 +153,9 @@ class Settings(BaseSettings):
     event_heartbeat: timedelta = Field(
         default=timedelta(seconds=15), description="How often a stream of events without news sends a comment."
     )
+    gateway_shutdown_grace: timedelta = Field(
+        default=timedelta(seconds=20), description="How long a stopping gateway lets uploads and downloads finish."
+    )
     idempotency_retention: timedelta = Field(
         default=timedelta(hours=48), description="How long an Idempotency-Key is remembered."
     )

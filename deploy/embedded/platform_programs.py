@@ -45,7 +45,6 @@ _ALLOWED_NETWORKS = "127.0.0.0/8,::1/128"
 
 _ANSWER_LIMIT_S = 1.0
 _GRACE_MARGIN_S = 4.0
-_GATEWAY_GRACE_S = 5.0
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -161,7 +160,7 @@ def _gateway(surroundings: Surroundings) -> Program:
         },
         is_ready=lambda: ready_file.exists() and answers(url, "/readyz"),
         stop_turn=StopTurn.GATEWAY,
-        stop_grace_s=_GATEWAY_GRACE_S,
+        stop_grace_s=surroundings.settings.gateway_shutdown_grace.total_seconds() + _GRACE_MARGIN_S,
     )
 
 

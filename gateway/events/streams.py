@@ -53,6 +53,11 @@ class EventStreams:
                 raise TooManyStreams(limit)
         return self._follow(reader, tenant)
 
+    def let_go(self) -> None:
+        """End every stream: this process stops, and who listens goes on elsewhere by `Last-Event-ID`."""
+        for listener in self._listening.values():
+            listener.give(News((), has_ended=True))
+
     async def _follow(self, reader: Reader, tenant: Tenant) -> AsyncIterator[Event]:
         # It counts from here, not from its opening: one whose caller has left by now is never read, nor closed.
         number, listener = next(self._numbers), _Listener(reader, tenant)

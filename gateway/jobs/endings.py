@@ -27,9 +27,18 @@ class JobEndings:
         self._transact = transact
         self._waiting: dict[uuid.UUID, set[asyncio.Event]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    def let_go(self) -> None:
+        """Have nobody wait any longer: this process stops."""
+        self._is_stopping = True
+        for ended in (one for waiting in self._waiting.values() for one in waiting):
+            ended.set()
 
     async def wait(self, job_id: uuid.UUID, limit_s: float) -> bool:
-        """Wait until a job has ended; False when it has not within `limit_s`."""
+        """Wait until a job has ended; False when it has not within `limit_s`, or this process stops before."""
+        if self._is_stopping:
+            return False
         ended = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(ended)
         self._watch()
@@ -40,7 +49,7 @@ class JobEndings:
             return False
         finally:
             self._forget(job_id, ended)
-        return True
+        return not self._is_stopping
 
     def _watch(self) -> None:
         if self._watching is None or self._watching.done():

@@ -23,6 +23,7 @@ from workers.control.relay import Relay
 from workers.control.retention import Retention
 from workers.control.row_metrics import RowMetrics
 from workers.control.sweeper import sweep
+from workers.control.usage import TenantUsages
 from workers.runtime.celery_app import make_celery
 from workers.runtime.stopping import install_stop_signals
 from workers.self_check import SelfCheck
@@ -67,6 +68,7 @@ def _start_loops(
     relay = Relay(engine, make_celery(settings), settings)
     reaper = Reaper(engine, settings, make_celery(settings))
     marks = QueueMarks(engine)
+    usages = TenantUsages(engine)
     self_check = SelfCheck(engine, store, settings)
     retention = Retention(engine, store, settings)
     loops: dict[str, Callable[[], None]] = {
@@ -77,6 +79,8 @@ def _start_loops(
         "self_check": lambda: self_check.run(stopped),
         "sweeper": lambda: _sweep_hourly(engine, store, stopped),
     }
+    if settings.tenant_storage_limit_bytes is not None:
+        loops["usages"] = lambda: usages.run(stopped)
     threads = [threading.Thread(target=_guard(run, stopped), name=name) for name, run in loops.items()]
     for thread in threads:
         thread.start()

@@ -1,17 +1,17 @@
 """Retention: removes what jobs no longer need once it was kept as long as the settings say.
 
-The object goes first and its row after, in a transaction that holds the row: a crash between leaves a row whose object
-is gone, and the next look finishes the work. What an upload tells of the patient outside of its object, the names of
-its files, goes with it. Uploads in parts that no job was made of go when they expire.
+The objects go first and their rows after, in a transaction that holds the rows: a crash between leaves rows whose
+objects are gone, and the next look finishes the work. What an upload tells of the patient outside of its object, the
+names of its files, goes with it. Uploads in parts that no job was made of go when they expire.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import count
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
@@ -30,6 +30,8 @@ from workers.control.upload_expiry import expire_uploads
 
 _log = get_logger()
 _INTERVAL_S = 5.0
+_BATCH = 50
+_THREADS = 8
 
 
 class Retention:
@@ -39,6 +41,7 @@ class Retention:
         self._engine = engine
         self._store = store
         self._periods = dict(_list_periods(settings))
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="retention")
 
     def run(self, stopped: threading.Event) -> None:
         """Enforce until told to stop; a fault of the database or of storage is waited out."""
@@ -51,28 +54,42 @@ class Retention:
 
     def enforce(self, stopped: threading.Event | None = None, *, most: int | None = None) -> int:
         """Remove everything that is due, or the first `most` of each kind; return how many. Raises TransientFault."""
+        return sum(self._enforce_kind(kind, period, stopped, most) for kind, period in self._periods.items())
+
+    def _enforce_kind(
+        self, kind: ArtefactKind, period: timedelta, stopped: threading.Event | None, most: int | None
+    ) -> int:
         removed = 0
-        for kind, period in self._periods.items():
-            for _ in range(most) if most else count():
-                if (stopped and stopped.is_set()) or not self._remove_one(kind, period):
-                    break
-                removed += 1
+        while not (stopped and stopped.is_set()):
+            wanted = _BATCH if most is None else min(_BATCH, most - removed)
+            found = self._remove_some(kind, period, wanted)
+            removed += found
+            if not found or removed == most:
+                break
         return removed
 
-    def _remove_one(self, kind: ArtefactKind, period: timedelta) -> bool:
+    def _remove_some(self, kind: ArtefactKind, period: timedelta, most: int) -> int:
+        """Remove some that are due in one transaction: commits and requests to storage are what costs time."""
         with transaction(self._engine) as session:
-            artefact = _lock_due(session, kind, period)
-            if artefact is None:
-                return False
-            if not is_shared(session, artefact):
-                self._store.remove(artefact.key)
-            session.delete(artefact)
-            record_artefact_removed(session, artefact.job_id, kind)
-            if kind is ArtefactKind.UPLOAD:
-                _forget_names(session, artefact.job_id)
-        ARTEFACTS_EXPIRED.labels(kind=kind).inc()
-        _log.info("artefact expired", job_id=str(artefact.job_id), kind=kind)
-        return True
+            due = _lock_due(session, kind, period, most)
+            # One after the other: of jobs that share an object, the last one of the batch is the last.
+            keys = [artefact.key for artefact in due if self._forget(session, artefact)]
+            list(self._threads.map(self._store.remove, keys))
+        for artefact in due:
+            ARTEFACTS_EXPIRED.labels(kind=kind).inc()
+            _log.info("artefact expired", job_id=str(artefact.job_id), kind=kind)
+        return len(due)
+
+    @staticmethod
+    def _forget(session: Session, artefact: Artefact) -> bool:
+        """Remove the row of an artefact; return whether its object must go with it."""
+        is_last = not is_shared(session, artefact)
+        session.delete(artefact)
+        record_artefact_removed(session, artefact.job_id, artefact.kind)
+        if artefact.kind is ArtefactKind.UPLOAD:
+            _forget_names(session, artefact.job_id)
+        session.flush()
+        return is_last
 
 
 def _list_periods(settings: Settings) -> Iterator[tuple[ArtefactKind, timedelta]]:
@@ -83,18 +100,19 @@ def _list_periods(settings: Settings) -> Iterator[tuple[ArtefactKind, timedelta]
         yield ArtefactKind.VOLUME, settings.volume_retention
 
 
-def _lock_due(session: Session, kind: ArtefactKind, period: timedelta) -> Artefact | None:
-    """Lock and return one artefact that is due, with its job: nothing may begin to need it meanwhile."""
+def _lock_due(session: Session, kind: ArtefactKind, period: timedelta, most: int) -> Sequence[Artefact]:
+    """Lock and return artefacts that are due, with their jobs: nothing may begin to need them meanwhile."""
     latest = func.now() - period
-    return session.scalar(
+    due = session.scalars(
         select(Artefact)
         .join(Job)
         # An artefact is not younger than its job's end, which lets the index serve.
         .where(Artefact.kind == kind, Artefact.created_at <= latest, Job.finished_at <= latest)
         .order_by(Artefact.created_at)
-        .limit(1)
+        .limit(most)
         .with_for_update(of=(Artefact, Job), key_share=True, skip_locked=True)
     )
+    return sorted(due, key=lambda artefact: artefact.key)  # the order in which objects are held
 
 
 def _forget_names(session: Session, job_id: uuid.UUID) -> None:

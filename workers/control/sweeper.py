@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from celery import Celery
 from sqlalchemy import Engine, func, literal, select
@@ -24,7 +25,12 @@ from shared.upload_tables import Upload, UploadPart
 from workers.runtime.celery_app import count_messages
 
 _log = get_logger()
-ORPHAN_AGE = timedelta(hours=24)
+
+_CLOCKS_APART = timedelta(hours=2)
+ORPHAN_AGE = max(stage.time_limit for stage in STAGES.values()) + _CLOCKS_APART
+"""A row follows its object within the time of a stage. The clock of the storage is not ours, and either may jump."""
+
+_LOOKED_UP_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,24 @@ def _count_open_stages(session: Session) -> int:
 
 
 def sweep(engine: Engine, store: ObjectStore) -> int:
-    """Remove objects that no row has named for a day; return how many."""
+    """Remove objects that no row has named for longer than any work takes; return how many.
+
+    Old objects are looked up some at a time: the names of millions would not fit into memory.
+    """
     latest = datetime.now(UTC) - ORPHAN_AGE
-    old = {key for key, written_at in store.iterate_keys() if written_at < latest}
-    with transaction(engine) as session:
-        orphans = old - fetch_named_keys(session).keys()
-    for key in orphans:
-        store.remove(key)
-    if orphans:
-        _log.warning("orphan objects removed", objects=len(orphans))
-    return len(orphans)
+    old = (key for key, written_at in store.iterate_keys() if written_at < latest)
+    removed = 0
+    while keys := list(islice(old, _LOOKED_UP_AT_ONCE)):
+        with transaction(engine) as session:
+            orphans = set(keys) - _fetch_named_among(session, keys)
+        for key in orphans:
+            store.remove(key)
+        removed += len(orphans)
+    if removed:
+        _log.warning("orphan objects removed", objects=removed)
+    return removed
+
+
+def _fetch_named_among(session: Session, keys: Sequence[str]) -> set[str | None]:
+    columns = (Artefact.key, UploadPart.key, Upload.key)
+    return {key for column in columns for key in session.scalars(select(column).where(column.in_(keys)))}

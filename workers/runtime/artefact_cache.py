@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -56,6 +57,14 @@ class ArtefactCache:
         except OSError:
             return  # another device or no links: the file is downloaded when asked for
 
+    def make_room(self, reserve_bytes: int) -> bool:
+        """Keep so much of the disk free, if need be by removing copies; False where that is not enough."""
+        shortage_bytes = reserve_bytes - shutil.disk_usage(self._folder).free
+        if shortage_bytes <= 0:
+            return True
+        self._remove_oldest(shortage_bytes)
+        return shutil.disk_usage(self._folder).free >= reserve_bytes
+
     def _locate(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
 
@@ -67,16 +76,17 @@ class ArtefactCache:
 
     def _evict(self, needed_bytes: int) -> None:
         """Remove the files unused for longest until `needed_bytes` more fit under the limit."""
-        files = sorted(
-            ((stat.st_mtime, stat.st_size, path) for path, stat in self._iterate_files()), key=lambda row: row[0]
-        )
-        excess_bytes = sum(size for _, size, _ in files) + needed_bytes - self._limit_bytes
+        taken_bytes = sum(stat.st_size for _, stat in self._iterate_files())
+        self._remove_oldest(taken_bytes + needed_bytes - self._limit_bytes)
+
+    def _remove_oldest(self, excess_bytes: int) -> None:
+        """Remove files, those unused for longest first, until so many bytes are gone."""
         oldest_kept = time.time() - _KEEP_FOR_S
-        for used_at, size, path in files:
-            if excess_bytes <= 0 or used_at > oldest_kept:
+        for path, stat in sorted(self._iterate_files(), key=lambda file: file[1].st_mtime):
+            if excess_bytes <= 0 or stat.st_mtime > oldest_kept:
                 return
             path.unlink(missing_ok=True)
-            excess_bytes -= size
+            excess_bytes -= stat.st_size
 
     def _iterate_files(self) -> list[tuple[Path, os.stat_result]]:
         found = []

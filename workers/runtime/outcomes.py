@@ -7,6 +7,7 @@ anything else   a defect: one retry on another process, then a dead letter with 
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from sqlalchemy import Engine, select
@@ -26,6 +27,7 @@ from workers.runtime.stage import StageOutput
 
 _log = get_logger()
 _FRAMES_KEPT = 12
+_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def end_rejected(engine: Engine, lease: Lease, problem: Problem, output: StageOutput | None = None) -> None:
@@ -41,6 +43,9 @@ def end_after_error(engine: Engine, settings: Settings, lease: Lease, error: Exc
         end_rejected(engine, lease, error.problem)
     elif isinstance(error, Unanswerable):
         _fail(engine, lease, error.problem, cause="unanswerable")
+    elif isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+        fault = TransientFault(ProblemCode.NO_SPACE, f"scratch: {errno.errorcode[error.errno]}")
+        _end_transient(engine, settings, lease, fault)
     elif isinstance(error, TransientFault):
         _end_transient(engine, settings, lease, error)
     else:

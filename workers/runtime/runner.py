@@ -59,9 +59,9 @@ class StageRunner:
         self._earlier = EarlierAnswers(settings)
 
     def run(self, job_id: uuid.UUID, name: StageName) -> None:
-        """Run a stage if it is ready, nobody has it and memory is not too short. Safe to call any number of times.
+        """Run a stage if it is ready, nobody has it and neither memory nor disk is too short.
 
-        What an earlier job has answered meanwhile is not run.
+        Safe to call any number of times. What an earlier job has answered meanwhile is not run.
         """
         with transaction(self._engine) as session:
             if complete_from_earlier(session, job_id, name, self._earlier):
@@ -74,9 +74,11 @@ class StageRunner:
             is_postponed = postpone(session, job_id, name, self._settings.transient_retry_delay)
         if is_postponed:
             STAGES_POSTPONED.labels(stage=name).inc()
-            _log.warning("stage postponed: memory is short", job_id=str(job_id), stage=name)
+            _log.warning("stage postponed: memory or disk is short", job_id=str(job_id), stage=name)
 
     def _admit(self, job_id: uuid.UUID, name: StageName) -> AbstractContextManager[bool]:
+        if not self._cache.make_room(self._settings.scratch_reserve_bytes):
+            return nullcontext(enter_result=False)
         stage = self._stages.get(name)
         if not isinstance(stage, AdmittingStage):
             return nullcontext(enter_result=True)

@@ -41,10 +41,11 @@ class RequestObserver:
         with start_span("request", traceparent=traceparent, kind=SpanKind.SERVER, is_recorded=is_recorded) as span:
             trace_id = f"{span.get_span_context().trace_id:032x}"
             scope.setdefault("state", {})["trace_id"] = trace_id
+            exchange = _Exchange(scope, send, trace_id)
             try:
-                await _Exchange(scope, send, trace_id).run(self._app, receive)
+                await exchange.run(self._app, receive)
             finally:
-                _describe(span, scope)
+                _describe(span, scope, exchange.status)
 
 
 class _Exchange:
@@ -54,23 +55,23 @@ class _Exchange:
         self._scope = scope
         self._send = send
         self._trace_id = trace_id
-        self._status: int | None = None
+        self.status: int | None = None
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         started = time.perf_counter()
         try:
             await app(self._scope, receive, self._forward)
         except ClientDisconnect:
-            self._status = self._status or _CLIENT_GONE
+            self.status = self.status or _CLIENT_GONE
         except Exception as error:  # noqa: BLE001  # process edge: recorded with the trace id, answered without a word of it
             await self._answer_bug(error, receive)
         finally:
-            labels = (_name_method(self._scope), _name_route(self._scope), str(self._status))
+            labels = (_name_method(self._scope), _name_route(self._scope), str(self.status))
             REQUEST_SECONDS.labels(*labels).observe(time.perf_counter() - started)
 
     async def _forward(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             MutableHeaders(scope=message)[TRACE_HEADER] = self._trace_id
         await self._send(message)
 
@@ -80,19 +81,19 @@ class _Exchange:
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ]
         kind = f"{type(error).__module__}.{type(error).__qualname__}"
-        event = "defect" if self._status is None else "answer broke off"
+        event = "defect" if self.status is None else "answer broke off"
         _log.error(event, error=kind, frames=frames[-_FRAMES_KEPT:], route=_name_route(self._scope))
-        if self._status is not None:
+        if self.status is not None:
             raise error  # half an answer is out; the server must cut the connection
         response = make_problem_response(self._scope, _OUR_BUG)
         await response(self._scope, receive, self._forward)
 
 
-def _describe(span: Span, scope: Scope) -> None:
+def _describe(span: Span, scope: Scope, status: int | None) -> None:
     """Name a span by its route: a path may hold ids, and a query whatever a caller writes."""
     method, route = _name_method(scope), _name_route(scope)
     span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route})
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status or 0})
 
 
 def _name_method(scope: Scope) -> str:

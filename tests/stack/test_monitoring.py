@@ -20,13 +20,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded.monitoring import GATEWAY_JOB, WORKERS_JOB
 from deploy.embedded.ports import LOOPBACK, assign_ports
+from deploy.embedded.state_folder import read_json
+from shared.stages import STAGES
 from tests.deploy.monitoring_files import list_queries, read_rules
 from tests.stack.running import RunningStack, wait_until
+from workers.runtime.celery_app import name_task
 
 pytestmark = pytest.mark.stack
 
 PROMETHEUS = shutil.which("prometheus")
 OF_PROMETHEUS = {"up", "ALERTS"}
+# Told once there are studies enough to measure it on.
+MEASURED_LATER = {"ctclip_feature_drift_psi"}
 PROCESSES = {"gateway", "control", "worker-intake", "worker-models", "worker-fusion", "worker-delivery"}
 
 
@@ -59,9 +64,25 @@ class TestTheProcesses:
         assert set(list_targets(configuration)) == PROCESSES
 
     def test_tell_every_metric_that_panels_and_rules_name(self, configuration: dict[str, Any]) -> None:
-        told = list_told(configuration) | OF_PROMETHEUS | {rule["record"] for rule in read_rules() if "record" in rule}
+        told = (
+            list_told(configuration)
+            | OF_PROMETHEUS
+            | MEASURED_LATER
+            | {rule["record"] for rule in read_rules() if "record" in rule}
+        )
         missing = {query.place: query.list_names() - told for query in list_queries()}
         assert not {place: names for place, names in missing.items() if names}
+
+
+class TestFlower:
+    def test_tells_the_stages_apart_by_the_names_of_their_tasks(
+        self, stack: RunningStack, configuration: dict[str, Any]
+    ) -> None:
+        secrets = read_json(stack.state / "secrets.json") or {}
+        login = (str(secrets["flower_user"]), str(secrets["flower_password"]))
+        tasks = httpx.get(f"{stack.description['flower_url']}/api/tasks?limit=1000", auth=login, timeout=30).json()
+        names = {task["name"] for task in tasks.values()}
+        assert {"ctclip.intake", "ctclip.mednext", "ctclip.fusion"} <= names <= set(map(name_task, STAGES))
 
 
 @contextmanager
@@ -93,6 +114,8 @@ def ask(prometheus: httpx.Client, expression: str) -> list[dict[str, Any]]:
 def is_scraped(prometheus: httpx.Client) -> bool:
     """Say whether every process was asked often enough for a rate, and every rule evaluated after that."""
     try:
+        if not prometheus.get("/status/runtimeinfo").is_success:  # it still gets ready
+            return False
         asked = ask(prometheus, 'min(count_over_time(up{job=~"ctclip-.+"}[1m])) > 3')
         evaluated = ask(prometheus, "count_over_time(process:ctclip_up:min[1m]) > 3")
     except httpx.TransportError:

@@ -77,8 +77,9 @@ class TestOneStudy:
         assert traced.webhook_headers["traceparent"].split("-")[1] == traced.answer_trace_id
 
     def test_tells_only_words_and_ids_of_ours(self, traced: Traced) -> None:
-        ours = {"http.request.method", "http.route", "ctclip.job_id", "ctclip.stage", "ctclip.webhook_id"}
-        assert {key for span in traced.spans for key in span.attributes} <= ours | {"ctclip.is_delivered"}
+        of_http = {"http.request.method", "http.route", "http.response.status_code"}
+        of_ours = {"ctclip.job_id", "ctclip.stage", "ctclip.webhook_id", "ctclip.is_delivered"}
+        assert {key for span in traced.spans for key in span.attributes} <= of_http | of_ours
 
     @pytest.mark.parametrize("process", ["worker-intake", "worker-models", "worker-fusion"])
     def test_is_logged_with_job_stage_and_trace(self, stack: RunningStack, traced: Traced, process: str) -> None:

@@ -16,7 +16,7 @@ from shared.access_tables import Allowance
 from shared.database import transaction
 from shared.endings import end_job, lock_open_job
 from shared.errors import StaleLease, TransientFault
-from shared.metrics import LEASES_REAPED
+from shared.metrics import LEASES_REAPED, STAGES_ENDED
 from shared.outbox import LOOK_AT_UNSENT_AFTER, publish_stages
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
@@ -88,6 +88,7 @@ class Reaper:
             {"stage": lease.stage},
         )
         fail_stage(session, lease, problem, cause="worker_lost", evidence={"worker": lease.worker})
+        STAGES_ENDED.labels(stage=lease.stage, state=StageState.FAILED, code=problem.code).inc()
 
     def _publish_due_stages(self) -> None:
         """Publish retries that are due, and messages that the broker seems to have lost."""

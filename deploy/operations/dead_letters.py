@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NoReturn
 
 import typer
-from sqlalchemy import Row, select
+from sqlalchemy import Row, delete, select
 from sqlalchemy.orm import Session
 
 from deploy.access.joined import Json, State, joined
@@ -90,15 +91,18 @@ def retry(
     state: State = None,
     as_json: Json = False,
 ) -> None:
-    """Run the job again, and take the letter away. Each retry stands in the log of what was done.
+    """Run jobs again, once each, and take their letters away. Each retry stands in the log of what was done.
 
     A failed job goes on under its own id. One that ended with a result keeps it for good: its study is read once more
     by a job of its own, whose id is printed.
     """
+    by_job: dict[uuid.UUID, dict[str, object]] = {}
     outcomes: dict[int, dict[str, object]] = {}
-    for letter_id in _choose(ids, every, stage, state):
-        with joined(state) as session:
-            outcomes[letter_id] = _retry(session, letter_id)
+    for letter_id, job_id in _choose(ids, every, stage, state).items():
+        if job_id not in by_job:
+            with joined(state) as session:
+                by_job[job_id] = _retry(session, letter_id)
+        outcomes[letter_id] = by_job[job_id]
     _tell_outcomes(outcomes, as_json)
 
 
@@ -122,32 +126,35 @@ def discard(
     _tell_outcomes(outcomes, as_json)
 
 
-def _choose(ids: Sequence[int] | None, every: bool, stage: StageName | None, state: State) -> Sequence[int]:
+def _choose(ids: Sequence[int] | None, every: bool, stage: StageName | None, state: State) -> Mapping[int, uuid.UUID]:
+    """Return the letters that are meant, each with its job."""
     if bool(ids) == every:
         raise typer.BadParameter("name the letters, or --all, and not both", param_hint="ID")
-    query = select(DeadLetter.id).order_by(DeadLetter.id)
+    query = select(DeadLetter.id, DeadLetter.job_id).order_by(DeadLetter.id)
     if stage is not None:
         query = query.where(DeadLetter.stage == stage)
     with joined(state) as session:
-        known = session.scalars(query if every else query.where(DeadLetter.id.in_(ids or ()))).all()
-    missing = sorted(set(ids or ()) - set(known))
+        rows = session.execute(query if every else query.where(DeadLetter.id.in_(ids or ()))).tuples()
+        known = dict(rows.all())
+    missing = sorted(set(ids or ()) - known.keys())
     if missing:
         _refuse_unknown(missing)
     return known
 
 
 def _retry(session: Session, letter_id: int) -> dict[str, object]:
-    letter, job = _lock(session, letter_id)
-    is_failed = job.state is JobState.FAILED
+    _, job = _lock(session, letter_id)
+    if not job.state.is_terminal:
+        return {"job": str(job.id), "retried": False, "why": f"It is {job.state}; come back when it has ended."}
     try:
-        if is_failed:
+        if job.state is JobState.FAILED:
             retry_job(session, get_settings(), Tenant(job.tenant), job.id)
             runs = job.id
         else:
             runs = start_replay(session, get_settings(), job).job_id
     except (JobCannotBeRetried, JobNotFound, NothingLeft) as error:
         return {"job": str(job.id), "retried": False, "why": str(error)}
-    session.delete(letter)
+    session.execute(delete(DeadLetter).where(DeadLetter.job_id == job.id))
     tell(session, "dead-letters retry", job.tenant, f"/v1/jobs/{runs}")
     return {"job": str(job.id), "retried": True, "runs_as": str(runs)}
 

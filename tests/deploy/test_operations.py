@@ -115,6 +115,14 @@ def fail(engine: Engine, job_id: uuid.UUID, stage: StageName) -> int:
         return session.scalars(select(DeadLetter.id).where(DeadLetter.job_id == job_id)).one()
 
 
+def fail_quietly(engine: Engine, job_id: uuid.UUID) -> int:
+    """Leave a letter of a job that has not ended, and return its number."""
+    with transaction(engine) as session:
+        letter = DeadLetter(job_id=job_id, stage=StageName.MEDNEXT, attempt=1, cause="defect", evidence={})
+        session.add(letter)
+    return letter.id
+
+
 def fetch_run(engine: Engine, job_id: uuid.UUID, stage: StageName) -> StageRun:
     with transaction(engine) as session:
         return session.get_one(StageRun, (job_id, stage))
@@ -215,6 +223,20 @@ class TestDeadLetters:
         assert told["runs_as"] != str(job_id)
         assert fetch_state(engine, job_id) is JobState.COMPLETED_PARTIAL
         assert fetch_state(engine, uuid.UUID(told["runs_as"])) is JobState.QUEUED
+
+    def test_of_one_job_run_it_again_once_and_not_before_it_has_ended(
+        self, run: Run, engine: Engine, accept: Callable[[], uuid.UUID], tenant: str
+    ) -> None:
+        job_id = accept()
+        letter = fail(engine, job_id, StageName.INTAKE)
+        with transaction(engine) as session:
+            other = DeadLetter(job_id=job_id, stage=StageName.INTAKE, attempt=1, cause="defect", evidence={})
+            session.add(other)
+        told = run_once(dead_letters.app, "retry", letter, other.id)
+        assert told[str(letter)] == told[str(other.id)]
+        assert run(jobs.app, "list", "--tenant", tenant)["count"] == 1
+        again = fail_quietly(engine, job_id)
+        assert "come back" in run(dead_letters.app, "retry", again, expected=1)[str(again)]["why"]
 
     def test_are_put_away_and_the_job_stays(
         self, run: Run, engine: Engine, accept: Callable[[], uuid.UUID], tenant: str

@@ -6,7 +6,7 @@ others that came not long before them, and nobody waits for ever behind a stream
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func
 
@@ -19,7 +19,7 @@ Nine steps are less than a job has by default (`CTCLIP_JOB_TIME_LIMIT`), so the 
 HIGHEST_LEVEL = 9
 
 
-def compute_turn(priority: int) -> ColumnElement[object]:
+def compute_turn(priority: int) -> ColumnElement[datetime]:
     """Return when the turn of a job is that comes now, by the database's clock."""
     return func.now() - priority * PRIORITY_STEP
 

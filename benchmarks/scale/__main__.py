@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.scale.databases import Database, make_database, serving
+import structlog
+
+from benchmarks.scale.databases import Database, open_database, serving
 from benchmarks.scale.filling import fill
 from benchmarks.scale.operations import OPERATIONS, Operation
 from benchmarks.scale.report import Measured, compare, render, to_document
-from deploy.embedded.servers import start_servers
+from deploy.embedded.servers import ServerSet, start_servers
 
 _FEW = 60
 _TURN = 5
@@ -28,25 +31,47 @@ _TURN = 5
 
 def main() -> None:
     """Fill, measure and print."""
+    arguments = _parse()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with _state(arguments.state) as state, start_servers(state) as servers:
+        empty, full = _open(servers, arguments.finished, arguments.waiting)
+        if arguments.fill_only:
+            return
+        rows = measure(empty, full, arguments.share)
+    _print(rows, arguments)
+    sys.exit(0 if all(row.is_kept for row in rows) else 1)
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--finished", type=int, default=20_000, help="jobs that have ended")
     parser.add_argument("--waiting", type=int, default=2_000, help="jobs that wait")
     parser.add_argument("--share", type=float, default=1.0, help="part of the usual number of samples")
-    parser.add_argument("--folder", type=Path, help="where the database lies meanwhile; a temporary folder if not set")
+    parser.add_argument("--state", type=Path, help="folder in which the filled database is kept and found again")
+    parser.add_argument("--fill-only", action="store_true", help="fill the database in --state and measure nothing")
     parser.add_argument("--json", action="store_true", help="print the figures for programs")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder, start_servers(Path(folder) / "state") as servers:
-        empty, full = (
-            make_database(servers, name, number) for number, name in enumerate(("scale_empty", "scale_full"))
-        )
+    return parser.parse_args()
+
+
+@contextmanager
+def _state(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "state"
+
+
+def _open(servers: ServerSet, finished: int, waiting: int) -> tuple[Database, Database]:
+    """Return the empty and the full database, filled unless they were found so."""
+    empty, full = (open_database(servers, name, number) for number, name in enumerate(("scale_empty", "scale_full")))
+    if empty.is_new:
         fill(empty.url, finished=_FEW, waiting=_FEW, kept="31 days")
+    if full.is_new:
         begun = time.monotonic()
-        fill(full.url, finished=arguments.finished, waiting=arguments.waiting)
-        filled_s = time.monotonic() - begun
-        print(f"filled: {filled_s:.1f} s", file=sys.stderr)
-        rows = measure(empty, full, arguments.share)
-    _print(rows, arguments, filled_s)
-    sys.exit(0 if all(row.is_kept for row in rows) else 1)
+        fill(full.url, finished=finished, waiting=waiting)
+        print(f"filled in {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    return empty, full
 
 
 def measure(empty: Database, full: Database, share: float = 1.0) -> list[Measured]:
@@ -72,11 +97,11 @@ def _measure(operation: Operation, empty: Database, full: Database, share: float
     return compare(operation.name, *taken, operation.limit_ms)
 
 
-def _print(rows: Sequence[Measured], arguments: argparse.Namespace, filled_s: float) -> None:
+def _print(rows: Sequence[Measured], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"finished": arguments.finished, "waiting": arguments.waiting, "rows": to_document(rows)}))
         return
-    print(f"{arguments.finished} finished and {arguments.waiting} waiting jobs (filled in {filled_s:.0f} s)")
+    print(f"{arguments.finished} finished and {arguments.waiting} waiting jobs")
     print(render(rows))
 
 

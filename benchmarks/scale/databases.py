@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import httpx
@@ -38,7 +37,7 @@ class Database:
     settings: Settings
     environment: Mapping[str, str]
     port: int = 0
-    random: random.Random = field(default_factory=lambda: random.Random(7))
+    is_new: bool = True
 
     @property
     def url(self) -> str:
@@ -81,24 +80,36 @@ class Database:
             )
 
 
-def make_database(servers: ServerSet, name: str, broker_number: int) -> Database:
-    """Return a new database at the newest schema, with a part of the broker for itself."""
+def open_database(servers: ServerSet, name: str, broker_number: int) -> Database:
+    """Return a database at the newest schema, made unless it is there, with a part of the broker for itself."""
     named = dict(servers.environment)
     url = make_url(named["CTCLIP_DATABASE_URL"])
-    admin = psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-    admin.close()
     named["CTCLIP_DATABASE_URL"] = url.set(database=name).render_as_string(hide_password=False)
     named["CTCLIP_BROKER_URL"] = named["CTCLIP_BROKER_URL"].rsplit("/", 1)[0] + f"/{broker_number}"
     named["CTCLIP_STORAGE_BUCKET"] = name.replace("_", "-")
+    is_new = _create(url.set(drivername="postgresql").render_as_string(hide_password=False), name)
     upgrade(named["CTCLIP_DATABASE_URL"])
     settings = Settings.model_validate({key.removeprefix("CTCLIP_").lower(): value for key, value in named.items()})
     ObjectStore(settings).ensure_bucket()
-    database = Database(name, settings, named)
-    database.make_policy()
+    database = Database(name, settings, named, is_new=is_new)
+    if is_new:
+        database.make_policy()
     return database
+
+
+def _create(server_url: str, name: str) -> bool:
+    """Make a database; False where it is there."""
+    admin = psycopg2.connect(server_url)
+    admin.autocommit = True
+    try:
+        with admin.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+            if cursor.fetchone() is not None:
+                return False
+            cursor.execute(f"CREATE DATABASE {name}")
+            return True
+    finally:
+        admin.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from benchmarks.scale.databases import Database
 from shared.database import transaction
 from shared.stages import StageName
 from shared.storage import ObjectStore
+from workers.control.queue_marks import QueueMarks
 from workers.control.reaper import Reaper
 from workers.control.relay import Relay
 from workers.control.retention import Retention
@@ -96,9 +97,28 @@ def _relay(database: Database) -> Times:
             relay.relay_batch()
             elapsed = time.perf_counter() - begun
             sent = before - _count(database, "outbox")
+            _write_again(database)
             if not sent:
                 return
             yield elapsed / sent
+
+
+def _write_again(database: Database) -> None:
+    """Put messages that were sent back into the outbox, as if their stages had become ready just now."""
+    with transaction(database.engine) as session:
+        session.execute(
+            text(
+                "INSERT INTO outbox (job_id, stage, priority, turn_at) SELECT job_id, stage, priority, turn_at "
+                "FROM stage_runs JOIN jobs ON jobs.id = job_id WHERE stage_runs.state = 'ready' "
+                "AND look_again_at < now() + interval '1 minute'"
+            )
+        )
+        session.execute(
+            text(
+                "UPDATE stage_runs SET look_again_at = now() + interval '1 hour' "
+                "WHERE state = 'ready' AND look_again_at < now() + interval '1 minute'"
+            )
+        )
 
 
 def _empty_broker(app: Celery) -> None:
@@ -119,6 +139,14 @@ def _reap(database: Database) -> Times:
         yield time.perf_counter() - begun
 
 
+def _mark(database: Database) -> Times:
+    marks = QueueMarks(database.engine)
+    while True:
+        begun = time.perf_counter()
+        marks.mark()
+        yield time.perf_counter() - begun
+
+
 def _retain(database: Database) -> Times:
     """Remove one upload whose time has come; its object is gone already, which costs the same request."""
     settings = database.settings.model_copy(update={"upload_retention": timedelta(hours=20)})
@@ -132,6 +160,7 @@ def _retain(database: Database) -> Times:
 
 
 OPERATIONS = (
+    Operation("mark the queue", _mark, rounds=10),
     Operation("poll a waiting job", _poll("finished_at IS NULL"), 50, rounds=200),
     Operation("poll an ended job", _poll("finished_at IS NOT NULL"), 50, rounds=200),
     Operation("list, newest first", _list(""), 100, rounds=100),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
@@ -46,8 +47,10 @@ def compare(name: str, empty_s: Sequence[float], full_s: Sequence[float], limit_
 
 
 def _percentiles_ms(seconds: Sequence[float]) -> tuple[float, float]:
-    if len(seconds) < 2:  # no quantiles of a single value
-        seconds = [*seconds, *seconds] or [0.0, 0.0]
+    if not seconds:
+        return math.nan, math.nan
+    if len(seconds) == 1:  # has no quantiles
+        seconds = [*seconds, *seconds]
     return 1000 * median(seconds), 1000 * quantiles(seconds, n=20, method="inclusive")[-1]
 
 

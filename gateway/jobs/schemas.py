@@ -60,7 +60,9 @@ class JobBody(BaseModel):
     state: JobState
     progress: float = Field(ge=0, le=1)
     stages: list[StageBody]
-    queue_position: int | None = Field(description="1 is next; null once it runs.")
+    queue_position: int | None = Field(
+        description="1 is next; null once it runs. Behind the first thousand it is some seconds old."
+    )
     eta: EtaBody | None = Field(
         default=None, description="Null once the job has ended, and where no job like it was measured."
     )

@@ -6,13 +6,13 @@ import json
 import re
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import ProxyTracerProvider
 from opentelemetry.trace import get_tracer_provider as get_provider
 
-from shared import tracing
 from shared.tracing import add_trace, current_traceparent, make_trace_headers, parse_trace_id, start_span
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -57,8 +57,14 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing.trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     return exporter
+
+
+def get_span_id(span: ReadableSpan) -> int:
+    context = span.get_span_context()
+    assert context is not None
+    return context.span_id
 
 
 def find(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:
@@ -73,8 +79,7 @@ class TestWithACollector:
         assert above.parent is not None
         assert below.parent is not None
         assert f"{above.parent.span_id:016x}" == SPAN
-        assert below.parent.span_id == above.get_span_context().span_id
-        assert f"{below.get_span_context().trace_id:032x}" == TRACE
+        assert (below.parent.span_id, f"{below.parent.trace_id:032x}") == (get_span_id(above), TRACE)
 
     def test_an_error_tells_its_kind_and_nothing_that_it_says(self, spans: InMemorySpanExporter) -> None:
         with pytest.raises(ValueError, match="Jane Doe"), start_span("one"):

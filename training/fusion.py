@@ -69,7 +69,7 @@ def ask(plan: FusionPlan, catalogue: Path, folder: Path, processes: int) -> Stud
     """Let the demo models of a catalogue answer every study of the plan; answers are kept in the folder."""
     ask_about = partial(ask_models, weights=WeightSet(catalogue), folder=folder, processes=processes)
     return Studies(
-        training=ask_about(plan.training_seeds, find_distribution("train"), has_drawn_organs=True),
+        training=ask_about(plan.training_seeds, find_distribution("train")),
         held_out=ask_about(plan.held_out_seeds, find_distribution("heldout")),
         shifted=ask_about(plan.shifted_seeds, find_distribution("shifted")),
     )

@@ -116,7 +116,6 @@ def write_card(trained: Trained) -> str:
 | What | LightGBM, {plan.booster.trees} trees of at most {plan.booster.leaves} leaves, over the 168 features; monotone |
 | Target | any finding is present in the phantom |
 | Training | {plan.training_studies} studies, seeds {_tell_range(plan.training_seeds)} |
-| Masks | in training the phantom's organs with a segmenter's errors drawn into them; else those of the segmentation |
 | Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |

@@ -34,6 +34,7 @@ from training.fusion_booster import BoosterSettings, choose_direction, drop_mode
 from training.fusion_card import Trained
 from training.fusion_features import choose_features
 from training.fusion_plan import FusionPlan
+from training.mednext_plan import MedNeXtPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.fusion.aggregates import compute_vector
 from workers.fusion.booster import load_booster
@@ -196,9 +197,10 @@ class TestAsking:
         assert self.ask(tmp_path) == cases
         assert [path.stat().st_mtime_ns for path in others] == kept
 
-    def test_a_seed_of_the_training_is_the_study_that_models_learn_from(self) -> None:
+    def test_a_seed_of_the_training_is_the_study_that_models_learn_from_with_look_alikes(self) -> None:
+        share = MedNeXtPlan().distractor_share
         drawn = [find_distribution("train").draw_scanner(seed).settings for seed in range(200)]
-        assert drawn == [draw_settings(seed) for seed in range(200)]
+        assert drawn == [replace(draw_settings(seed), distractor_share=share) for seed in range(200)]
         assert len(set(drawn)) == 2
 
     def test_a_study_of_a_table_is_read_as_an_upload_and_answered_alike(self, tmp_path: Path) -> None:

@@ -70,11 +70,10 @@ class Proxy:
         return self._run(self._cut())
 
     @contextmanager
-    def under(self, conditions: Conditions, *, cuts: bool = True) -> Iterator[None]:
+    def under(self, conditions: Conditions) -> Iterator[None]:
         """Change the conditions while the block runs; what is open is cut before, so that all meet them."""
         self.conditions = conditions
-        if cuts:
-            self.cut()
+        self.cut()
         try:
             yield
         finally:

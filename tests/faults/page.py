@@ -1,0 +1,62 @@
+"""`docs/fault-matrix.md`, as the matrix writes it from what it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.faults.platform import LEASE_S
+from tests.faults.row import RECOVERY_LIMIT_S, Row
+
+_HEAD = """# Fault matrix
+
+`python -m tests.faults.matrix` starts the whole platform (PostgreSQL, Valkey, the S3 server, gateway, workers, control,
+delivery, all as processes of their own) behind proxies that can refuse, hang, starve, cut and change what passes. It
+injects one fault after another, waits until all is done, and writes this page. `--only F1 F9` takes some rows,
+`--times 3` repeats, `--kept FILE` keeps what was measured between runs. Rows marked * are run by `make test` too.
+
+The studies are small phantoms, read by MedNeXt alone. The lease is {lease} s here: a lost worker must be replaced
+within {limit} s. These figures are from a machine with {cores} cores that did other work as well.
+
+After each row these must hold, else it counts as broken:
+- every job has ended, each once, and each completed job has exactly one result;
+- each stage has at most one row of features;
+- `ctclip reconcile` finds no object without a row, no row without its object, no open stage of an ended job, and no
+  message left over. What a killed writer had stored before its row is counted in the last column; the sweep removes it
+  a day later, the matrix does so at once;
+- no scratch file is left, and every process is ready.
+
+| Fault | What | Where | What happened | Recovery (s) | Held | Objects left |
+|---|---|---|---|---|---|---|
+"""
+_TAIL = """
+Recovery is counted from the fault, or from its end where it lasts, to the end of the stage or of the jobs; the longest
+of the runs is shown. "Held" counts the runs in which everything above was true.
+
+## What is not covered
+- F2 and F3 are shown with the errors that PyTorch raises, not with a GPU that runs out of memory or falls off the bus;
+  the memory of a device afterwards is not measured.
+- F4 takes the broker away for seconds, not ten minutes; the cap of the queue has tests of its own
+  (`tests/gateway/test_pressure.py`).
+- F7 is one server that is killed or stopped and comes back, not a failover to another.
+- F12: three days of 500 are tested against the schedule (`tests/workers/delivery`), not waited for.
+- F11: the clock of one worker is wrong, not that of the database or of the gateway.
+- RabbitMQ instead of Valkey is not part of the matrix.
+"""
+
+
+def render_page(rows: Sequence[Row], runs: Mapping[str, Sequence[Mapping[str, object]]], *, cores: int) -> str:
+    """Return the page; rows that were not run are left out."""
+    lines = [_render_row(row, runs[row.id]) for row in rows if row.id in runs]
+    return "".join([_HEAD.format(lease=LEASE_S, limit=RECOVERY_LIMIT_S, cores=cores), *lines, _TAIL])
+
+
+def _render_row(row: Row, runs: Sequence[Mapping[str, object]]) -> str:
+    last = runs[-1]
+    times = [float(str(run["recovery_s"])) for run in runs if run["recovery_s"] is not None]
+    held = sum(bool(run["is_held"]) for run in runs)
+    left = max(int(str(run["left_objects"])) for run in runs)
+    number = f"{row.number}{' *' if row.is_quick else ''}"
+    recovery = f"{max(times):.1f}" if times else "-"
+    return (
+        f"| {number} | {row.fault} | {row.place} | {last['happened']} | {recovery} | {held} of {len(runs)} | {left} |\n"
+    )

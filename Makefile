@@ -55,6 +55,7 @@ check: setup $(CHECKERS) ## Run every static check: format, lint, types, imports
 	$(BIN)/hadolint deploy/docker/Dockerfile
 	$(BIN)/docker-compose --env-file .env.example --profile '*' config --quiet
 	$(BIN)/compose-lint check --strict-config --fail-on low --skip-suppressed docker-compose.yml
+	$(BIN)/python -m deploy.checking.chart
 
 format: setup ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -1,0 +1,94 @@
+"""`python -m deploy.checking.chart`: lint the chart, render it with every set of values, and check what comes out.
+
+Helm's own library lints and renders; objects of Kubernetes are held against its published schemas, in which unknown
+fields are refused, and those of KEDA against the schema of its resources.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import helm_python
+import jsonschema
+import kubernetes_validate
+import yaml
+
+from shared.json_values import JsonObject
+
+CHART = Path(__file__).resolve().parents[1] / "helm" / "ctclip"
+DEFAULT = "values.yaml"
+KUBERNETES_VERSIONS = ("1.29", "1.37")
+"""The oldest and the newest whose schemas everything rendered must fit."""
+
+_KEDA = "keda.sh/"
+_WORST_ALLOWED = 1
+"""Helm's severity of mere information, such as a chart without an icon."""
+
+
+def main() -> int:
+    """Print every fault, or what was checked; return the exit status."""
+    faults = [*lint(), *(fault for name in list_value_sets() for fault in check(name))]
+    print("\n".join(faults) or f"chart: {len(list_value_sets())} sets of values render into objects that fit")
+    return 1 if faults else 0
+
+
+def list_value_sets() -> list[str]:
+    """Return the names of all sets of values: the defaults, and the examples beside them."""
+    return [DEFAULT, *sorted(f"ci/{path.name}" for path in (CHART / "ci").glob("*.yaml"))]
+
+
+def lint() -> list[str]:
+    """Return what Helm's linter finds fault with."""
+    found = helm_python.lint(CHART, {}, strict=True)
+    return [f"chart: {one['error']}" for one in found["messages"] if one["severity"] > _WORST_ALLOWED]
+
+
+def check(values_name: str) -> list[str]:
+    """Return the faults of what a set of values renders into."""
+    return [fault for made in render(read_values(values_name)) for fault in _find_faults(values_name, made)]
+
+
+def read_values(name: str) -> JsonObject:
+    """Return a set of values; that of the defaults is empty."""
+    if name == DEFAULT:
+        return {}
+    return cast("JsonObject", yaml.safe_load((CHART / name).read_text("utf-8")))
+
+
+def render(values: Mapping[str, Any], *, release: str = "ct") -> list[JsonObject]:
+    """Return the objects that the chart makes of values. Raises helm_python.HelmError where it makes none."""
+    files = helm_python.Chart.load(CHART).render(values=dict(values), name=release, namespace="imaging")
+    documents = (yaml.safe_load_all(text) for name, text in sorted(files.items()) if name.endswith(".yaml"))
+    return [made for file in documents for made in file if made]
+
+
+def _find_faults(values_name: str, made: JsonObject) -> Iterator[str]:
+    where = f"{values_name}: {made['kind']} {made['metadata']['name']}"
+    if made["apiVersion"].startswith(_KEDA):
+        validator = jsonschema.Draft202012Validator(_read_keda_schema(made["kind"]))
+        yield from (f"{where}: {error.json_path}: {error.message}" for error in validator.iter_errors(made))
+        return
+    for version in KUBERNETES_VERSIONS:
+        try:
+            kubernetes_validate.validate(made, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{where}: Kubernetes {version}: {error.message}"
+
+
+@cache
+def _read_keda_schema(kind: str) -> JsonObject:
+    from cloudcoil.models.keda import v1alpha1  # noqa: PLC0415  # takes seconds, and few sets of values use it
+
+    schema: JsonObject = getattr(v1alpha1, kind).model_json_schema(by_alias=True)
+    for part in (schema, *schema["$defs"].values()):
+        if "properties" in part:
+            part.setdefault("additionalProperties", False)
+    return schema
+
+
+if __name__ == "__main__":
+    sys.exit(main())

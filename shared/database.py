@@ -21,7 +21,10 @@ DELIVERY_CHANNEL = "ctclip_deliveries"
 """Channel on which a commit that left something to tell wakes the delivery worker."""
 
 SCHEMA_REVISION = "0013"
-"""The Alembic revision that this code speaks; readiness compares it with the database's."""
+"""The Alembic revision that this code speaks."""
+
+OLDER_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010", "0011"})
+"""Revisions that lack what this code needs. One that is not known here is newer, and takes nothing away from it."""
 
 _STATEMENT_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
@@ -84,3 +87,8 @@ def fetch_schema_revision(session: Session) -> str | None:
         return None
     revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+def is_served_by(revision: str | None) -> bool:
+    """Say whether a database at a revision has everything that this code reads and writes."""
+    return revision is not None and revision not in OLDER_REVISIONS

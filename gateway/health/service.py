@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from gateway.jobs.acceptance import require_policy_id
 from gateway.resources import Resources
-from shared.database import SCHEMA_REVISION, fetch_schema_revision
+from shared.database import fetch_schema_revision, is_served_by
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from shared.self_check import fetch_self_check
@@ -49,7 +49,7 @@ async def _check_database(resources: Resources) -> Mapping[str, str]:
 
 
 def _look(session: Session, settings: Settings) -> Mapping[str, str]:
-    if fetch_schema_revision(session) != SCHEMA_REVISION:
+    if not is_served_by(fetch_schema_revision(session)):
         return {"schema": _OTHER_REVISION, "policy": _UNKNOWN}
     try:
         require_policy_id(session, settings)

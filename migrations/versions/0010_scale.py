@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.steps import change_at_work
+
 revision = "0010"
 down_revision = "0008"
 branch_labels = None
@@ -51,18 +53,24 @@ _STORAGE = {
 
 def upgrade() -> None:
     """Apply."""
-    op.add_column("jobs", sa.Column("turn_at", _TIME, server_default=sa.func.now(), nullable=False))
-    op.add_column("outbox", sa.Column("turn_at", _TIME, server_default=sa.func.now(), nullable=False))
-    op.add_column("stage_runs", sa.Column("look_again_at", _TIME, nullable=True))
+    turn = "ADD COLUMN IF NOT EXISTS turn_at timestamptz DEFAULT now() NOT NULL"
+    change_at_work(
+        f"ALTER TABLE jobs {turn}",
+        f"ALTER TABLE outbox {turn}",
+        "ALTER TABLE stage_runs ADD COLUMN IF NOT EXISTS look_again_at timestamptz",
+        *(f"ALTER TABLE {table} SET ({options})" for table, options in _STORAGE.items()),
+        *(step for name, definition in _INDEXES.items() for step in _build(name, definition)),
+        f"DROP INDEX CONCURRENTLY IF EXISTS {_REPLACED}",
+        # Jobs that are open now get the turns that a new one would have had; a step of priority is half an hour.
+        "UPDATE jobs SET turn_at = created_at - priority * interval '30 minutes' WHERE finished_at IS NULL",
+        "UPDATE outbox SET turn_at = jobs.turn_at FROM jobs WHERE jobs.id = outbox.job_id",
+    )
     _create_tables()
-    for table, options in _STORAGE.items():
-        op.execute(f"ALTER TABLE {table} SET ({options})")
-    with op.get_context().autocommit_block():
-        for name, definition in _INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # half of one, from a run that broke off
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {_REPLACED}")
-    _order_open_jobs()
+
+
+def _build(name: str, definition: str) -> Iterable[str]:
+    """Return what builds an index beside the work, once half of one from a migration that broke off is gone."""
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE INDEX CONCURRENTLY {name} ON {definition}"
 
 
 def downgrade() -> None:
@@ -100,9 +108,3 @@ def _create_tables() -> None:
         sa.Column("measured_at", _TIME, server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", name="pk_tenant_usage"),
     )
-
-
-def _order_open_jobs() -> None:
-    """Give the jobs that are open now the turns that a new one would have had; a step of priority is half an hour."""
-    op.execute("UPDATE jobs SET turn_at = created_at - priority * interval '30 minutes' WHERE finished_at IS NULL")
-    op.execute("UPDATE outbox SET turn_at = jobs.turn_at FROM jobs WHERE jobs.id = outbox.job_id")

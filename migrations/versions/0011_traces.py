@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from migrations.steps import change_at_work
 
 revision = "0011"
 down_revision = "0010"
@@ -15,8 +16,7 @@ _TABLES = ("jobs", "stage_runs", "outbox", "webhook_deliveries")
 
 def upgrade() -> None:
     """Apply. What was written before belongs to no trace."""
-    for table in _TABLES:
-        op.add_column(table, sa.Column("traceparent", sa.Text(), nullable=True))
+    change_at_work(*(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS traceparent text" for table in _TABLES))
 
 
 def downgrade() -> None:

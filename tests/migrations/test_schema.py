@@ -7,12 +7,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from migrations import make_config
-from shared.database import SCHEMA_REVISION, fetch_schema_revision, transaction
+from shared.database import OLDER_REVISIONS, SCHEMA_REVISION, fetch_schema_revision, transaction
 
 
 class TestSchema:
     def test_the_code_names_the_newest_migration(self) -> None:
         assert ScriptDirectory.from_config(make_config("")).get_current_head() == SCHEMA_REVISION
+
+    def test_the_code_names_every_migration_before_it(self) -> None:
+        revisions = {script.revision for script in ScriptDirectory.from_config(make_config("")).walk_revisions()}
+        assert revisions - {SCHEMA_REVISION} == OLDER_REVISIONS
 
     def test_a_migrated_database_is_at_that_revision(self, engine: Engine) -> None:
         with transaction(engine) as session:

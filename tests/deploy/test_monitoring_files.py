@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.embedded.monitoring import GATEWAY_JOB, WORKERS_JOB
 from tests.conftest import ROOT
@@ -54,7 +59,35 @@ class TestAlerts:
         assert re.findall(r"^### (Ctclip\w+)$", OPERATIONS, re.MULTILINE) == list(ALERTS)
 
 
+def find_lost(given: object, kept: object, place: str = "") -> Iterator[str]:
+    """Yield the place of every key that is not kept."""
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if not isinstance(kept, dict) or key not in kept:
+                yield f"{place}/{key}"
+            else:
+                yield from find_lost(value, kept[key], f"{place}/{key}")
+    elif isinstance(given, list) and isinstance(kept, list):
+        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
+            yield from find_lost(one, other, f"{place}/{number}")
+
+
+def read_as_grafana(dashboard: dict[str, Any]) -> object:
+    """Return what is left of a dashboard once Grafana's own schema has read it."""
+    plugins.register_default_plugins()
+    return json.loads(json.dumps(Dashboard.from_json(dashboard), cls=JSONEncoder))
+
+
 class TestDashboards:
+    @pytest.mark.parametrize("dashboard", read_dashboards(), ids=lambda dashboard: str(dashboard["uid"]))
+    def test_are_such_as_grafana_knows_to_the_last_key(self, dashboard: dict[str, Any]) -> None:
+        assert not list(find_lost(dashboard, read_as_grafana(dashboard)))
+
+    def test_with_a_key_that_grafana_does_not_know_are_noticed(self) -> None:
+        dashboard = read_dashboards()[0]
+        dashboard["panels"][0]["targets"][0]["expression"] = "up"
+        assert list(find_lost(dashboard, read_as_grafana(dashboard))) == ["/panels/0/targets/0/expression"]
+
     @pytest.mark.parametrize("dashboard", read_dashboards(), ids=lambda dashboard: str(dashboard["uid"]))
     def test_have_panels_with_a_place_of_their_own_and_our_source(self, dashboard: dict[str, Any]) -> None:
         panels = dashboard["panels"]

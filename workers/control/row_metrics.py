@@ -67,12 +67,23 @@ class RowMetrics(Collector):
     def _read_database(self) -> Mapping[str, Samples]:
         try:
             cheap = self._read(CHEAP)
-            if self._costly is None or time.monotonic() - self._costly.read_at > _COSTLY_EVERY_S:
-                self._costly = _Kept(self._read(COSTLY), time.monotonic())
         except TransientFault as fault:
             _log.warning("rows could not be counted", code=fault.code)
             return {DATABASE_UP.name: [((), 0.0)]}
-        return {DATABASE_UP.name: [((), 1.0)], **cheap, **self._costly.samples}
+        return {DATABASE_UP.name: [((), 1.0)], **cheap, **self._read_costly()}
+
+    def _read_costly(self) -> Mapping[str, Samples]:
+        """Return what was read within five minutes; what takes too long to read is left at its last value."""
+        kept = self._costly
+        if kept is not None and time.monotonic() - kept.read_at < _COSTLY_EVERY_S:
+            return kept.samples
+        try:
+            samples = self._read(COSTLY)
+        except TransientFault as fault:
+            _log.warning("objects could not be added up", code=fault.code)
+            samples = {} if kept is None else kept.samples
+        self._costly = _Kept(samples, time.monotonic())
+        return samples
 
     def _read(self, metrics: Iterable[RowMetric]) -> Mapping[str, Samples]:
         with transaction(self._engine) as session:

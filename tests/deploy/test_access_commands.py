@@ -108,6 +108,13 @@ class TestTheLog:
         last = run(command, audit.app, "list", "--after", str(head["sequence"])).stdout.splitlines()[-1]
         assert json.loads(last)["action"] == "ctclip keys create"
 
+    def test_is_listed_from_its_newest_entries(self, command: Command) -> None:
+        for _ in range(3):
+            make(command)
+        head = json.loads(run(command, audit.app, "verify", "--json").stdout)["head"]["sequence"]
+        listed = run(command, audit.app, "list", "--limit", "2").stdout.splitlines()
+        assert [json.loads(line)["sequence"] for line in listed] == [head - 1, head]
+
     def test_that_was_changed_is_told(self, command: Command, engine: Engine) -> None:
         make(command)
         sequence = json.loads(run(command, audit.app, "verify", "--json").stdout)["head"]["sequence"]

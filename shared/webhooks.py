@@ -71,8 +71,14 @@ def get_default_secret(session: Session, tenant: str) -> str:
     return session.get_one(WebhookDefaultSecret, tenant).secret
 
 
+UNTOLD: Mapping[str, object] = {"is_untold": True}
+"""Option of a job whose end nobody is told: one that the operator runs, of which its tenant has asked nothing."""
+
+
 def is_anybody_told(session: Session, tenant: str, options: Mapping[str, object]) -> bool:
     """Say whether the end of a job of these options would be told to anybody as things are now."""
+    if options.items() >= UNTOLD.items():
+        return False
     if options.get("callback_url"):
         return True
     enabled = select(WebhookEndpoint.id).where(WebhookEndpoint.tenant == tenant, WebhookEndpoint.is_enabled)
@@ -81,7 +87,7 @@ def is_anybody_told(session: Session, tenant: str, options: Mapping[str, object]
 
 def announce_ending(session: Session, job: Job) -> None:
     """Leave a message for everybody who wants to know how a job ended, and end its delivery stage with that."""
-    event = EVENT_OF_STATE.get(job.state)
+    event = None if job.options.items() >= UNTOLD.items() else EVENT_OF_STATE.get(job.state)
     messages = [] if event is None else _make_messages(session, job, event)
     for message in messages:
         message.traceparent = current_traceparent() or job.traceparent

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import ArtefactKind, UploadKind
+from shared.events import EventType
 from shared.json_values import JsonValue
 from shared.problems import Problem
+from shared.states import JobState
 from shared.storage import StoredObject
-from shared.tables import Artefact, Job
+from shared.tables import Artefact, Event, Job
 
 
 def split_job(session: Session, job: Job, problem: Problem, study_uids: Sequence[str]) -> Problem:
@@ -23,15 +27,24 @@ def split_job(session: Session, job: Job, problem: Problem, study_uids: Sequence
     """
     upload = _fetch_upload(session, job)
     jobs: list[JsonValue] = []
+    time_limit = _fetch_time_limit(session, job)
     for study_uid in study_uids:
-        part = _plan_part(job, upload, study_uid)
+        part = _plan_part(job, upload, study_uid, time_limit)
         add_job(session, part)
         jobs.append({"id": str(part.id), "study_instance_uid": study_uid})
     detail = f"{problem.detail} It was split into {len(jobs)} jobs, one for each study."
     return Problem(problem.code, detail, {**problem.facts, "jobs": jobs})
 
 
-def _plan_part(job: Job, upload: StoredUpload, study_uid: str) -> NewJob:
+def _fetch_time_limit(session: Session, job: Job) -> timedelta:
+    """Return how long the job had. Its time began to count with its last retry, which may be days after it was made."""
+    queued = (Event.job_id == job.id) & (Event.type == EventType.JOB_STATE) & (Event.state == JobState.QUEUED)
+    queued_at = session.scalar(select(func.max(Event.at)).where(queued)) or job.created_at
+    # The event was written within the transaction, a little behind the time that the deadline was counted from.
+    return timedelta(seconds=math.ceil((job.deadline_at - queued_at).total_seconds()))
+
+
+def _plan_part(job: Job, upload: StoredUpload, study_uid: str, time_limit: timedelta) -> NewJob:
     options = {name: value for name, value in job.options.items() if name != "split"}
     return NewJob(
         id=uuid.uuid5(job.id, study_uid),
@@ -40,7 +53,7 @@ def _plan_part(job: Job, upload: StoredUpload, study_uid: str) -> NewJob:
         options={**options, "study_instance_uid": study_uid},
         policy_id=job.policy_id,
         weights_profile=job.weights_profile,
-        time_limit=job.deadline_at - job.created_at,
+        time_limit=time_limit,
         upload=upload,
         labels=job.labels,
     )

@@ -19,11 +19,23 @@ from gateway.jobs.schemas import ErasureBody
 from gateway.tenants import Tenant
 from shared.artefacts import ArtefactKind
 from shared.database import transaction
+from shared.endings import end_job
 from shared.settings import Settings
-from shared.stages import StageName
-from shared.states import StageState
+from shared.stages import SkipReason, StageName
+from shared.states import JobState, StageState
 from shared.storage import ObjectStore, StoredObject
-from shared.tables import Artefact, Event, Feature, Job, ModelVersion, Outbox, Policy, StageRun
+from shared.tables import (
+    Artefact,
+    Event,
+    Feature,
+    Job,
+    ModelVersion,
+    Outbox,
+    Policy,
+    StageRun,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from tests.stack.running import wait_until
 from tests.workers.runtime.conftest import JobMaker
 from workers.replay.starting import NothingLeft, Replay, start_replay
@@ -348,13 +360,33 @@ class TestAReplay:
         with transaction(works.engine) as session:
             job = session.get_one(Job, replay.job_id)
             assert (job.options, job.labels) == (
-                {"models": ["mednext"], "reuse": False},
+                {"models": ["mednext"], "reuse": False, "is_untold": True},
                 {"replay_of": str(first)},
             )
         assert works.fetch_run(replay.job_id, INTAKE).state is StageState.READY
         volume = works.store_artefact(replay.job_id, ArtefactKind.VOLUME, {"content_sha256": content})
         works.complete(replay.job_id, INTAKE, StageOutput(), [volume])
         assert works.fetch_run(replay.job_id, MEDNEXT).state is StageState.READY
+
+    def test_is_told_to_no_webhook_of_the_tenant(self, works: Works, content: str) -> None:
+        first = works.take_in(content, MEDNEXT)
+        hook = {
+            "tenant": "default",
+            "url": "https://example.org/",
+            "events": [f"job.{JobState.CANCELLED}"],
+            "secret": "s",
+        }
+        with transaction(works.engine) as session:
+            session.add(WebhookEndpoint(id=uuid.uuid4(), **hook))
+        replay = self.start(works, first).job_id
+        for job_id, messages in ((first, 1), (replay, 0)):
+            with transaction(works.engine) as session:
+                end_job(session, session.get_one(Job, job_id), JobState.CANCELLED)
+                told = select(func.count()).select_from(WebhookDelivery).where(WebhookDelivery.job_id == job_id)
+                assert session.scalar(told) == messages
+        assert works.fetch_run(replay, StageName.DELIVERY).reason == SkipReason.NO_CALLBACK
+        with transaction(works.engine) as session:
+            session.execute(delete(WebhookEndpoint).where(WebhookEndpoint.tenant == "default"))
 
     def test_begins_at_the_volume_where_the_upload_was_removed(self, works: Works, content: str) -> None:
         first = works.take_in(content, MEDNEXT)

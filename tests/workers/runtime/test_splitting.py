@@ -9,12 +9,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.database import transaction
 from shared.errors import StaleLease, TransientFault
+from shared.events import record_job_state
 from shared.planning import plan_stages
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
@@ -135,6 +136,18 @@ class TestASplitJob:
             assert (part.policy_id, part.weights_profile, part.state) == ("policy-of-tests", "demo", JobState.QUEUED)
             assert part.deadline_at - part.created_at == timedelta(hours=2)
             assert fetch_run(engine, part.id, StageName.FUSION).reason == "validate_only"
+
+    def test_that_was_retried_days_later_leaves_jobs_with_the_limit_of_its_retry(
+        self, engine: Engine, accept: Accept
+    ) -> None:
+        job_id = accept(split=True)
+        with transaction(engine) as session:
+            job = session.get_one(Job, job_id)
+            job.created_at -= timedelta(days=3)
+            session.execute(update(Event).where(Event.job_id == job_id).values(at=Event.at - timedelta(days=3)))
+            record_job_state(session, job_id, JobState.QUEUED)  # as a retry does
+            job.deadline_at = func.now() + timedelta(hours=2)
+        assert {part.deadline_at - part.created_at for part in split(engine, job_id)} == {timedelta(hours=2)}
 
     def test_leaves_jobs_that_will_be_read(self, engine: Engine, accept: Accept) -> None:
         for part in split(engine, accept(split=True)):

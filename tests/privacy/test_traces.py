@@ -33,6 +33,7 @@ from tests.privacy.identity import (
     pack,
 )
 from tests.privacy.marks import IDENTITY, expand, find_marks, iterate_files
+from tests.stack.collector import Collector
 from tests.stack.running import RunningStack, wait_until
 
 pytestmark = pytest.mark.stack
@@ -138,6 +139,12 @@ def iterate_references(stack: RunningStack, settings: Settings) -> Iterator[tupl
         yield kind, str(pydicom.dcmread(io.BytesIO(content))).encode() if is_dicom else content
 
 
+def list_targets(stack: RunningStack) -> list[str]:
+    """Return the addresses at which processes tell their metrics."""
+    jobs: Any = (read_json(stack.state / "prometheus.yml") or {})["scrape_configs"]
+    return [address for job in jobs for group in job["static_configs"] for address in group["targets"]]
+
+
 def list_references(stack: RunningStack) -> list[tuple[str, ArtefactKind, str]]:
     """Return digest, kind and key of what refers to images; workers keep copies under the digest."""
     kinds = [kind for kind in ArtefactKind if kind.names_images]
@@ -208,6 +215,16 @@ class TestTraces:
 
     def test_are_in_no_log(self, stack: RunningStack) -> None:
         assert not find_in(iterate_files(stack.state / "logs", but=set()), *CONFIDENTIAL)
+
+    def test_are_in_no_metric_of_any_process(self, stack: RunningStack) -> None:
+        pages = [(address, stack.http.get(f"http://{address}/metrics").content) for address in list_targets(stack)]
+        assert len(pages) == 6
+        assert all(b"ctclip_" in page for _, page in pages)
+        assert not find_in(iter(pages), *CONFIDENTIAL)
+
+    def test_are_in_no_span(self, collector: Collector) -> None:
+        wait_until(lambda: len(collector.raw) > 3, "spans are exported", 30)
+        assert not find_in((("span", sent) for sent in list(collector.raw)), *CONFIDENTIAL)
 
     def test_are_in_no_file_of_the_platform(self, stack: RunningStack) -> None:
         """The broker's journal and the cluster of the database included: what was deleted still stands there."""

@@ -9,8 +9,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from shared.json_values import JsonObject
+Report = dict[str, Any]
+"""What pip-audit writes."""
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ("requirements.lock", "requirements-bench.lock", "requirements-deploy.lock")
@@ -35,7 +37,7 @@ def main() -> int:
     return 1 if told else 0
 
 
-def read_report() -> JsonObject | None:
+def read_report() -> Report | None:
     """Return what pip-audit says, None where it can ask nobody."""
     lists = [part for name in LISTS for part in ("--requirement", str(ROOT / name))]
     command = [
@@ -51,14 +53,14 @@ def read_report() -> JsonObject | None:
         [*command, *lists], capture_output=True, text=True, timeout=_PATIENCE_S, check=False
     )
     try:
-        report: JsonObject = json.loads(done.stdout)
+        report: Report = json.loads(done.stdout)
     except ValueError:
         return None
     is_answered = any("skip_reason" not in package for package in report["dependencies"])
     return report if is_answered else None
 
 
-def describe(report: JsonObject) -> tuple[list[str], int]:
+def describe(report: Report) -> tuple[list[str], int]:
     """Return a line for each vulnerability, and of how many packages nothing could be said."""
     packages = report["dependencies"]
     told = [

@@ -17,7 +17,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from shared.json_values import JsonObject
+Manifest = dict[str, Any]
+"""An object of Kubernetes, or values of the chart, as YAML says it."""
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "ctclip"
 DEFAULT = "values.yaml"
@@ -49,24 +50,25 @@ def lint() -> list[str]:
 
 def check(values_name: str) -> list[str]:
     """Return the faults of what a set of values renders into."""
-    return [fault for made in render(read_values(values_name)) for fault in _find_faults(values_name, made)]
+    return [fault for made in render(read_values(values_name)) for fault in find_faults(values_name, made)]
 
 
-def read_values(name: str) -> JsonObject:
+def read_values(name: str) -> Manifest:
     """Return a set of values; that of the defaults is empty."""
     if name == DEFAULT:
         return {}
-    return cast("JsonObject", yaml.safe_load((CHART / name).read_text("utf-8")))
+    return cast("Manifest", yaml.safe_load((CHART / name).read_text("utf-8")))
 
 
-def render(values: Mapping[str, Any], *, release: str = "ct") -> list[JsonObject]:
+def render(values: Mapping[str, Any], *, release: str = "ct") -> list[Manifest]:
     """Return the objects that the chart makes of values. Raises helm_python.HelmError where it makes none."""
     files = helm_python.Chart.load(CHART).render(values=dict(values), name=release, namespace="imaging")
     documents = (yaml.safe_load_all(text) for name, text in sorted(files.items()) if name.endswith(".yaml"))
     return [made for file in documents for made in file if made]
 
 
-def _find_faults(values_name: str, made: JsonObject) -> Iterator[str]:
+def find_faults(values_name: str, made: Manifest) -> Iterator[str]:
+    """Yield what does not fit the schema of one object, and where."""
     where = f"{values_name}: {made['kind']} {made['metadata']['name']}"
     if made["apiVersion"].startswith(_KEDA):
         validator = jsonschema.Draft202012Validator(_read_keda_schema(made["kind"]))
@@ -80,10 +82,10 @@ def _find_faults(values_name: str, made: JsonObject) -> Iterator[str]:
 
 
 @cache
-def _read_keda_schema(kind: str) -> JsonObject:
+def _read_keda_schema(kind: str) -> Manifest:
     from cloudcoil.models.keda import v1alpha1  # noqa: PLC0415  # takes seconds, and few sets of values use it
 
-    schema: JsonObject = getattr(v1alpha1, kind).model_json_schema(by_alias=True)
+    schema: Manifest = getattr(v1alpha1, kind).model_json_schema(by_alias=True)
     for part in (schema, *schema["$defs"].values()):
         if "properties" in part:
             part.setdefault("additionalProperties", False)

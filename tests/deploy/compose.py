@@ -24,7 +24,7 @@ COMPOSE = Path(sys.executable).with_name("docker-compose")
 OURS = "ctclip/"
 """How the names of our own images begin."""
 
-_HEALTH_LIMIT_S = 240.0
+_HEALTH_LIMIT_S = 480.0
 _STOP_LIMIT_S = 90.0
 # As in a container: the root is read-only, and only what is named is not.
 _READ_ONLY_ROOT = (

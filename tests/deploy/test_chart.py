@@ -1,0 +1,133 @@
+"""The chart: what its values may be, and what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import pytest
+from sqlalchemy import Engine, text
+
+from deploy.checking.chart import DEFAULT, find_faults, lint, list_value_sets, read_values, render
+from shared.stages import STAGES, StageName
+
+KEDA = {"keda": {"enabled": True}}
+
+
+def iterate_pods(made: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pods of all that runs, by the name of its process."""
+    for one in made:
+        if one["kind"] in {"Deployment", "Job"}:
+            template = one["spec"]["template"]
+            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]
+
+
+def list_secrets(pod: dict[str, Any]) -> set[str]:
+    return {item["key"] for volume in pod["volumes"] if "secret" in volume for item in volume["secret"]["items"]}
+
+
+@pytest.fixture(scope="module")
+def made() -> list[dict[str, Any]]:
+    """What the defaults render into, with scaling."""
+    return render(KEDA)
+
+
+class TestEverySetOfValues:
+    def test_passes_helms_linter(self) -> None:
+        assert lint() == []
+
+    def test_there_are_four(self) -> None:
+        assert len(list_value_sets()) >= 4
+
+    @pytest.mark.parametrize("name", list_value_sets())
+    def test_offers_every_stage_once(self, name: str) -> None:
+        commands = [pod["containers"][0]["args"] for _, pod in iterate_pods(render(read_values(name)))]
+        offered = [args[args.index("--stages") + 1] for args in commands if "--stages" in args]
+        assert sorted(",".join(offered).split(",")) == sorted(STAGES.keys() - {StageName.DELIVERY})
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"gatewy": {}}, {"gateway": {"authentication": "off"}}, {"workers": {"x": {"stages": ["lungs"]}}}],
+    )
+    def test_of_values_are_refused(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(helm_python.HelmError):
+            render(wrong)
+
+    @pytest.mark.parametrize("kind", ["NetworkPolicy", "ScaledObject"])
+    def test_of_objects_are_found(self, made: list[dict[str, Any]], kind: str) -> None:
+        """`make check` looks at every object of every set."""
+        sound = next(one for one in made if one["kind"] == kind)
+        assert list(find_faults(DEFAULT, sound)) == []
+        faults = list(find_faults(DEFAULT, {**sound, "spec": {**sound["spec"], "unheardOf": 1}}))
+        assert faults
+        assert all("unheardOf" in fault for fault in faults)
+
+
+class TestPods:
+    def test_can_do_nothing_but_their_work(self, made: list[dict[str, Any]]) -> None:
+        for name, pod in iterate_pods(made):
+            confined = pod["containers"][0]["securityContext"]
+            assert confined["readOnlyRootFilesystem"], name
+            assert confined["capabilities"] == {"drop": ["ALL"]}, name
+            assert pod["securityContext"]["runAsNonRoot"], name
+            assert not pod["automountServiceAccountToken"], name
+
+    def test_get_the_secrets_that_they_work_with(self, made: list[dict[str, Any]]) -> None:
+        secrets = {name: list_secrets(pod) for name, pod in iterate_pods(made)}
+        assert {name for name, held in secrets.items() if "ctclip_pseudonym_key" in held} == {"worker-intake"}
+        assert {name for name, held in secrets.items() if "ctclip_receipt_key" in held} == {"gateway", "worker-fusion"}
+        assert secrets["migrate"] == secrets["delivery"] == {"ctclip_database_url"}
+        assert "ctclip_broker_url" not in secrets["gateway"]
+
+    def test_may_end_their_stages_before_they_are_killed(self, made: list[dict[str, Any]]) -> None:
+        workers = [pod for name, pod in iterate_pods(made) if name.startswith("worker-")]
+        for pod in workers:
+            settings = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+            assert settings["CTCLIP_SHUTDOWN_GRACE"] == "PT120S"
+            assert pod["terminationGracePeriodSeconds"] > 120
+            assert "preStop" in pod["containers"][0]["lifecycle"]
+
+    def test_of_models_ask_for_a_gpu_and_a_node_that_has_one(self, made: list[dict[str, Any]]) -> None:
+        on_gpu = {
+            name for name, pod in iterate_pods(made) if "nvidia.com/gpu" in str(pod["containers"][0]["resources"])
+        }
+        chosen = {name for name, pod in iterate_pods(made) if "nodeSelector" in pod}
+        assert (
+            on_gpu
+            == chosen
+            == {f"worker-{name}" for name in ("ct-clip", "supervised", "mednext", "diffusion", "segmentation", "fvlm")}
+        )
+
+
+class TestNetworkPolicies:
+    def test_give_workers_database_broker_and_storage_alone(self, made: list[dict[str, Any]]) -> None:
+        policies = {one["metadata"]["name"]: one["spec"] for one in made if one["kind"] == "NetworkPolicy"}
+        ports = {port["port"] for rule in policies["ct-workers"]["egress"] for port in rule["ports"]}
+        assert ports == {53, 5432, 6379, 9000}
+        assert policies["ct-nothing"] == {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "ctclip", "app.kubernetes.io/instance": "ct"}},
+            "policyTypes": ["Ingress", "Egress"],
+        }
+
+    def test_let_delivery_alone_out(self, made: list[dict[str, Any]]) -> None:
+        outside = [
+            one["metadata"]["name"] for one in made if one["kind"] == "NetworkPolicy" and "0.0.0.0/0" in str(one)
+        ]
+        assert outside == ["ct-delivery"]
+
+
+class TestScaling:
+    def test_counts_what_waits_and_runs_in_the_database(self, made: list[dict[str, Any]], engine: Engine) -> None:
+        scaled = [one for one in made if one["kind"] == "ScaledObject"]
+        assert len(scaled) == len(STAGES) - 1
+        with engine.connect() as connection:
+            for one in scaled:
+                query = one["spec"]["triggers"][0]["metadata"]["query"]
+                assert isinstance(connection.scalar(text(query)), int)
+
+    def test_leaves_the_number_of_pods_to_keda(self, made: list[dict[str, Any]]) -> None:
+        workers = [one for one in made if one["kind"] == "Deployment" and "worker-" in one["metadata"]["name"]]
+        assert not [one["metadata"]["name"] for one in workers if "replicas" in one["spec"]]

@@ -207,12 +207,13 @@ class AsyncClient:
     async def _get(self, path: str, **query: str) -> Document:
         return await self._read(Call("GET", path, query=query))
 
-    def _make_patience(self) -> Patience:
-        return Patience(self.url, self._retry_limit_s, was_reached=self._was_reached)
+    def _make_patience(self, takes_s: float | None = None) -> Patience:
+        limit_s = max(self._retry_limit_s, takes_s or 0)
+        return Patience(self.url, limit_s, was_reached=self._was_reached)
 
     async def _read(self, call: Call) -> Document:
         """Return the JSON object of an answer."""
-        patience = self._make_patience()
+        patience = self._make_patience(call.takes_s)
         while True:
             try:
                 with call.opened() as arguments:

@@ -50,7 +50,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call:
-    """One request of the API; every one here may be repeated. `on_answer` is called once it was answered well."""
+    """One request of the API; every one here may be repeated. `on_answer` is called once it was answered well.
+
+    `takes_s`: how long it may take where that is longer than usual, also when others wait for the same work.
+    """
 
     method: str
     path: str
@@ -60,11 +63,15 @@ class Call:
     json: Mapping[str, object] | None = None
     content: bytes | None = None
     on_answer: Callable[[], object] | None = None
+    takes_s: float | None = None
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
         """Yield the arguments of `httpx.Client.request`; the file to upload is open while the block runs."""
-        arguments = {"method": self.method, "url": self.path, "params": self.query, "headers": self.headers}
+        arguments: dict[str, Any] = {"method": self.method, "url": self.path}
+        arguments |= {"params": self.query, "headers": self.headers}
+        if self.takes_s is not None:
+            arguments["timeout"] = httpx.Timeout(TIMEOUT.connect, read=self.takes_s)
         if self.upload is None:
             yield {**arguments, "json": self.json, "content": self.content}
             return

@@ -22,6 +22,7 @@ PARTS_FROM_BYTES = 64 * 1024 * 1024
 """Size from which a file goes in parts, unless a client is told another."""
 
 _PLACE = "/v1/uploads"
+_ASSEMBLY_S = 900.0  # the parts of gigabytes are read and written once more
 _NOT_TO_BE_LISTED = "insufficient_scope"
 _COMPLETE_BY_NOW = "upload_already_complete"
 _ANOTHERS = frozenset({"upload_not_found", "upload_already_submitted"})
@@ -118,7 +119,7 @@ class _Submission:
         except ApiError as error:
             if error.code != _COMPLETE_BY_NOW:
                 raise
-        yield Call("POST", f"{place}/complete")
+        yield Call("POST", f"{place}/complete", takes_s=_ASSEMBLY_S)
         return (
             yield Call(
                 "POST",

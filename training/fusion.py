@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     plan = FusionPlan(
         training_studies=options.training_studies,
+        masked_studies=options.masked_studies,
         held_out_studies=options.held_out_studies,
         shifted_studies=options.shifted_studies,
     )
@@ -67,11 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ask(plan: FusionPlan, catalogue: Path, folder: Path, processes: int) -> Studies:
     """Let the demo models of a catalogue answer every study of the plan; answers are kept in the folder."""
-    ask_about = partial(ask_models, weights=WeightSet(catalogue), folder=folder, processes=processes)
+    weights, trained = WeightSet(catalogue), find_distribution("train")
+    ask_about = partial(ask_models, folder=folder, processes=processes)
     return Studies(
-        training=ask_about(plan.training_seeds, find_distribution("train")),
-        held_out=ask_about(plan.held_out_seeds, find_distribution("heldout")),
-        shifted=ask_about(plan.shifted_seeds, find_distribution("shifted")),
+        training=[
+            *ask_about(plan.masked_seeds, trained, weights),
+            *ask_about(plan.unmasked_seeds, trained, replace(weights, has_masks=False)),
+        ],
+        held_out=ask_about(plan.held_out_seeds, find_distribution("heldout"), weights),
+        shifted=ask_about(plan.shifted_seeds, find_distribution("shifted"), weights),
     )
 
 
@@ -170,6 +175,7 @@ def _compare_with_all(plan: FusionPlan, reports: Sequence[Report], held_out: Seq
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.fusion", description=__doc__)
     parser.add_argument("--training-studies", type=int, default=FusionPlan.training_studies)
+    parser.add_argument("--masked-studies", type=int, default=FusionPlan.masked_studies)
     parser.add_argument("--held-out-studies", type=int, default=FusionPlan.held_out_studies)
     parser.add_argument("--shifted-studies", type=int, default=FusionPlan.shifted_studies)
     parser.add_argument(

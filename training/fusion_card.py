@@ -98,7 +98,7 @@ def describe(trained: Trained) -> dict[str, Any]:
 def make_command(plan: FusionPlan) -> str:
     """Return the command that makes these weights again."""
     return (
-        f"python -m training.fusion --training-studies {plan.training_studies} "
+        f"python -m training.fusion --training-studies {plan.training_studies} --masked-studies {plan.masked_studies} "
         f"--held-out-studies {plan.held_out_studies} --shifted-studies {plan.shifted_studies}"
     )
 
@@ -116,6 +116,7 @@ def write_card(trained: Trained) -> str:
 | What | LightGBM, {plan.booster.trees} trees of at most {plan.booster.leaves} leaves, over the 168 features; monotone |
 | Target | any finding is present in the phantom |
 | Training | {plan.training_studies} studies, seeds {_tell_range(plan.training_seeds)} |
+| Segmented | the first {len(plan.masked_seeds)} of these; in the others the models that read masks are missing |
 | Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |

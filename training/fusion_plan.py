@@ -11,12 +11,15 @@ from training.fusion_booster import BoosterSettings
 class FusionPlan:
     """Everything that decides the weights. Seeds of training and held-out studies never meet.
 
-    Each training study is seen `copies` times: once with every answer, else without each model with chance `dropout`.
-    `least_own_auc`: a label moves the score only if it recognises its own finding at least so well. `folds`: parts of
-    the training studies, each scored by a booster that never saw it, that the calibration is fitted to.
+    Only the first `masked_studies` of the training are segmented, which takes most of the time; in the others the
+    models that read masks are missing. Each training study is seen `copies` times: once with every answer, else
+    without each model with chance `dropout`. `least_own_auc`: a label moves the score only if it recognises its own
+    finding at least so well. `folds`: parts of the training studies, each scored by a booster that never saw it, that
+    the calibration is fitted to.
     """
 
     training_studies: int = 700
+    masked_studies: int = 350
     held_out_studies: int = 400
     shifted_studies: int = 200
     first_training_seed: int = 500_000
@@ -32,6 +35,16 @@ class FusionPlan:
     def training_seeds(self) -> range:
         """Seeds of the studies that the booster is fitted on."""
         return range(self.first_training_seed, self.first_training_seed + self.training_studies)
+
+    @property
+    def masked_seeds(self) -> range:
+        """Seeds of the training studies that are segmented."""
+        return self.training_seeds[: self.masked_studies]
+
+    @property
+    def unmasked_seeds(self) -> range:
+        """Seeds of the other training studies."""
+        return self.training_seeds[self.masked_studies :]
 
     @property
     def held_out_seeds(self) -> range:

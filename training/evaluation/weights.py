@@ -17,10 +17,11 @@ from workers.runtime.registry import STAGE_MODULES
 
 @dataclass(frozen=True)
 class WeightSet:
-    """The entries of one profile in one catalogue."""
+    """The entries of one profile in one catalogue. Without masks, models that read them are left out."""
 
     catalogue: Path = CATALOGUE_FILE
     profile: WeightsProfile = WeightsProfile.DEMO
+    has_masks: bool = True
 
     def find(self, stage: StageName) -> ModelEntry | None:
         """Return the entry that runs a stage, or None."""
@@ -30,7 +31,8 @@ class WeightSet:
     def models(self) -> tuple[ModelEntry, ...]:
         """The models that can be asked, in the order of `MODELS`. Raises LookupError without any."""
         found = (entry for stage in MODELS if stage in STAGE_MODULES and (entry := self.find(stage)) is not None)
-        models = tuple(entry for entry in found if not reads_masks(entry) or self.find(StageName.SEGMENTATION))
+        has_masks = self.has_masks and self.find(StageName.SEGMENTATION) is not None
+        models = tuple(entry for entry in found if has_masks or not reads_masks(entry))
         if not models:
             raise LookupError(
                 f"the catalogue has no {self.profile} model: train one first, as with `python -m training.mednext`"

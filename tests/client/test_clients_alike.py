@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import inspect
 import json
@@ -14,9 +15,10 @@ import pytest
 
 from client import ApiError, ArtifactLink, AsyncClient, Client, Damaged, Event, Unreachable
 from client.exchange import Patience, make_headers
-from tests.client.tiny_api import Answer, TinyApi, job_document, problem, serving
+from tests.client.tiny_api import CUT, Answer, TinyApi, job_document, problem, serving
 
 ACCEPTED = Answer(202, job_document("queued"))
+NEVER = 1_000_000_000
 STREAM = {"Content-Type": "text/event-stream"}
 
 
@@ -28,14 +30,14 @@ def make_events(*events: tuple[int, str, str]) -> Answer:
     return Answer(200, ": ping\n\n".join(lines).encode(), STREAM)
 
 
-def submit(api: TinyApi, study: Path) -> str:
-    with Client(api.url, api_key="ck_secret") as client:
+def submit(api: TinyApi, study: Path, *, parts_from_bytes: int = NEVER) -> str:
+    with Client(api.url, api_key="ck_secret", parts_from_bytes=parts_from_bytes) as client:
         return client.submit(study, {"models": "mednext"}, priority="9").id
 
 
-def submit_asynchronously(api: TinyApi, study: Path) -> str:
+def submit_asynchronously(api: TinyApi, study: Path, *, parts_from_bytes: int = NEVER) -> str:
     async def run() -> str:
-        async with AsyncClient(api.url, api_key="ck_secret") as client:
+        async with AsyncClient(api.url, api_key="ck_secret", parts_from_bytes=parts_from_bytes) as client:
             return (await client.submit(study, {"models": "mednext"}, priority="9")).id
 
     return asyncio.run(run())
@@ -93,6 +95,30 @@ class TestSubmission:
         with serving(problem(415, "not_an_archive")) as api, pytest.raises(ApiError) as raised:
             send(api, study)
         assert (raised.value.status, raised.value.code) == (415, "not_an_archive")
+
+
+class TestALargeFile:
+    @SUBMIT
+    def test_repeats_the_part_that_was_cut_and_waits_while_the_parts_are_put_together(
+        self, study: Path, send: Callable[..., str]
+    ) -> None:
+        made = Answer(201, {"id": "up-1", "part_size_bytes": 100_000, "received_parts": []})
+        part, busy = Answer(200, {"number": 1}), problem(409, "upload_busy", Retry_After="0")
+        answers = (Answer(200, {"items": []}), made, part, CUT, part, part, busy, Answer(200, {"id": "up-1"}), ACCEPTED)
+        with serving(*answers) as api:
+            assert send(api, study, parts_from_bytes=100_000) == "job-1"
+        parts = [request for request in api.requests if request.method == "PUT"]
+        assert [request.path.rpartition("/")[2] for request in parts] == ["1", "2", "2", "3"]
+        assert b"".join(request.body for request in (*parts[:2], parts[3])) == study.read_bytes()
+        assert all(
+            request.headers["Content-Digest"]
+            == f"sha-256=:{base64.b64encode(hashlib.sha256(request.body).digest()).decode()}:"
+            for request in parts
+        )
+        assert json.loads(api.requests[1].body)["sha256"] == hashlib.sha256(study.read_bytes()).hexdigest()
+        submission = api.requests[-1]
+        assert submission.path == "/v1/jobs?models=mednext&priority=9"
+        assert json.loads(submission.body) == {"upload_id": "up-1", "file_name": "study.zip"}
 
 
 class TestEvents:

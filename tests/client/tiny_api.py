@@ -31,6 +31,10 @@ class Request:
     body: bytes
 
 
+CUT = Answer(0, None)
+"""No answer: the connection breaks."""
+
+
 class TinyApi:
     """Gives its answers in turn, the last one for ever, and keeps the requests."""
 
@@ -58,6 +62,9 @@ def _make_handler(api: TinyApi) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer = api.answer(Request(self.command, self.path, dict(self.headers), body))
+            if answer is CUT:
+                self.close_connection = True
+                return
             content = answer.document if isinstance(answer.document, bytes) else json.dumps(answer.document).encode()
             self.send_response(answer.status)
             self.send_header("Content-Length", str(len(content)))
@@ -66,7 +73,7 @@ def _make_handler(api: TinyApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET  # noqa: N815  # the name that http.server asks for
+        do_POST = do_PUT = do_GET  # noqa: N815  # the names that http.server asks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""

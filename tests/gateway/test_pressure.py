@@ -53,8 +53,8 @@ class TestAFullQueue:
     def test_answers_a_repeated_request_that_was_taken_in_before(self, settings: Settings) -> None:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         with running_gateway(settings.model_copy(update={"queue_limit": 1})) as gateway:
-            first = gateway.submit(**key)
-            assert gateway.submit(**key)["id"] == first["id"]
+            first = gateway.submit(ZIP, **key)
+            assert gateway.submit(ZIP, **key)["id"] == first["id"]
             other = gateway.http.post("/v1/jobs", content=ZIP, headers={"Idempotency-Key": uuid.uuid4().hex})
             assert other.status_code == 503
 

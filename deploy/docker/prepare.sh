@@ -32,7 +32,7 @@ keep ctclip_receipt_key "$(make_random 32)"
 keep flower_basic_auth "ctclip:$(make_random 16)"
 keep grafana_password "$(make_random 16)"
 
-# Filled in once the platform runs, in place: `docker compose exec control ctclip keys create prometheus --scope metrics`.
+# Filled in once the platform runs, in place: `ctclip keys create prometheus --scope metrics` (docs/deploy.md).
 [ -e secrets/metrics_key ] || { : > secrets/metrics_key; chmod 0644 secrets/metrics_key; }
 
 keep ctclip_database_url "postgresql+psycopg2://ctclip:$(read_secret postgres_password)@postgres:5432/ctclip"

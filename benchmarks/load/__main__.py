@@ -31,7 +31,7 @@ from phantom.study import PhantomSettings, make_study
 from shared.settings import Settings
 
 _STUDIES = 5
-_QUEUE_LIMIT, _SHORT_QUEUE_LIMIT = 400, 60
+_QUEUE_LIMIT, _SHORT_QUEUE_LIMIT = 200, 60
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _choose_settings(arguments: argparse.Namespace) -> dict[str, str]:
         SLEEP_VARIABLE: str(arguments.model_seconds),
         "CTCLIP_QUEUE_LIMIT": str(limit),
         "CTCLIP_REPORT_LANGUAGES": "",
-        "CTCLIP_SELF_CHECK_INTERVAL": "0",
+        "CTCLIP_SELF_CHECK_INTERVAL": "PT0S",
         # How much one may ask for is another subject: here the queue is to say no.
         **{f"CTCLIP_{of}RATE_LIMIT_{what}": "1000000" for of in ("", "TENANT_") for what in ("PER_MINUTE", "BURST")},
     }

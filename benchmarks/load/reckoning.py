@@ -109,7 +109,8 @@ class Books:
         for some in _batch(job_ids):
             with transaction(self.engine) as session:
                 query = select(StageRun.stage, StageRun.recipe_sha256, StageRun.reused_from.is_not(None))
-                rows += session.execute(query.where(StageRun.job_id.in_(some), StageRun.stage.in_(MODELS))).tuples()
+                found = session.execute(query.where(StageRun.job_id.in_(some), StageRun.stage.in_(MODELS)))
+                rows += [(stage, recipe, is_reused) for stage, recipe, is_reused in found]
         return {model: _count_answers(rows, model) for model in MODELS}
 
     def _count_results(self, job_ids: Sequence[uuid.UUID]) -> int:

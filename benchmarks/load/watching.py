@@ -87,10 +87,15 @@ def _is_well(url: str) -> bool:
         connection.close()
 
 
+def _await_end_of_input(stopped: threading.Event) -> None:
+    sys.stdin.read()
+    stopped.set()
+
+
 def main() -> None:
     """Watch until the input ends."""
     stopped = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
+    threading.Thread(target=_await_end_of_input, args=(stopped,), daemon=True).start()
     seen = watch(sys.argv[1], int(sys.argv[2]), stopped)
     print(json.dumps({"health_s": seen.health_s, "failures": seen.failures, "rss_bytes": seen.rss_bytes}))
 

@@ -134,8 +134,8 @@ def _choose(ids: Sequence[int] | None, every: bool, stage: StageName | None, sta
     if stage is not None:
         query = query.where(DeadLetter.stage == stage)
     with joined(state) as session:
-        rows = session.execute(query if every else query.where(DeadLetter.id.in_(ids or ()))).tuples()
-        known = dict(rows.all())
+        rows = session.execute(query if every else query.where(DeadLetter.id.in_(ids or ())))
+        known = {row.id: row.job_id for row in rows}
     missing = sorted(set(ids or ()) - known.keys())
     if missing:
         _refuse_unknown(missing)

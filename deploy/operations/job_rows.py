@@ -15,7 +15,7 @@ from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.tables import Artefact, DeadLetter, Event, Job, StageRun, WebhookDelivery
 
-Query = TypeVar("Query", bound=Select[Any])
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 _MOVING = (StageState.READY, StageState.LEASED)
 _NEWEST_EVENTS = 20

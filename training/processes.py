@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from workers.model_host.allocation import keep_freed_memory
+
 _Task = TypeVar("_Task")
 _Made = TypeVar("_Made")
 
@@ -34,6 +36,7 @@ def make_ahead(make: Callable[[_Task], _Made], tasks: Sequence[_Task], processes
 
 def _start_process() -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -22,6 +22,7 @@ from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import ComputeMode, choose_device, describe_kind
 from workers.model_host.compilation import told_compilation
+from workers.model_host.device_faults import translated_device_faults
 from workers.model_host.host import ModelHost, get_host
 from workers.model_host.measuring import told_loading, told_prediction
 from workers.model_host.memory import MemoryAmount
@@ -151,9 +152,12 @@ class ModelStage:
         return self._run(context, _plan(self._model, volume), clock)
 
     def _run(self, context: StageContext, task: _Task[_Prepared], clock: _Clock) -> StageOutput:
-        with self._host.preparations.share(self._model.preprocessing, task.digest, task.prepare) as prepared:
+        with (
+            translated_device_faults(),
+            self._host.preparations.share(self._model.preprocessing, task.digest, task.prepare) as prepared,
+        ):
             clock.stop("prepare_s")
-            with self._host.device_turn:
+            with self._host.take_turn():
                 clock.stop("wait_s")
                 context.report(_PREPARED)
                 question = Question(task.volume.geometry, task.volume.shape, context.policy, context.scratch)

@@ -27,6 +27,7 @@ from training.segmentation.examples import LabelledStudy, Recipe, iterate_exampl
 from training.segmentation.fitting import fit
 from training.segmentation.labels import OUTPUTS
 from training.segmentation.plan import SegmentationPlan
+from workers.model_host.allocation import keep_freed_memory
 from workers.segmentation.configuration import Architecture
 from workers.segmentation.conversion import Description, publish_network
 from workers.segmentation.network import collect_tensors, make_network
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure and publish."""
     options = _parse(arguments)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     plan = SegmentationPlan(
         seed=options.seed, training_studies=options.training_studies, held_out_studies=options.held_out_studies
     )

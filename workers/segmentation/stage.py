@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from shared.problems import Problem
 from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import choose_device
+from workers.model_host.device_faults import translated_device_faults
 from workers.model_host.host import ModelHost, get_host
 from workers.model_host.measuring import told_loading, told_prediction
 from workers.model_stage import describe_run
@@ -91,13 +92,11 @@ class SegmentationStage:
         grid = NetworkGrid(file.geometry)
         with _timed(timings, "prepare_s"):
             coarse = grid.coarsen(file.read().hu)
-        with _timed(timings, "wait_s"):
-            self._host.device_turn.acquire()
-        try:
-            with _timed(timings, "predict_s"), told_prediction(self.name), exits_told():
+        with ExitStack() as turn:
+            with _timed(timings, "wait_s"):
+                turn.enter_context(self._host.take_turn())
+            with _timed(timings, "predict_s"), told_prediction(self.name), exits_told(), translated_device_faults():
                 labels = self._predictor.label(coarse, _Progress(context).tell)
-        finally:
-            self._host.device_turn.release()
         with _timed(timings, "refine_s"):
             return grid.refine(labels, file.shape)
 

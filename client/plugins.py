@@ -42,6 +42,9 @@ KNOWN: Mapping[str, KnownCommand] = {
     "dead-letters": KnownCommand(
         "Stages that a defect ended: look at them, run them again, put them away.", "embedded"
     ),
+    "backup": KnownCommand("Copy all rows and objects of a platform into a folder.", "embedded"),
+    "restore": KnownCommand("Verify a backup and put it into an empty installation.", "embedded"),
+    "bench": KnownCommand("Run benchmarks of the platform by their names.", "embedded"),
     "doctor": KnownCommand("Name the broken link of a platform, and what to do next.", "embedded"),
     "reconcile": KnownCommand("Compare objects, rows and queues of a platform.", "worker"),
     "evaluate": KnownCommand("Measure what installed weights are worth, on phantoms or on your studies.", "embedded"),

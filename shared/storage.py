@@ -28,6 +28,7 @@ from shared.settings import Settings
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CHUNK_BYTES = MIB
 _PRESIGNED_LIFETIME = timedelta(hours=1)
+_FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"}
 
 
 class Readable(Protocol):
@@ -116,6 +117,17 @@ class ObjectStore:
         """Write what an iterator yields under a new random key. What it raises is passed on, and nothing is kept."""
         return self.write_stream(_ChunkReader(chunks), prefix=prefix)
 
+    def put_back(self, stored: StoredObject, stream: Readable) -> None:
+        """Write an object under the key that it had, as the rows of a backup name it."""
+        with _translated():
+            self._client.put_object(
+                self._bucket,
+                stored.key,
+                stream,  # type: ignore[arg-type]  # minio calls nothing but read
+                length=stored.size_bytes,
+                part_size=self._part_bytes,
+            )
+
     def fetch(self, stored: StoredObject, target: Writable) -> None:
         """Copy an object into `target`, checking length and digest.
 
@@ -195,6 +207,8 @@ def _translated() -> Iterator[None]:
     except S3Error as error:
         if error.code in {"NoSuchKey", "NoSuchObject"}:
             raise Defect("storage: an object that a row names is gone") from error
+        if error.code in _FULL:
+            raise TransientFault(ProblemCode.NO_SPACE, f"storage: {error.code}") from error
         raise _unavailable(error) from error
     except InvalidResponseError as error:
         # rclone types its XML errors with a charset, which the client takes for a broken answer.

@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CHECKERS := .venv/.installed-checkers
+DOCUMENTERS := .venv/.installed-documenters
 export CTCLIP_DEMO_STARTED_AT := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench docs lock weights
+.PHONY: help setup demo up down test check format bench docs site lock weights
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,11 @@ $(CHECKERS): requirements-deploy.lock $(INSTALLED)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-deploy.lock
 	@touch $@
 
+# What builds the site: some 15 MB.
+$(DOCUMENTERS): requirements-docs.lock $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-docs.lock
+	@touch $@
+
 demo: setup ## Start everything, read a real chest CT and a phantom, explain both results
 	@$(BIN)/ctclip demo
 
@@ -44,10 +50,10 @@ up: setup ## Start the whole platform here; Ctrl-C stops it
 down: setup ## Stop a platform that `make demo` left running
 	@$(BIN)/ctclip down
 
-test: setup $(CHECKERS) ## Run all tests, with real PostgreSQL, broker and object storage
+test: setup $(CHECKERS) $(DOCUMENTERS) ## Run all tests, with real PostgreSQL, broker and object storage
 	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
-check: setup $(CHECKERS) ## Run every static check: format, lint, types, imports, images, compose file, chart
+check: setup $(CHECKERS) $(DOCUMENTERS) ## Run every static check: format, lint, types, imports, images, compose file, chart
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
@@ -73,6 +79,9 @@ weights: setup ## Train all demo weights again, on phantoms, one after another; 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m deploy.documents
 
+site: setup $(DOCUMENTERS) ## Build the site of the documentation into build/site; any warning ends it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 audit: setup $(CHECKERS) ## Ask whether known vulnerabilities are in what is locked
 	@$(BIN)/python -m deploy.checking.advisories
 
@@ -81,7 +90,7 @@ sbom: setup $(CHECKERS) ## Write what each image is made of to build/sbom (Cyclo
 
 lock: ## Freeze the versions that .venv holds now (after installing something into it by hand)
 	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
-		$(BIN)/pip freeze --exclude-editable | grep -v -x -F -f requirements-bench.lock -f requirements-deploy.lock \
+		$(BIN)/pip freeze --exclude-editable | grep -v -x -F -f requirements-bench.lock -f requirements-deploy.lock -f requirements-docs.lock \
 		| grep -v -i -E '^(torchvision|dipy|fury|imgkit|trx-python|vtk|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 	@$(BIN)/python -m deploy.docker.requirements

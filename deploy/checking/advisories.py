@@ -15,7 +15,7 @@ Report = dict[str, Any]
 """What pip-audit writes."""
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTS = ("requirements.lock", "requirements-bench.lock", "requirements-deploy.lock")
+LISTS = ("requirements.lock", "requirements-bench.lock", "requirements-deploy.lock", "requirements-docs.lock")
 
 _PATIENCE_S = 1800
 _UNREACHABLE = (

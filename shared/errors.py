@@ -4,6 +4,7 @@ CtclipError
 ├── InputProblem     the caller must change something; never retried
 ├── TransientFault   try again later; retried, bounded
 ├── Defect           we have a bug; one retry elsewhere, then a dead letter
+│   └── SpoiledProcess   memory or device failed: tried elsewhere, and this process takes no more work
 ├── Unanswerable     there is nothing to answer with; the job fails with its problem
 └── StaleLease       somebody else owns the stage now; drop the work silently
     └── StageCancelled   the job has ended: nobody wants the answer any more
@@ -43,6 +44,14 @@ class Defect(CtclipError):
     def __init__(self, message: str, **facts: JsonValue) -> None:
         super().__init__(message)
         self.facts: Mapping[str, JsonValue] = facts
+
+
+class SpoiledProcess(Defect):
+    """This process ran out of memory or lost its device; `code` says how the stage ends when another does so too."""
+
+    def __init__(self, message: str, code: ProblemCode) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StaleLease(CtclipError):

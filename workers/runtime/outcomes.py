@@ -13,7 +13,7 @@ import traceback
 from sqlalchemy import Engine, select
 
 from shared.database import transaction
-from shared.errors import Defect, InputProblem, TransientFault, Unanswerable
+from shared.errors import Defect, InputProblem, SpoiledProcess, TransientFault, Unanswerable
 from shared.json_values import JsonObject
 from shared.metrics import STAGE_FAULTS, STAGES_ENDED
 from shared.problems import Problem, ProblemCode
@@ -78,10 +78,15 @@ def _end_defect(engine: Engine, settings: Settings, lease: Lease, error: Excepti
             delay = settings.transient_retry_delay
             retry_stage(session, lease, counter="defects", delay=delay, avoid=True)
         return
-    problem = Problem(
-        ProblemCode.INTERNAL_ERROR, f"The stage {lease.stage} has a bug. It was recorded.", {"stage": lease.stage}
-    )
+    problem = _describe_defect(lease, error)
     _fail(engine, lease, problem, cause="defect", evidence=_collect_evidence(lease, error))
+
+
+def _describe_defect(lease: Lease, error: Exception) -> Problem:
+    is_known = isinstance(error, SpoiledProcess) and error.code is ProblemCode.MEMORY_INSUFFICIENT
+    code = ProblemCode.MEMORY_INSUFFICIENT if is_known else ProblemCode.INTERNAL_ERROR
+    detail = "ran out of memory, more than once" if is_known else "has a bug. It was recorded"
+    return Problem(code, f"The stage {lease.stage} {detail}.", {"stage": lease.stage})
 
 
 def _fail(engine: Engine, lease: Lease, problem: Problem, *, cause: str, evidence: JsonObject | None = None) -> None:

@@ -24,6 +24,7 @@ from shared.tracing import configure_tracing, start_span
 from workers.runtime.celery_app import make_celery, make_worker_arguments, stage_tasks
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.registry import make_stages
+from workers.runtime.retirement import RETIREMENT
 from workers.runtime.runner import StageRunner
 
 _log = get_logger()
@@ -50,6 +51,7 @@ def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, co
     heartbeat.start()
     serve_metrics(settings, stages)
     _connect_signals(settings, heartbeat)
+    RETIREMENT.arm(settings)
     app.worker_main(make_worker_arguments(name, stages, concurrency))
 
 

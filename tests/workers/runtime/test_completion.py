@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select, text
 
 from shared.database import transaction
 from shared.endings import lock_open_job
-from shared.errors import Defect, InputProblem, StaleLease, TransientFault, Unanswerable
+from shared.errors import Defect, InputProblem, SpoiledProcess, StaleLease, TransientFault, Unanswerable
 from shared.events import record_stage_progress
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
@@ -164,6 +164,17 @@ class TestThreeCauses:
         assert letter.cause == "defect"
         assert (letter.evidence["message"], letter.evidence["facts"]) == ("broken", {"tensor": "x"})
         assert fetch_job(engine, job_id).state is JobState.FAILED
+
+    def test_a_stage_that_runs_out_of_memory_twice_says_so(
+        self, engine: Engine, settings: Settings, make_job: JobMaker
+    ) -> None:
+        job_id = make_job()
+        complete(engine, job_id, StageName.INTAKE)
+        error = SpoiledProcess("the device ran out of memory", ProblemCode.MEMORY_INSUFFICIENT)
+        end_after_error(engine, settings, lease_stage(engine, job_id, StageName.MEDNEXT), error)
+        assert fetch_run(engine, job_id, StageName.MEDNEXT).avoid_worker == "worker-1"
+        end_after_error(engine, settings, lease_stage(engine, job_id, StageName.MEDNEXT), error)
+        assert fetch_run(engine, job_id, StageName.MEDNEXT).reason == "memory_insufficient"
 
     def test_a_foreign_error_leaves_no_words_of_the_study_behind(
         self, engine: Engine, settings: Settings, make_job: JobMaker

@@ -47,12 +47,11 @@ def worker_with_clock(platform: FaultyPlatform, stage: StageName, shift: timedel
         "PYTHONPATH": str(_ROOT),
         "OMP_NUM_THREADS": "1",
         "LD_PRELOAD": str(_FAKETIME[0]),
-        "FAKETIME": f"{shift.total_seconds():+.0f}s",
+        "FAKETIME": f"{shift.total_seconds():+.0f}",
         # Monotonic clocks do not jump.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
     }
-    command = [sys.executable, "-m", "workers", "--name", name, "--stages", stage]
+    command = [sys.executable, "-m", "tests.faults.shifted_worker", "--name", name, "--stages", stage]
     with platform.folder.log_file(name).open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""A launcher of the platform whose processes reach their servers through proxies, and whose only model is MedNeXt.
+"""A launcher of the platform whose processes reach their servers through proxies, and whose models sleep.
 
 `PROXIES` in the environment says which port stands for which: `5432:40001,6379:40002`.
 """
@@ -40,10 +40,10 @@ def _redirect(environment: Mapping[str, str], proxies: Mapping[str, str]) -> dic
 
 
 def _lighten(program: Program) -> Program:
-    """Have the models' worker load one small network: it is started again and again."""
+    """Put stand-ins in the place of two models: their worker is started again and again."""
     if program.name != _MODELS:
         return program
-    return replace(program, command=(*_FAULTY_WORKER, *program.command[3:-1], "mednext"))
+    return replace(program, command=(*_FAULTY_WORKER, *program.command[3:-1], "mednext,supervised"))
 
 
 if __name__ == "__main__":

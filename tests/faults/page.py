@@ -14,8 +14,9 @@ delivery, all as processes of their own) behind proxies that can refuse, hang, s
 injects one fault after another, waits until all is done, and writes this page. `--only F1 F9` takes some rows,
 `--times 3` repeats, `--kept FILE` keeps what was measured between runs. Rows marked * are run by `make test` too.
 
-The studies are small phantoms, read by MedNeXt alone. The lease is {lease} s here: a lost worker must be replaced
-within {limit} s. These figures are from a machine with {cores} cores that did other work as well.
+The studies are small phantoms. In the place of MedNeXt and of the supervised model two stand-ins read the volume and
+sleep. The lease is {lease} s here: a lost worker must be replaced within {limit} s. These figures are from a machine
+with {cores} cores that did other work as well.
 
 After each row these must hold, else it counts as broken:
 - every job has ended, each once, and each completed job has exactly one result;
@@ -45,12 +46,14 @@ of the runs is shown. "Held" counts the runs in which everything above was true.
 
 
 def render_page(rows: Sequence[Row], runs: Mapping[str, Sequence[Mapping[str, object]]], *, cores: int) -> str:
-    """Return the page; rows that were not run are left out."""
-    lines = [_render_row(row, runs[row.id]) for row in rows if row.id in runs]
+    """Return the page; rows that were not run say so."""
+    lines = [_render_row(row, runs.get(row.id, ())) for row in rows]
     return "".join([_HEAD.format(lease=LEASE_S, limit=RECOVERY_LIMIT_S, cores=cores), *lines, _TAIL])
 
 
 def _render_row(row: Row, runs: Sequence[Mapping[str, object]]) -> str:
+    if not runs:
+        return f"| {row.number} | {row.fault} | {row.place} | not run yet | - | - | - |\n"
     last = runs[-1]
     times = [float(str(run["recovery_s"])) for run in runs if run["recovery_s"] is not None]
     held = sum(bool(run["is_held"]) for run in runs)

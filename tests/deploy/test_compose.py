@@ -15,6 +15,9 @@ from tests.deploy.compose import prepare, read_all_services, read_services
 from tests.deploy.through_compose import running_file
 from tests.rabbitmq import RabbitMq
 
+OTHER_MODELS = {f"worker-{name}" for name in ("ct-clip", "supervised", "diffusion", "segmentation", "fvlm")}
+"""Processes that differ from worker-mednext by a name, and take half a minute each to get ready."""
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -97,18 +100,17 @@ class TestTheServicesOfTheFile:
     """`python -m tests.deploy.through_compose` does the same with every service of either profile."""
 
     @pytest.mark.timeout(900)
-    def test_take_a_study_through_with_valkey_and_a_process_for_a_model(
+    def test_take_a_study_through_with_valkey(
         self, server_settings: Mapping[str, str], tmp_path: Path, phantom_zip: Path
     ) -> None:
-        left_out = {f"worker-{name}" for name in ("ct-clip", "supervised", "diffusion", "segmentation", "fvlm")}
-        with running_file(tmp_path, server_settings, None, "gpu", left_out=left_out) as platform:
+        with running_file(tmp_path, server_settings, None, "gpu", left_out=OTHER_MODELS) as platform:
             platform.take_through(phantom_zip, models="mednext")
             platform.look_at_flower()
 
     @pytest.mark.timeout(900)
-    def test_take_a_study_through_with_rabbitmq_and_one_process_for_all_models(
+    def test_take_a_study_through_with_rabbitmq(
         self, server_settings: Mapping[str, str], rabbitmq: RabbitMq, tmp_path: Path, phantom_zip: Path
     ) -> None:
-        with running_file(tmp_path, server_settings, rabbitmq, "cpu") as platform:
+        with running_file(tmp_path, server_settings, rabbitmq, "gpu", left_out=OTHER_MODELS) as platform:
             platform.take_through(phantom_zip, models="mednext")
             platform.look_at_flower()

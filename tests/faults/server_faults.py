@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import psycopg2
@@ -137,9 +137,9 @@ def cut_the_database(platform: FaultyPlatform) -> Outcome:
 def take_every_connection(platform: FaultyPlatform) -> Outcome:
     http = platform.stack.http
     running = platform.submit()
-    with connections_taken(platform):
-        platform.database.cut()
-        time.sleep(0.5)
+    with ExitStack() as taken:
+        with platform.database.under(Conditions(refuses=True)):  # so that what the platform holds comes free
+            taken.enter_context(connections_taken(platform))
         body = platform.study.read_bytes()
         answers = [http.post("/v1/jobs", params={"models": "mednext"}, content=body) for _ in range(_REFUSALS)]
         health, ready = http.get("/health"), http.get("/readyz")

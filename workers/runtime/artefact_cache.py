@@ -51,7 +51,7 @@ class ArtefactCache:
         path = self._locate(sha256)
         if path.exists():
             return
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, path)
         except OSError:
@@ -59,6 +59,7 @@ class ArtefactCache:
 
     def make_room(self, reserve_bytes: int) -> bool:
         """Keep so much of the disk free, if need be by removing copies; False where that is not enough."""
+        self._folder.mkdir(parents=True, exist_ok=True)  # whoever cleans caches may have removed it
         shortage_bytes = reserve_bytes - shutil.disk_usage(self._folder).free
         if shortage_bytes <= 0:
             return True
@@ -69,7 +70,7 @@ class ArtefactCache:
         return self._folder / sha256[:2] / sha256
 
     def _keep(self, partial: Path, path: Path) -> Path:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.chmod(0o400)
         partial.replace(path)
         return path

@@ -77,3 +77,13 @@ class TestRoom:
         assert old.exists()
         assert not cache.make_room(MORE_THAN_ANY_DISK)
         assert (old.exists(), new.exists()) == (False, True)
+
+    def test_is_made_where_somebody_removed_the_folder(self, store: ObjectStore, tmp_path: Path) -> None:
+        cache = ArtefactCache(tmp_path / "artefacts", 2**40, store)
+        (tmp_path / "artefacts").rmdir()
+        assert cache.make_room(1)
+        file = tmp_path / "produced"
+        file.write_bytes(b"volume")
+        (tmp_path / "artefacts").rmdir()
+        cache.adopt(file, "ab" * 32)
+        assert (tmp_path / "artefacts" / "ab" / ("ab" * 32)).exists()

@@ -18,6 +18,7 @@ from shared.artefacts import UploadKind
 from shared.errors import TransientFault
 from shared.problems import ProblemCode
 from workers.intake.archive import ByteSource, FileSource, HttpSource
+from workers.intake.files import FileOutcome
 from workers.intake.messages import Ending, Message, Order, decode_order, encode_message
 from workers.intake.nifti_study import read_nifti_study
 from workers.intake.study import StudyRead, read_study
@@ -65,6 +66,8 @@ def _carry_out(order: Order, talk: socket.socket) -> Message:
 def _read(order: Order, reporter: _Reporter) -> StudyRead:
     with _open(order) as source:
         read = _read_kind(order, source, reporter)
+        if isinstance(source, HttpSource) and order.sha256 is not None and _is_doubtful(order, read):
+            source.require_sent(order.sha256)
     if read.preview is not None:
         order.preview_path.write_bytes(read.preview)
     if read.volume is not None and order.keeps_volume:
@@ -75,6 +78,12 @@ def _read(order: Order, reporter: _Reporter) -> StudyRead:
             write_source(order.source_path, read.source)
         read.report.seconds["write"] = round(time.perf_counter() - started, 4)
     return read
+
+
+def _is_doubtful(order: Order, read: StudyRead) -> bool:
+    """Whether the answer could come from bytes that changed on their way. A ZIP has sums of its own, NIfTI may not."""
+    has_rejected = any(file.outcome is FileOutcome.REJECTED for file in read.report.files)
+    return read.report.problem is not None or has_rejected or order.kind is UploadKind.NIFTI
 
 
 def _open(order: Order) -> AbstractContextManager[ByteSource | Path]:

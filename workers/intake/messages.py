@@ -21,7 +21,8 @@ class Order:
 
     `address` is a presigned HTTP address, or the path of a local file or of a folder of DICOM files. The child writes
     the volume to `volume_path` where `keeps_volume`, and beside it the images that it was made of, where they can be
-    referred to, the preview, where the question wants one, and its scratch files.
+    referred to, the preview, where the question wants one, and its scratch files. What came over HTTP is held against
+    `sha256` before anything is said against it.
     """
 
     address: str
@@ -31,6 +32,7 @@ class Order:
     upload_name: str = "upload"
     question: Question = Question()  # noqa: RUF009  # frozen
     keeps_volume: bool = True
+    sha256: str | None = None
 
     @property
     def preview_path(self) -> Path:

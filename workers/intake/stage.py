@@ -159,7 +159,13 @@ def _make_order(context: StageContext, limits: IntakeLimits) -> Order:
         upload_name=str(options.get("upload_name") or "upload"),
         question=question,
         keeps_volume=not validates_only,  # no model will ask for it
+        sha256=_fetch_digest(context),
     )
+
+
+def _fetch_digest(context: StageContext) -> str | None:
+    uploads = (record for record in context.fetch_artefact_records() if record.kind is ArtefactKind.UPLOAD)
+    return next((upload.sha256 for upload in uploads), None)
 
 
 def _make_files(report: IntakeReport) -> Iterator[Base]:

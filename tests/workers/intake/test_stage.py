@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from shared.artefacts import ArtefactKind, UploadKind
+from shared.errors import TransientFault
 from shared.json_values import JsonObject
 from shared.settings import Settings
 from shared.stages import StageName
-from shared.storage import ObjectStore
+from shared.storage import ObjectStore, StoredObject
 from shared.tables import SeriesCandidate, UploadFile
+from tests.faults.proxy import Conditions, proxy_to
 from tests.hostile.packing import pack, unpack
 from tests.workers.intake.test_nifti import make_affine, make_chest, write
 from tests.workers.intake.test_splitting import move
@@ -32,7 +34,7 @@ class UploadContext:
 
     store: ObjectStore
     scratch: Path
-    key: str
+    stored: StoredObject
     upload_kind: UploadKind = UploadKind.ZIP
     options: JsonObject = field(default_factory=dict)
     policy: JsonObject = field(default_factory=dict)
@@ -41,7 +43,7 @@ class UploadContext:
     progress: list[float] = field(default_factory=list)
 
     def presign_upload(self) -> str:
-        return self.store.presign(self.key)
+        return self.store.presign(self.stored.key)
 
     def fetch_artefact(self, kind: ArtefactKind) -> Path:
         raise NotImplementedError
@@ -50,7 +52,7 @@ class UploadContext:
         raise NotImplementedError
 
     def fetch_artefact_records(self) -> Sequence[ArtefactRecord]:
-        raise NotImplementedError
+        return (ArtefactRecord(ArtefactKind.UPLOAD, "application/zip", self.stored.size_bytes, self.stored.sha256),)
 
     def fetch_elapsed_s(self) -> float:
         raise NotImplementedError
@@ -68,7 +70,7 @@ def stage(settings: Settings) -> Iterator[IntakeStage]:
 
 def upload(store: ObjectStore, scratch: Path, content: bytes, **options: str | bool) -> UploadContext:
     stored = store.write_bytes(content, prefix=f"test/{uuid.uuid4()}")
-    return UploadContext(store, scratch, stored.key, options=options)
+    return UploadContext(store, scratch, stored, options=options)
 
 
 class TestAcceptedStudy:
@@ -160,6 +162,22 @@ class TestValidation:
         assert output.rejection is None
         assert ArtefactKind.VOLUME not in {artefact.kind for artefact in output.artefacts}
         assert {"chosen", "hu"} <= output.facts.keys()
+
+
+class TestBytesThatChangeOnTheirWay:
+    def test_are_no_fault_of_the_study(
+        self, stage: IntakeStage, store: ObjectStore, settings: Settings, tmp_path: Path, phantom_zip: Path
+    ) -> None:
+        port = int(settings.storage_endpoint.rpartition(":")[2])
+        with proxy_to(port) as proxy, proxy.under(Conditions(changes_answers=True)):
+            changed = ObjectStore(settings.model_copy(update={"storage_endpoint": f"127.0.0.1:{proxy.own_port}"}))
+            for kind, content in (
+                (UploadKind.ZIP, phantom_zip.read_bytes()),
+                (UploadKind.NIFTI, write(tmp_path, make_chest(), make_affine())),
+            ):
+                context = replace(upload(store, tmp_path, content), store=changed, upload_kind=kind)
+                with pytest.raises(TransientFault):
+                    stage.run(context)
 
 
 class TestSplitting:

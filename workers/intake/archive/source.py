@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -19,6 +20,7 @@ from shared.problems import ProblemCode
 
 _BLOCK_BYTES = 4 * MIB
 _BLOCKS_UNDER_WAY = 3
+_HASHED_AT_ONCE_BYTES = MIB
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _RETRY = urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
@@ -87,6 +89,17 @@ class HttpSource:
         for number in range(offset // _BLOCK_BYTES, (end - 1) // _BLOCK_BYTES + 1):
             self._require(number)
         return os.pread(self._copy.fileno(), end - offset, offset)
+
+    def require_sent(self, sha256: str) -> None:
+        """Fetch what was not read, and hold all of it against the digest of what was sent.
+
+        Raises TransientFault where other bytes came.
+        """
+        digest = hashlib.sha256()
+        for offset in range(0, self.size_bytes, _HASHED_AT_ONCE_BYTES):
+            digest.update(self.read_at(offset, _HASHED_AT_ONCE_BYTES))
+        if digest.hexdigest() != sha256:
+            raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, "upload: storage sent other bytes than were stored")
 
     def _require(self, number: int) -> None:
         """Wait until a block is there, with the next ones under way."""

@@ -8,16 +8,29 @@ import os
 import statistics
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from sqlalchemy import Engine
 
 from benchmarks.load.arrivals import Arrival, Target, draw_offsets, send_at
 from benchmarks.load.figures import compute_latencies, compute_percentiles, count_answers, judge
-from benchmarks.load.reckoning import Ended, Reckoning
+from benchmarks.load.reckoning import Books, Ended, Reckoning
 from benchmarks.load.watching import Watched, watched
+from shared.acceptance import NewJob, StoredUpload, add_job
+from shared.artefacts import UploadKind
+from shared.database import transaction
+from shared.endings import end_job
+from shared.settings import Settings
+from shared.stages import StageName
+from shared.states import JobState
+from shared.storage import ObjectStore
+from shared.tables import Job, Policy, Result, StageRun
+from tests.workers.control.own_database import own_database
 from workers.control.sweeper import Reconciliation
 
 CLEAN = Reconciliation(objects=(), rows=(), messages=0)
@@ -143,3 +156,54 @@ class TestTheVerdict:
         slow = Watched(health_s=[0.01] * 98 + [1.5] * 2, rss_bytes=[100] * 60 + [120] * 30)
         found = find_broken([self.ACCEPTED, self.REFUSED], reckon(), slow)
         assert found == ["health p99 < 1 s", "the gateway's memory grows by less than 10%"]
+
+
+class TestTheBooks:
+    def test_tell_what_became_of_each_promise(self, settings: Settings) -> None:
+        with own_database(settings) as (made, engine):
+            bucket = f"load-{uuid.uuid4().hex[:8]}"
+            own = made.model_copy(update={"storage_bucket": bucket})
+            store = ObjectStore(own)
+            store.ensure_bucket()
+            ended, waiting = accept(engine, store), accept(engine, store)
+            end(engine, ended)
+            books = Books(own)
+            try:
+                found = books.reckon([ended, waiting, str(uuid.uuid4())], jobs_before=0)
+                assert (found.promised, found.lost, found.unended, found.results) == (3, 1, 1, 1)
+                assert (found.unpromised, dict(found.states)) == (0, {"completed": 1})
+                assert not found.reconciliation.objects
+                store.write_bytes(b"left over", prefix="uploads")
+                found = books.reckon([ended], jobs_before=0)
+                assert (found.lost, found.unpromised, len(found.reconciliation.objects)) == (0, 1, 1)
+                assert books.count_answers([ended])[StageName.MEDNEXT] == (1, 1, 0)
+            finally:
+                books.close()
+
+
+def accept(engine: Engine, store: ObjectStore) -> str:
+    job_id = uuid.uuid4()
+    with transaction(engine) as session:
+        session.merge(Policy(id="load", name="load", digest="0", document={}))
+        session.flush()
+        new = NewJob(
+            id=job_id,
+            tenant="default",
+            priority=5,
+            options={},
+            policy_id="load",
+            weights_profile="demo",
+            time_limit=timedelta(hours=1),
+            upload=StoredUpload(store.write_bytes(b"PK", prefix="uploads"), UploadKind.ZIP, "application/zip"),
+        )
+        add_job(session, new)
+    return str(job_id)
+
+
+def end(engine: Engine, job_id: str) -> None:
+    key = uuid.UUID(job_id)
+    with transaction(engine) as session:
+        job = session.get_one(Job, key)
+        session.get_one(StageRun, (key, StageName.MEDNEXT)).recipe_sha256 = "a" * 64
+        session.add(Result(job_id=key, document={}, policy_id="load", probability=0.5))
+        end_job(session, job, JobState.COMPLETED)

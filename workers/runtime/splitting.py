@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import ArtefactKind, UploadKind
-from shared.events import EventType
 from shared.json_values import JsonValue
 from shared.problems import Problem
-from shared.states import JobState
+from shared.stages import StageName
 from shared.storage import StoredObject
-from shared.tables import Artefact, Event, Job
+from shared.tables import Artefact, Job, StageRun
 
 
 def split_job(session: Session, job: Job, problem: Problem, study_uids: Sequence[str]) -> Problem:
@@ -38,10 +36,8 @@ def split_job(session: Session, job: Job, problem: Problem, study_uids: Sequence
 
 def _fetch_time_limit(session: Session, job: Job) -> timedelta:
     """Return how long the job had. Its time began to count with its last retry, which may be days after it was made."""
-    queued = (Event.job_id == job.id) & (Event.type == EventType.JOB_STATE) & (Event.state == JobState.QUEUED)
-    queued_at = session.scalar(select(func.max(Event.at)).where(queued)) or job.created_at
-    # The event was written within the transaction, a little behind the time that the deadline was counted from.
-    return timedelta(seconds=math.ceil((job.deadline_at - queued_at).total_seconds()))
+    intake = session.get_one(StageRun, (job.id, StageName.INTAKE))
+    return job.deadline_at - (intake.ready_at or job.created_at)
 
 
 def _plan_part(job: Job, upload: StoredUpload, study_uid: str, time_limit: timedelta) -> NewJob:

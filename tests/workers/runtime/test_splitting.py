@@ -9,13 +9,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import ArtefactKind, UploadKind
 from shared.database import transaction
 from shared.errors import StaleLease, TransientFault
-from shared.events import record_job_state
 from shared.planning import plan_stages
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
@@ -144,8 +143,7 @@ class TestASplitJob:
         with transaction(engine) as session:
             job = session.get_one(Job, job_id)
             job.created_at -= timedelta(days=3)
-            session.execute(update(Event).where(Event.job_id == job_id).values(at=Event.at - timedelta(days=3)))
-            record_job_state(session, job_id, JobState.QUEUED)  # as a retry does
+            session.get_one(StageRun, (job_id, StageName.INTAKE)).ready_at = func.now()  # as a retry does
             job.deadline_at = func.now() + timedelta(hours=2)
         assert {part.deadline_at - part.created_at for part in split(engine, job_id)} == {timedelta(hours=2)}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks.scale.databases import Database, open_database, serving
+from benchmarks.scale.databases import Database, marking, open_database, serving
 from benchmarks.scale.filling import fill
 from benchmarks.scale.operations import OPERATIONS, Operation
 from benchmarks.scale.report import Measured, compare, render, to_document
@@ -78,8 +78,9 @@ def measure(empty: Database, full: Database, share: float = 1.0) -> list[Measure
     """Return every operation measured on both databases, in turns, so that the machine is the same for both."""
     with ExitStack() as stack:
         for database in (empty, full):
-            stack.enter_context(serving(database))
             stack.callback(database.engine.dispose)
+            stack.enter_context(serving(database))
+            stack.enter_context(marking(database))
         return [_measure(operation, empty, full, share) for operation in OPERATIONS]
 
 

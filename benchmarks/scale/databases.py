@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from migrations import upgrade
 from shared.database import make_engine, transaction
 from shared.settings import Settings
 from shared.storage import ObjectStore
+from workers.control.queue_marks import QueueMarks
 
 _START_LIMIT_S = 60
 _SAMPLED = 400
@@ -110,6 +112,19 @@ def _create(server_url: str, name: str) -> bool:
             return True
     finally:
         admin.close()
+
+
+@contextmanager
+def marking(database: Database) -> Iterator[None]:
+    """Mark the queue every few seconds while the block runs, as control does."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=QueueMarks(database.engine).run, args=(stopped,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextmanager

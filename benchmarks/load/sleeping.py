@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.stages import WEIGHTED_STAGES, StageName
 from workers import __main__ as worker
 from workers.runtime import registry
-from workers.runtime.stage import StageContext, StageOutput
+from workers.runtime.stage import Stage, StageContext, StageOutput
 
 SLEEP_VARIABLE = "CTCLIP_LOAD_MODEL_SECONDS"
 _VALUE = 0.25
@@ -59,7 +59,7 @@ def main() -> None:
     """Run a worker whose models sleep."""
     real = registry.make_stage
 
-    def choose(name: StageName, settings: Settings) -> registry.Stage | None:
+    def choose(name: StageName, settings: Settings) -> Stage | None:
         return make_stage(settings, name) if name in WEIGHTED_STAGES else real(name, settings)
 
     registry.make_stage = choose

@@ -80,11 +80,12 @@ def _look_at_memory(settings: Settings) -> Iterator[Finding]:
     """Yield whether a Redis or Valkey throws messages away when its memory is full."""
     client = Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=_PATIENCE_S)
     try:
-        policy = str(client.info("memory").get("maxmemory_policy", _DROPS_NOTHING))
+        told: Any = client.info("memory")
     except RedisError:  # a user who may not ask: then nothing is known, and nothing is said
         return
     finally:
         client.close()
+    policy = str(told.get("maxmemory_policy", _DROPS_NOTHING))
     if policy == _DROPS_NOTHING:
         yield fine("memory", "The broker throws no message away when its memory is full.", policy=policy)
     else:

@@ -75,10 +75,16 @@ class ObjectStore:
         )
 
     def ensure_bucket(self) -> None:
-        """Make the bucket unless it is there."""
+        """Make the bucket unless it is there; all processes of a platform do so as they start."""
         with _translated():
-            if not self._client.bucket_exists(self._bucket):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
                 self._client.make_bucket(self._bucket, location=self._region)
+            except MinioException:
+                # Another process was faster; every server says so in its own way.
+                if not self._client.bucket_exists(self._bucket):
+                    raise
 
     def check(self) -> None:
         """Prove that the bucket can be reached. Raises TransientFault."""

@@ -36,7 +36,7 @@ def list_hidden(image: str) -> set[str]:
     for package in distributions():
         tops = {file.parts[0].removesuffix(".py") for file in package.files or () if file.suffix in {".py", ".so"}}
         (kept if canonicalize_name(package.name) in listed else hidden).update(tops)
-    return hidden - kept - {"..", "client", "gateway", "migrations", "shared"}
+    return hidden - kept - sys.stdlib_module_names - {"..", "client", "gateway", "migrations", "shared"}
 
 
 class TestLists:

@@ -80,7 +80,7 @@ docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m deploy.documents
 
 site: setup $(DOCUMENTERS) ## Build the site of the documentation into build/site; any warning ends it
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 audit: setup $(CHECKERS) ## Ask whether known vulnerabilities are in what is locked
 	@$(BIN)/python -m deploy.checking.advisories

@@ -16,6 +16,7 @@ from tests.pages import ROOT, list_commands, read_blocks
 DOCS = ROOT / "docs"
 GUIDES = ("USER_GUIDE.md", "DEPLOYMENT_GUIDE.md", "OPERATIONS.md")
 LEVEL = re.compile(r"^(#+) (.*)$", re.MULTILINE)
+CODE = re.compile(r"<pre.*?</pre>|<script.*?</script>|<head.*?</head>", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -72,3 +73,8 @@ class TestTheSite:
     def test_asks_no_address_of_others(self, site: Path) -> None:
         asked = re.compile(r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:)?//")
         assert not [page for page in site.rglob("*.html") if asked.search(page.read_text("utf-8"))]
+
+    def test_shows_no_table_and_no_list_as_it_was_typed(self, site: Path) -> None:
+        typed = re.compile(r"^(\||- |\d+\. )", re.MULTILINE)
+        pages = {page: CODE.sub("", page.read_text("utf-8")) for page in site.rglob("*.html")}
+        assert not [page.name for page, text in pages.items() if typed.search(text)]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, exists, select, tuple_
+from sqlalchemy import Select, any_, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import JobErased, JobNotFound
@@ -91,8 +91,9 @@ def _apply_filters(query: Select[Job], filters: JobFilters) -> Select[Job]:
     if filters.labels:
         query = query.where(Job.labels.contains(dict(filters.labels)))
     if filters.study_uid is not None:
-        intake = (StageRun.job_id == Job.id) & (StageRun.stage == StageName.INTAKE)
-        query = query.where(exists().where(intake, StageRun.facts["study_uid"].astext == filters.study_uid))
+        is_read = (StageRun.stage == StageName.INTAKE) & (StageRun.facts["study_uid"].astext == filters.study_uid)
+        # As an array: otherwise the planner looks for the study through all jobs of the tenant, newest first.
+        query = query.where(Job.id == any_(func.array(select(StageRun.job_id).where(is_read).scalar_subquery())))
     if filters.created_after is not None:
         query = query.where(Job.created_at > filters.created_after)
     if filters.created_before is not None:

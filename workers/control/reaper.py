@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from celery import Celery
-from sqlalchemy import Engine, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.access_tables import Allowance
@@ -153,11 +153,17 @@ def _find_due_stages(session: Session, empty: Sequence[StageName]) -> Sequence[R
     was_long_ago = or_(StageRun.published_at.is_(None), StageRun.published_at < func.now() - LOST_AFTER)
     is_silent = and_(StageRun.look_again_at.is_(None), was_long_ago)
     is_lost = and_(StageRun.stage.in_(empty), StageRun.published_at < func.now() - LOST_AFTER)
+    # One query each: of one with OR between them the planner reads every ready stage.
+    conditions = (StageRun.look_again_at <= func.now(), is_silent, *([is_lost] if empty else []))
+    found = [row for condition in conditions for row in _lock_ready(session, condition)]
+    return list({(row.StageRun.job_id, row.StageRun.stage): row for row in found}.values())
+
+
+def _lock_ready(session: Session, condition: ColumnElement[bool]) -> Sequence[Row[StageRun, int]]:
     query = (
         select(StageRun, Job.priority)
         .join(Job)
-        .where(StageRun.state == StageState.READY, StageRun.next_attempt_at <= func.now())
-        .where(or_(StageRun.look_again_at <= func.now(), is_silent, *([is_lost] if empty else [])))
+        .where(StageRun.state == StageState.READY, StageRun.next_attempt_at <= func.now(), condition)
         .order_by(Job.turn_at, StageRun.ready_at)
         .limit(_BATCH)
         .with_for_update(of=StageRun, skip_locked=True)

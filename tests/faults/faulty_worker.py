@@ -6,7 +6,6 @@ The errors of a device are those that PyTorch raises, met where the runtime meet
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from benchmarks.load import sleeping
@@ -57,4 +56,4 @@ def make_stage(settings: Settings, stage: StageName) -> FaultyStage | None:
 
 if __name__ == "__main__":
     sleeping.make_stage = make_stage
-    sys.exit(sleeping.main())
+    sleeping.main()

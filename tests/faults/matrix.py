@@ -25,6 +25,7 @@ from tests.faults.platform import FaultyPlatform, running_platform
 from tests.faults.row import Outcome, Row, SkippedRow
 
 ROWS: tuple[Row, ...] = (*kills.ROWS, *devices.ROWS, *server_faults.ROWS, *storage_faults.ROWS, *outside.ROWS)
+_LONGEST_REASON = 100
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 
 
@@ -57,9 +58,16 @@ def measure(platform: FaultyPlatform, row: Row) -> Measured:
         return Measured(row.id, f"not run: {reason}", None, 0, 0, 0, 0.0, is_held=True)
     except Exception as error:  # noqa: BLE001  # whatever breaks is what this is for
         sys.stderr.write(f"{row.id}\n    {type(error).__name__}: {error}\n")
-        return Measured(row.id, "broken", None, 0, 0, 0, time.monotonic() - started, is_held=False)
+        happened = f"broken: {_shorten(error)}"
+        return Measured(row.id, happened, None, 0, 0, 0, time.monotonic() - started, is_held=False)
     counts = (account.jobs, account.results, account.left_objects)
     return Measured(row.id, outcome.happened, outcome.recovery_s, *counts, time.monotonic() - started, is_held=True)
+
+
+def _shorten(error: Exception) -> str:
+    """Return the beginning of what an error says, as one cell of a table."""
+    said = " ".join(str(error).split()).replace("|", "/") or type(error).__name__
+    return said[:_LONGEST_REASON]
 
 
 def run_rows(rows: Sequence[Row], note: Callable[[Measured], None], *, within_s: float) -> None:

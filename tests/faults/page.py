@@ -33,9 +33,13 @@ _TAIL = """
 Recovery is counted from the fault, or from its end where it lasts, to the end of the stage or of the jobs; the longest
 of the runs is shown. "Held" counts the runs in which everything above was true.
 
+Each kind of worker has one process here, so recovery includes the start of a new one, which a second worker would not
+need; on a machine whose cores are taken by others that alone can pass the limit.
+
 ## What is not covered
+- Rows that say "not run yet".
 - F2 and F3 are shown with the errors that PyTorch raises, not with a GPU that runs out of memory or falls off the bus;
-  the memory of a device afterwards is not measured.
+  the memory of a device afterwards is not measured. A second try is on another process, not with smaller tiles.
 - F4 takes the broker away for seconds, not ten minutes; the cap of the queue has tests of its own
   (`tests/gateway/test_pressure.py`).
 - F7 is one server that is killed or stopped and comes back, not a failover to another.

@@ -15,7 +15,7 @@ def sleep(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]  # nobody here sleeps for an index
     from workers.__main__ import main
 
     main()

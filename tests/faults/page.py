@@ -19,6 +19,7 @@ sleep. The lease is {lease} s here: a lost worker must be replaced within {limit
 with {cores} cores that did other work as well.
 
 After each row these must hold, else it counts as broken:
+
 - every job has ended, each once, and each completed job has exactly one result;
 - each stage has at most one row of features;
 - `ctclip reconcile` finds no object without a row, no row without its object, no open stage of an ended job, and no
@@ -37,6 +38,7 @@ Each kind of worker has one process here, so recovery includes the start of a ne
 need; on a machine whose cores are taken by others that alone can pass the limit.
 
 ## What is not covered
+
 - Rows that say "not run yet".
 - F2 and F3 are shown with the errors that PyTorch raises, not with a GPU that runs out of memory or falls off the bus;
   the memory of a device afterwards is not measured. A second try is on another process, not with smaller tiles.

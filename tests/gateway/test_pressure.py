@@ -14,7 +14,7 @@ from shared.endings import end_job, lock_open_job
 from shared.settings import Settings
 from shared.states import JobState
 from shared.tables import Job
-from tests.gateway.conftest import NOTHING, ZIP, RunningGateway, running_gateway
+from tests.gateway.conftest import NOTHING, ZIP, running_gateway
 
 Leftovers = Callable[[], tuple[set[str], int]]
 
@@ -82,6 +82,8 @@ class TestAFullDisk:
         with running_gateway(settings.model_copy(update=room)) as gateway:
             gateway.submit()
 
-    def test_of_a_gateway_that_sees_none_is_nobodys(self, gateway: RunningGateway) -> None:
-        assert gateway.settings.storage_watch_dir is None
-        gateway.submit()
+    @pytest.mark.parametrize("folder", [None, Path("/nowhere")])
+    def test_of_a_gateway_that_sees_none_is_nobodys(self, settings: Settings, folder: Path | None) -> None:
+        blind = {"storage_watch_dir": folder, "storage_reserve_bytes": 2**60}
+        with running_gateway(settings.model_copy(update=blind)) as gateway:
+            gateway.submit()

@@ -31,7 +31,7 @@ from phantom.study import PhantomSettings, make_study
 from shared.settings import Settings
 
 _STUDIES = 5
-_QUEUE_LIMIT, _SHORT_QUEUE_LIMIT = 200, 60
+_QUEUE_LIMIT, _SHORT_QUEUE_LIMIT = 200, 20
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Load:
 
     def _measure_capacity(self) -> float:
         """Return how many studies end in a second while there are always some that wait."""
-        burst = self._take("burst", [0.0] * self._plan.burst, float("inf"))
+        burst = self._take("burst", [0.0] * self._plan.burst, 0.0)
         ended = self._books.fetch_ended([arrival.job_id for arrival in burst if arrival.job_id is not None])
         times = sorted(end.finished_at for end in ended.values() if end is not None)
         first, last = int(_FIRST * len(times)), int(_LAST * len(times))

@@ -15,6 +15,7 @@ from shared.features import FEATURE_NAMES, get_model
 from shared.settings import Settings
 from shared.stages import WEIGHTED_STAGES, StageName
 from workers import __main__ as worker
+from workers.model_stage import describe_run
 from workers.runtime import registry
 from workers.runtime.stage import Stage, StageContext, StageOutput
 
@@ -38,15 +39,7 @@ class SleepingStage:
         """Sleep and answer. Raises StaleLease when the work is no longer wanted."""
         time.sleep(self._seconds)
         context.report(1.0)
-        entry = self._entry
-        facts = {
-            "name": entry.name,
-            "version": entry.version,
-            "digest": entry.digest,
-            "weights_profile": str(entry.weights_profile),
-            "thresholds": dict(entry.thresholds),
-        }
-        return StageOutput(features=_make_features(entry.stage), facts=facts)
+        return StageOutput(features=_make_features(self.name), facts=describe_run(self._entry, {}))
 
 
 def make_stage(settings: Settings, stage: StageName) -> SleepingStage | None:

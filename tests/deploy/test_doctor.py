@@ -91,6 +91,20 @@ def autocommitting(engine: Engine) -> Iterator[Callable[[str], object]]:
         yield lambda statement: connection.execute(text(statement))
 
 
+@contextmanager
+def reading_role(engine: Engine) -> Iterator[str]:
+    """A role that may read all tables and write to none."""
+    role = f"reader_{uuid.uuid4().hex[:8]}"
+    with autocommitting(engine) as execute:
+        execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        try:
+            yield role
+        finally:
+            execute(f"DROP OWNED BY {role}")
+            execute(f"DROP ROLE {role}")
+
+
 class TestTheDatabase:
     def test_that_is_well_is_so_in_every_part(self, engine: Engine, settings: Settings) -> None:
         with looking_at(settings) as found:
@@ -119,29 +133,15 @@ class TestTheDatabase:
             assert "python -m migrations" in found["migrated"].advice
 
     def test_that_gives_us_too_few_rights(self, engine: Engine, settings: Settings) -> None:
-        role = f"reader_{uuid.uuid4().hex[:8]}"
-        with autocommitting(engine) as execute:
-            execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
-            execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
-            try:
-                with looking_at(settings, username=role, password="x") as found:
-                    require_broken(found["privileges"], "lacks INSERT on")
-            finally:
-                execute(f"DROP OWNED BY {role}")
-                execute(f"DROP ROLE {role}")
+        with reading_role(engine) as role, looking_at(settings, username=role, password="x") as found:
+            require_broken(found["privileges"], "lacks INSERT on")
 
     def test_that_only_reads(self, settings: Settings, engine: Engine) -> None:
-        role = f"still_{uuid.uuid4().hex[:8]}"
-        with autocommitting(engine) as execute:
-            execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
-            execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
-            execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
-            try:
-                with looking_at(settings, username=role, password="x") as found:
-                    require_broken(found["writable"], "takes no writes")
-            finally:
-                execute(f"DROP OWNED BY {role}")
-                execute(f"DROP ROLE {role}")
+        with reading_role(engine) as role:
+            with autocommitting(engine) as execute:
+                execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+            with looking_at(settings, username=role, password="x") as found:
+                require_broken(found["writable"], "takes no writes")
 
 
 class TestTheClock:

@@ -1,9 +1,11 @@
 """Alembic's entry: runs migrations on one connection, one process at a time, while others work on the database."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from shared import access_tables, pauses, queue_tables, upload_tables
@@ -22,11 +24,9 @@ def run_migrations() -> None:
     Each migration is a transaction of its own, and may leave it to build an index without holding up who writes. A
     change of a table waits for its lock for seconds only: everybody else would wait behind it.
     """
-    engine = create_engine(context.config.attributes["database_url"], poolclass=NullPool)
-    with engine.connect() as connection:
-        _take_turn(connection)
-        connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
-        connection.commit()
+    wait = {"options": f"-c lock_timeout={_LOCK_TIMEOUT_S}s"}
+    engine = create_engine(context.config.attributes["database_url"], poolclass=NullPool, connect_args=wait)
+    with _taking_turn(engine), engine.connect() as connection:
         context.configure(
             connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
         )
@@ -35,12 +35,16 @@ def run_migrations() -> None:
     engine.dispose()
 
 
-def _take_turn(connection: Connection) -> None:
-    # Asked for again and again: whoever waits inside one statement would hold up the building of indexes for ever.
-    while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _ADVISORY_LOCK}):
-        connection.commit()
-        time.sleep(_LOOK_EVERY_S)
-    connection.commit()
+@contextmanager
+def _taking_turn(engine: Engine) -> Iterator[None]:
+    """Hold the lock on a connection of its own, outside of any transaction.
+
+    It is asked for again and again: whoever waits inside one statement would hold up the building of indexes for ever.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _ADVISORY_LOCK}):
+            time.sleep(_LOOK_EVERY_S)
+        yield
 
 
 run_migrations()

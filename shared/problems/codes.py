@@ -50,10 +50,10 @@ class ProblemCode(StrEnum):
     API_KEY_NOT_FOUND = "api_key_not_found"
     RATE_LIMITED = "rate_limited"
     TENANT_UPLOADS_BUSY = "tenant_uploads_busy"
+    IDENTITY_PROVIDER_UNAVAILABLE = "identity_provider_unavailable"
     QUEUE_FULL = "queue_full"
     TENANT_QUEUE_FULL = "tenant_queue_full"
     TENANT_STORAGE_FULL = "tenant_storage_full"
-    IDENTITY_PROVIDER_UNAVAILABLE = "identity_provider_unavailable"
 
     # The archive
     ARCHIVE_CORRUPT = "archive_corrupt"

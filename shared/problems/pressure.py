@@ -11,7 +11,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.QUEUE_FULL: ProblemKind(
         "The queue is full",
         503,
-        "Send the study again after `Retry-After`; if it stays so, the operator must add workers.",
+        "Come back after `Retry-After`; if it stays so, the operator must add workers.",
         cause="As many jobs are open as this installation takes (`CTCLIP_QUEUE_LIMIT`): more come in than the workers "
         "read, or the broker is away. Nothing was read of the body, and jobs that were accepted are not touched.",
         example=show_of_request("150000 jobs are open already. Come back when some have ended.", limit=150000),

@@ -62,7 +62,7 @@ class TestAnAcceptedStudy:
         assert (job["state"], job["progress"], job["problem"], job["priority"]) == ("queued", 0, None, 5)
         assert set(job) == {
             *("id", "state", "progress", "stages", "queue_position", "eta", "created_at", "finished_at", "deadline"),
-            *("priority", "labels", "patient", "problem", "reused_from", "links"),
+            *("priority", "labels", "patient", "problem", "reused_from", "links", "trace_id"),
         }
 
     def test_is_planned_by_what_is_installed(self, gateway: RunningGateway) -> None:

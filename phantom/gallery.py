@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from phantom.anatomy.chest import Concern
 from phantom.anatomy.plan import draw_plan
+from phantom.distractors.distractor import Distractor
 from phantom.distractors.registry import DISTRACTORS, REGISTRY, draw_distractors
 from phantom.fields import make_generator
 from phantom.study import FINDINGS, PhantomSettings, Study, make_study
@@ -27,7 +29,7 @@ _IN_SOFT = {
     *("lymphadenopathy", "hiatal_hernia", "gynaecomastia", "beam_hardening", "metal"),
 }
 _IN_BONE = {"coronary_calcification", "aortic_calcification", "rib_fracture", "vertebral_compression"}
-_SHARE = 0.12
+SHARE = 0.12
 """Chance of each look-alike while a patient is looked for who has one alone."""
 
 _TIMED_STUDIES = 5
@@ -72,23 +74,22 @@ def _show_findings() -> Iterator[Row]:
 def _show_look_alikes() -> Iterator[Row]:
     standard = PhantomSettings.standard()
     for name in DISTRACTORS:
-        seed = _find_patient(name)
+        seed = find_patient(name)
         plain = make_study(seed, (), standard)
-        other = make_study(seed, (), replace(standard, distractor_share=_SHARE))
+        other = make_study(seed, (), replace(standard, distractor_share=SHARE))
         changed = np.abs(other.hu.astype(np.int32) - plain.hu).sum(axis=(1, 2))
         index = int(changed.argmax())
         yield Row(name, "without, with", [_draw(study, index, name) for study in (plain, other)])
 
 
-def _find_patient(name: str) -> int:
-    """Return the first seed whose patient has one look-alike alone."""
-    seed = 0
-    while True:
-        plan = draw_plan(make_generator(seed, Concern.PLAN), 0.0)
-        drawn = draw_distractors(plan, _SHARE, make_generator(seed, Concern.DISTRACTORS))
-        if drawn == (REGISTRY[name],):
-            return seed
-        seed += 1
+def find_patient(name: str) -> int:
+    """Return the first seed whose patient has this look-alike alone where each comes with the chance `SHARE`."""
+    return next(seed for seed in count() if _draw_look_alikes(seed) == (REGISTRY[name],))
+
+
+def _draw_look_alikes(seed: int) -> tuple[Distractor, ...]:
+    plan = draw_plan(make_generator(seed, Concern.PLAN), 0.0)
+    return draw_distractors(plan, SHARE, make_generator(seed, Concern.DISTRACTORS))
 
 
 def _find_slice(study: Study, z_mm: float) -> int:

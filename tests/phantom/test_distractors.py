@@ -10,28 +10,19 @@ import pytest
 from phantom.anatomy.chest import Concern
 from phantom.anatomy.lungs import LOBES
 from phantom.anatomy.plan import AnatomyRanges, draw_plan
-from phantom.distractors.registry import DISTRACTORS, REGISTRY, draw_distractors
+from phantom.distractors.registry import DISTRACTORS, REGISTRY
 from phantom.fields import make_generator
+from phantom.gallery import SHARE, find_patient
 from phantom.study import PhantomSettings, Study, make_study
 
 COARSE = PhantomSettings.coarse()
 EVERY = replace(COARSE, distractor_share=1.0)
 
 
-def find_seed(name: str, share: float = 0.12) -> int:
-    """Return the first seed whose patient has this look-alike and no other."""
-    for seed in range(500):
-        plan = draw_plan(make_generator(seed, Concern.PLAN), 0.0)
-        drawn = draw_distractors(plan, share, make_generator(seed, Concern.DISTRACTORS))
-        if [distractor.name for distractor in drawn] == [name]:
-            return seed
-    raise AssertionError(f"no seed has {name} alone")
-
-
 def make_pair(name: str) -> tuple[Study, Study]:
     """Return the study of a patient without and with one look-alike."""
-    seed = find_seed(name)
-    return make_study(seed, (), COARSE), make_study(seed, (), replace(COARSE, distractor_share=0.12))
+    seed = find_patient(name)
+    return make_study(seed, (), COARSE), make_study(seed, (), replace(COARSE, distractor_share=SHARE))
 
 
 class TestTheDraw:
@@ -75,9 +66,9 @@ class TestALookAlike:
         assert np.array_equal(plain.labels, other.labels)
 
     def test_leaves_the_place_of_a_finding_as_it_was(self) -> None:
-        seed = find_seed("beam_hardening")
+        seed = find_patient("beam_hardening")
         alone = make_study(seed, ("pleural_effusion",), COARSE)
-        beside = make_study(seed, ("pleural_effusion",), replace(COARSE, distractor_share=0.12))
+        beside = make_study(seed, ("pleural_effusion",), replace(COARSE, distractor_share=SHARE))
         assert alone.findings == beside.findings
 
 

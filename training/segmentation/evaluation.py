@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from training.segmentation.examples import LabelledStudy
 from training.segmentation.labels import LUNGS, PAINTED
-from training.segmentation.lung_mask import find_lungs
+from training.segmentation.lung_mask import AIR_HU, find_lungs
 from training.supervised.reading import StudyReader, compute_study_digest
 from workers.segmentation.grid import NetworkGrid
 from workers.segmentation.labels import TOTAL_NAMES
@@ -23,7 +23,6 @@ from workers.volume.label_map import Labels
 
 _RESAMPLES = 2000
 _LEAST_VOXELS = 50
-_AIR_BELOW_HU = -400
 """Of an organ that a study shows less of, a Dice says nothing."""
 
 _VERTEBRAE, _RIBS_LEFT, _RIBS_RIGHT = range(25, 51), range(92, 104), range(104, 116)
@@ -101,7 +100,7 @@ def measure_real(predictor: Predictor, study: Path) -> RealFinding:
     spacing = volume.geometry.spacing_zyx_mm
     by_density = find_lungs(volume.hu, spacing)
     beyond = volume.hu[found & ~by_density]
-    counts = (found.sum(), by_density.sum(), (beyond < _AIR_BELOW_HU).sum(), (beyond >= _AIR_BELOW_HU).sum())
+    counts = (found.sum(), by_density.sum(), (beyond < AIR_HU).sum(), (beyond >= AIR_HU).sum())
     found_ml, by_density_ml, air_ml, tissue_ml = (float(count * np.prod(spacing) / 1000) for count in counts)
     return RealFinding(compute_dice(found, by_density), found_ml, by_density_ml, air_ml, tissue_ml)
 

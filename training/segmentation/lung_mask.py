@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-_AIR_HU = -400
+AIR_HU = -400
+"""What is less dense is air."""
+
 _GAS_HU = -930
 _AIRWAY_MM = 2.5
 _CLOSED_MM = 5.0
@@ -28,7 +30,7 @@ def find_lungs(hu: npt.NDArray[np.int16], spacing_zyx_mm: tuple[float, float, fl
 def _find_enclosed_air(hu: npt.NDArray[np.int16]) -> Mask:
     """Return air that reaches the sides of the image in no slice."""
     enclosed = np.zeros(hu.shape, dtype=bool)
-    for plane, out in zip(hu < _AIR_HU, enclosed, strict=True):
+    for plane, out in zip(hu < AIR_HU, enclosed, strict=True):
         pieces, _ = ndimage.label(plane)
         sides = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
         out[:] = plane & ~np.isin(pieces, sides)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -371,9 +371,12 @@ class Settings(BaseSettings):
         default=timedelta(hours=24),
         ge=timedelta(0),
         description="How often a phantom goes through the whole platform and is held against what the same weights "
-        "said before; `0`: never.",
+        "said before; `PT0S`: never.",
     )
-    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO",
+        description="Least severe level of what the platform itself logs; libraries are heard from `WARNING` on.",
+    )
 
     @model_validator(mode="after")
     def _check_oidc(self) -> Self:

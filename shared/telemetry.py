@@ -18,6 +18,18 @@ from shared.errors import CtclipError
 from shared.settings import Settings
 from shared.tracing import add_trace
 
+_OWN_PACKAGES = (
+    "__main__",
+    "client",
+    "deploy",
+    "gateway",
+    "migrations",
+    "model_weights",
+    "phantom",
+    "shared",
+    "workers",
+)
+
 
 def configure_logging(settings: Settings, *, process: str) -> None:
     """Send every log of this process to standard error as one JSON object a line."""
@@ -53,7 +65,11 @@ def configure_logging(settings: Settings, *, process: str) -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    # What libraries say in passing quotes what they read: highdicom tells the UID of each dataset.
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    logging.basicConfig(handlers=[handler], level=max(logging.WARNING, level), force=True)
+    for package in _OWN_PACKAGES:
+        logging.getLogger(package).setLevel(level)
 
 
 def describe_exception(exc_info: ExcInfo) -> str:

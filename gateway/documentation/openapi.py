@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from gateway.access.description import describe_access
 from gateway.access.rules import AccessRules
+from gateway.events.schemas import EventData
 from gateway.problems.examples import document_problem
 from gateway.problems.schemas import ProblemBody
 from shared.problems import ProblemCode
@@ -35,9 +36,10 @@ def install_openapi(app: FastAPI, rules: AccessRules) -> None:
 def _describe(app: FastAPI, rules: AccessRules) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    problem = ProblemBody.model_json_schema(ref_template=_REFERENCE)
-    schemas.update(problem.pop("$defs", {}))
-    schemas["ProblemBody"] = problem
+    for body in (ProblemBody, EventData):  # what no route declares as its whole answer
+        described = body.model_json_schema(ref_template=_REFERENCE)
+        schemas.update(described.pop("$defs", {}))
+        schemas[body.__name__] = described
     document["components"]["responses"] = {"MethodNotAllowed": document_problem(ProblemCode.METHOD_NOT_ALLOWED)}
     describe_access(document, rules)
     return document

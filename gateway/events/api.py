@@ -13,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from gateway.events.repository import News, Reader, fetch_events, fetch_news
-from gateway.events.schemas import EventData, EventList, describe_event
+from gateway.events.schemas import TOLD, EventData, EventList, describe_event
 from gateway.jobs.paging import make_place_cursor, parse_place_cursor
 from gateway.jobs.repository import fetch_job
 from gateway.parameters import JobId
@@ -44,10 +44,24 @@ _PROBLEMS = (
     ProblemCode.TOO_MANY_STREAMS,
     ProblemCode.DATABASE_UNAVAILABLE,
 )
+_SENT_EVENT = {
+    "type": "object",
+    "description": "One event of the stream: its lines `id`, `event` and `data`.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Sequence number, for `Last-Event-ID`."},
+        "event": {"enum": list(TOLD)},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventData"},
+        },
+    },
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A stream of Server-Sent Events, or a list for who accepts only JSON.",
-        "content": {_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": {_STREAM: {"schema": _SENT_EVENT, "example": _EXAMPLE}},
     },
     204: {"description": "The job has ended and the caller has had every event: there is nothing to reconnect for."},
 }

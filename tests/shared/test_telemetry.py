@@ -83,6 +83,7 @@ configure_logging(Settings(database_url=SecretStr("none"), **keys), process="wor
 def work():
     with start_span("run", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
         get_logger().info("ours", job_id="7", stage="intake")
+        logging.getLogger("a.library").info("in passing")
         logging.getLogger("a.library").warning("theirs")
 
 thread = threading.Thread(target=work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -47,7 +46,8 @@ def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, co
         heartbeat=heartbeat,
         worker=f"{name}@{socket.gethostname()}:{os.getpid()}",
     )
-    _keep_logging()
+    # Celery would set up logs of its own: with its level for its words it would silence ours.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
     app = make_celery(settings)
     stage_tasks(app, partial(_run_bound, runner))
     heartbeat.start()
@@ -55,13 +55,6 @@ def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, co
     _connect_signals(settings, heartbeat)
     RETIREMENT.arm(settings)
     app.worker_main(make_worker_arguments(name, stages, concurrency))
-
-
-def _keep_logging() -> None:
-    """Keep Celery from setting up logs of its own: with its level for its words it would silence ours."""
-    signals.setup_logging.connect(lambda **_: None, weak=False)
-    for library in ("celery", "kombu"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _run_bound(runner: StageRunner, job_id: uuid.UUID, stage: StageName, traceparent: str | None) -> None:

@@ -34,8 +34,14 @@ def fetch_in_queue(engine: Engine, job_ids: list[uuid.UUID]) -> list[tuple[int |
     return [(places[job_id].in_queue, places[job_id].ahead) for job_id in job_ids]
 
 
+def end_every_job(engine: Engine) -> None:
+    with transaction(engine) as session:
+        session.execute(update(Job).values(state=JobState.CANCELLED, finished_at=func.now()))
+
+
 class TestPlaces:
     def test_are_the_same_with_marks_and_without(self, engine: Engine, make_job: JobMaker) -> None:
+        end_every_job(engine)
         jobs = [make_job() for _ in range(12)]
         with transaction(engine) as session:
             session.execute(update(Job).where(Job.id == jobs[5]).values(turn_at=compute_turn(9)))
@@ -52,5 +58,5 @@ class TestPlaces:
         QueueMarks(engine).mark(every=1)
         with transaction(engine) as session:
             session.execute(update(QueueMark).values(marked_at=func.now() - func.make_interval(0, 0, 0, 0, 1)))
-            session.execute(update(Job).values(state=JobState.CANCELLED, finished_at=func.now()))
+        end_every_job(engine)
         assert fetch_in_queue(engine, [make_job()]) == [(1, 0)]

@@ -13,10 +13,11 @@ from shared.database import make_engine, transaction
 from shared.outbox import publish_stages
 from shared.settings import Settings
 from shared.stages import StageName
-from shared.tables import Outbox, StageRun
+from shared.tables import Outbox
 from tests.workers.runtime.conftest import JobMaker, make_job
 from workers.control.row_metrics import ROW_METRICS, RowMetrics
 from workers.runtime.celery_app import make_celery
+from workers.runtime.lease import claim
 
 __all__ = ["make_job"]  # the fixture of the runtime's tests serves here too
 
@@ -53,8 +54,7 @@ class TestRowMetrics:
         before = read(metrics, "ctclip_leases_overdue")
         job_id = make_job()
         with transaction(engine) as session:
-            lapsed = {"state": "leased", "lease_expires_at": func.now() - timedelta(minutes=1)}
-            session.execute(update(StageRun).where(StageRun.job_id == job_id).values(**lapsed))
+            claim(session, job_id, StageName.INTAKE, worker="w", duration=timedelta(minutes=-1))
         assert read(metrics, "ctclip_leases_overdue") > before
 
     def test_have_a_value_for_every_stage_also_where_nothing_is(self, metrics: RowMetrics) -> None:

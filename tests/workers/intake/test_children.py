@@ -205,10 +205,10 @@ class TestReading:
     def test_nothing_is_left_after_many_studies(self, pool: ChildPool, order: Order, bad_zip: Path) -> None:
         nursery = pool._nursery
         pool.read(order, ignore)
-        before = list_descriptors("self")
+        before = set(list_descriptors("self"))
         for number in range(20):
             pool.read(order if number % 4 == 0 else replace(order, address=str(bad_zip)), ignore)
-        assert list_descriptors("self") == before
+        assert set(list_descriptors("self")) <= before  # what other tests left open may have been closed meanwhile
         assert list_children(nursery.pid) == []
         # Beside /dev/null three times, the control socket. The last leash closes just after it has told the ending.
         wait_until(lambda: len(list_descriptors(nursery.pid)) == 4, "only the control socket is open")

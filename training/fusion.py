@@ -30,6 +30,7 @@ from training.evaluation.weights import WeightSet, find_policy
 from training.fusion_booster import FittedBooster, drop_models, fit_booster
 from training.fusion_calibration import fit_calibration
 from training.fusion_card import Trained, describe, write_card
+from training.fusion_evidence import choose_evidence
 from training.fusion_features import choose_features
 from training.fusion_plan import FusionPlan
 from workers.drift.reference import ScannedFeatures, make_reference
@@ -86,7 +87,10 @@ def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: Studies) -> T
     calibration = fit_calibration(
         studies.training, stages, lambda cases: _fit(plan, stages, cases).booster, folds=plan.folds
     )
-    fitted = _fit(plan, stages, studies.training).calibrate(calibration)
+    evidence = choose_evidence(
+        studies.training, least_own_auc=plan.least_own_auc, least_specificity=plan.least_specificity
+    )
+    fitted = _fit(plan, stages, studies.training).complete(calibration, evidence)
     reports = _measure(plan, fitted.booster, models, studies)
     comparisons = _compare_with_all(plan, reports, studies.held_out)
     reference = make_reference(ScannedFeatures(case.features, case.scan) for case in studies.training)
@@ -154,7 +158,7 @@ def _measure(plan: FusionPlan, booster: FusionBooster, models: Sequence[ModelEnt
         evaluate,
         booster,
         policy=find_policy(),
-        thresholds={entry.stage: entry.thresholds for entry in models},
+        thresholds=booster.thresholds or {},
         seed=plan.booster.seed,
     )
     everything, *rest = list_subsets([entry.stage for entry in models])

@@ -9,7 +9,7 @@ from typing import Self
 import lightgbm
 import numpy as np
 
-from model_weights.policies import Calibration
+from model_weights.policies import Calibration, FindingThresholds
 from shared.features import FEATURE_NAMES, get_model
 from shared.stages import StageName
 from workers.fusion.booster import FusionBooster, to_booster_name
@@ -37,9 +37,9 @@ class FittedBooster:
     text: str
     booster: FusionBooster
 
-    def calibrate(self, calibration: Calibration) -> Self:
-        """Return the same booster with the lines that make its probabilities calibrated."""
-        return replace(self, booster=FusionBooster(self.text, self.booster.features, calibration))
+    def complete(self, calibration: Calibration, thresholds: FindingThresholds) -> Self:
+        """Return the same booster with the lines that calibrate it, and with what counts as evidence beside it."""
+        return replace(self, booster=FusionBooster(self.text, self.booster.features, calibration, thresholds))
 
 
 def fit_booster(

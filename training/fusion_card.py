@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_weights.catalogue import ModelEntry
+from model_weights.policies.finding_thresholds import to_document
 from shared.stages import StageName
 from training.evaluation.case import Case
 from training.evaluation.reports import Comparison, Report
@@ -17,7 +18,7 @@ from training.fusion_booster import FittedBooster
 from training.fusion_plan import FusionPlan
 from workers.drift.reference import Reference
 from workers.fusion.aggregates import compute_vector
-from workers.fusion.booster import make_known_answer
+from workers.fusion.booster import FusionBooster, make_known_answer
 
 _FORMAT = 1
 _ANSWERS = 3
@@ -68,14 +69,14 @@ class Trained:
 
 def describe(trained: Trained) -> dict[str, Any]:
     """Return the JSON beside the LightGBM text: features, known answers, and how it came to be."""
-    policy, plan, booster = find_policy(), trained.plan, trained.fitted.booster
+    plan, booster = trained.plan, trained.fitted.booster
     questions = [{}, *(case.features for case in trained.held_out[:_ANSWERS])]
     return {
         "format": _FORMAT,
         "features": list(booster.features),
         "features_sha256": hashlib.sha256(json.dumps(list(booster.features)).encode()).hexdigest(),
         "calibration": [line.to_document() for line in booster.calibration],
-        "policy_defaults": {"threshold": policy.threshold, "minimum_models": policy.minimum_models},
+        "policy_defaults": _describe_policy(booster),
         "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
         "training": {
             "command": make_command(plan),
@@ -92,6 +93,15 @@ def describe(trained: Trained) -> dict[str, Any]:
         "used_features": list(booster.used_features),
         "measured": [_tell_report(report) for report in trained.reports],
         "compared": [_tell_comparison(comparison) for comparison in trained.comparisons],
+    }
+
+
+def _describe_policy(booster: FusionBooster) -> dict[str, Any]:
+    policy = find_policy()
+    return {
+        "threshold": policy.threshold,
+        "minimum_models": policy.minimum_models,
+        "finding_thresholds": to_document(booster.thresholds or {}),
     }
 
 
@@ -121,7 +131,8 @@ def write_card(trained: Trained) -> str:
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |
 | Answers, by the code that serves | {"; ".join(_name_model(entry) for entry in trained.models)} |
-| May move the score | labels that recognise their own finding (AUC >= {plan.least_own_auc} in training), maxima |
+| May move the score | labels that recognise their own finding among others (AUC >= {plan.least_own_auc}), maxima |
+| Is evidence of a finding | {_describe_evidence(plan, trained.fitted.booster)} |
 | Moves the score | {", ".join(f"`{name}`" for name in trained.fitted.booster.used_features)} |
 | Missing models | {_describe_dropout(plan)} |
 | Calibration | a line in log-odds for each set of models that answered, cross-validated over {plan.folds} parts |
@@ -135,6 +146,16 @@ def write_card(trained: Trained) -> str:
 
 {_EXPLANATION}
 {_format_comparisons(trained.comparisons)}{_LIMITS}"""
+
+
+def _describe_evidence(plan: FusionPlan, booster: FusionBooster) -> str:
+    labels = [
+        f"`{model}` {label} from {cut}"
+        for model, cuts in (booster.thresholds or {}).items()
+        for label, cut in cuts.items()
+    ]
+    rule = f"such a label at a specificity of {plan.least_specificity:.0%} or more over studies with other findings"
+    return f"{rule}: {', '.join(labels) or 'none'}"
 
 
 def _describe_dropout(plan: FusionPlan) -> str:

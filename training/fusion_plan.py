@@ -13,8 +13,9 @@ class FusionPlan:
 
     Only the first `masked_studies` of the training are segmented, which takes most of the time; in the others the
     models that read masks are missing. Each training study is seen `copies` times: once with every answer, else
-    without each model with chance `dropout`. `least_own_auc`: a label moves the score only if it recognises its own
-    finding at least so well. `folds`: parts of the training studies, each scored by a booster that never saw it, that
+    without each model with chance `dropout`. `least_own_auc`: a label moves the score, and is evidence, only if it
+    recognises its own finding among others at least so well. `least_specificity`: of a label as evidence, over studies
+    with other findings. `folds`: parts of the training studies, each scored by a booster that never saw it, that
     the calibration is fitted to.
     """
 
@@ -28,6 +29,7 @@ class FusionPlan:
     copies: int = 4
     dropout: float = 0.4
     least_own_auc: float = 0.8
+    least_specificity: float = 0.98
     folds: int = 5
     booster: BoosterSettings = field(default_factory=BoosterSettings)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from model_weights.policies.calibration import Calibration, parse_calibration, parse_models
 from model_weights.policies.finding_texts import FindingText, parse_finding_texts, require_distinct
+from model_weights.policies.finding_thresholds import KEY as THRESHOLDS_KEY
+from model_weights.policies.finding_thresholds import FindingThresholds, parse_finding_thresholds, to_document
 from model_weights.policies.lung_check import KEY as LUNG_KEY
 from model_weights.policies.lung_check import LungCheck, parse_lung_check
 from model_weights.policies.reconstruction import KEY, ReconstructionOptions
@@ -38,6 +40,7 @@ class Policy:
     `allowed_subsets`: just these sets of models give a result; None for all that have enough models.
     `calibration`: lines of the site's own, by the models that answered; None for those of the fusion's weights.
     `finding_texts`: findings of the site's own that a zero-shot model is asked for; they are shown and never fused.
+    `finding_thresholds`: from what probability on a model stands for a finding; None for those of the fusion's weights.
     `reconstruction`: what the anomaly diffusion does beside scoring slices; nothing where it is None.
     `lung_check`: what becomes of a study whose masks show too little of the lungs.
     """
@@ -51,6 +54,7 @@ class Policy:
     reconstruction: ReconstructionOptions | None = None
     lung_check: LungCheck = LungCheck.WARN
     allowed_subsets: tuple[tuple[StageName, ...], ...] | None = None
+    finding_thresholds: FindingThresholds | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a policy. Raises Defect."""
@@ -94,10 +98,12 @@ class Policy:
     def _list_words(self) -> dict[str, JsonValue]:
         """Return all that the policy says; without later fields just what it said before there were any."""
         words = asdict(self)
-        del words["finding_texts"], words[KEY], words[LUNG_KEY], words[_SUBSETS]
+        del words["finding_texts"], words[KEY], words[LUNG_KEY], words[_SUBSETS], words[THRESHOLDS_KEY]
         words["calibration"] = None if self.calibration is None else [line.to_document() for line in self.calibration]
         if self.allowed_subsets is not None:
             words[_SUBSETS] = [[str(model) for model in subset] for subset in self.allowed_subsets]
+        if self.finding_thresholds is not None:
+            words[THRESHOLDS_KEY] = to_document(self.finding_thresholds)
         if self.finding_texts:
             words["finding_texts"] = [text.to_document() for text in self.finding_texts]
         if self.lung_check is not LungCheck.WARN:
@@ -157,6 +163,7 @@ def _make_policy(said: Mapping[str, Any], origin: str) -> Policy:
         LUNG_KEY: parse_lung_check(said.get(LUNG_KEY, LungCheck.WARN)),
         "calibration": None if said.get("calibration") is None else parse_calibration(said["calibration"]),
         _SUBSETS: _parse_subsets(said[_SUBSETS]) if _SUBSETS in said else None,
+        THRESHOLDS_KEY: parse_finding_thresholds(said[THRESHOLDS_KEY]) if THRESHOLDS_KEY in said else None,
     }
     try:
         return Policy(**{**said, **read})

@@ -95,6 +95,38 @@ class TestSetsOfModels:
             self.read(tmp_path, said)
 
 
+class TestFindingThresholds:
+    def read(self, tmp_path: Path, said: str) -> Policy:
+        (tmp_path / "a.toml").write_text(f"{TEXT}{said}")
+        return read_policy(tmp_path / "a.toml")
+
+    def test_are_those_of_the_fusion_where_a_policy_says_nothing(self, tmp_path: Path) -> None:
+        assert self.read(tmp_path, "").finding_thresholds is None
+
+    def test_are_read_by_model_and_label_and_make_another_policy(self, tmp_path: Path) -> None:
+        said = '[finding_thresholds.mednext]\nmass = 0.4\n[finding_thresholds.ct_clip]\n"Pleural effusion" = 0.7\n'
+        policy = self.read(tmp_path, said)
+        expected = {StageName.MEDNEXT: {"mass": 0.4}, StageName.CT_CLIP: {"Pleural effusion": 0.7}}
+        assert policy.finding_thresholds == expected
+        assert parse_policy(policy.to_document()) == policy
+        assert policy.id != self.read(tmp_path, "").id
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("finding_thresholds = 3\n", "a table for each model"),
+            ("finding_thresholds.mednext = 3\n", "labels and their probabilities"),
+            ("finding_thresholds.segmentation.heart = 0.5\n", "have no labels"),
+            ("finding_thresholds.mednext.flatulence = 0.5\n", "no labels of this model"),
+            ("finding_thresholds.mednext.mass = 1\n", "not between 0 and 1"),
+            ("finding_thresholds.mednext.mass = true\n", "not between 0 and 1"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused(self, tmp_path: Path, said: str, told: str) -> None:
+        with pytest.raises(Defect, match=rf"^a\.toml: .*{told}"):
+            self.read(tmp_path, said)
+
+
 class TestReading:
     def test_the_package_ships_the_default_and_the_skeleton(self) -> None:
         shipped = {policy.name: (policy.threshold, policy.minimum_models) for policy in load_policies()}

@@ -193,7 +193,7 @@ class TestCalibration:
         thresholds = {entry.stage: entry.thresholds for entry in MODELS}
         errors = [
             evaluate(booster, others, POLICY, thresholds, models=STAGES[:1], scanner="", seed=1).calibration_error
-            for booster in (fitted.booster, fitted.calibrate(calibration).booster)
+            for booster in (fitted.booster, fitted.complete(calibration, {}).booster)
         ]
         assert errors[1] < max(errors[0], 0.08)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_weights.catalogue import load_catalogue
+from model_weights.policies import FindingThresholds
 from phantom.dicom import write_zip
 from phantom.study import FINDINGS, make_study
 from shared.features import FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model
+from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
 from tests.training.answered import MODELS, make_case, make_cases
 from tests.workers.fvlm.studies import make_masked_study
@@ -32,6 +35,7 @@ from training.examples import draw_settings
 from training.fusion import Studies, list_subsets, publish, train
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
 from training.fusion_card import Trained
+from training.fusion_evidence import choose_evidence
 from training.fusion_features import choose_features
 from training.fusion_plan import FusionPlan
 from training.mednext_plan import MedNeXtPlan
@@ -142,6 +146,33 @@ class TestChoiceOfFeatures:
         assert set(trained.fitted.booster.used_features) <= set(chosen)
 
 
+@pytest.fixture(scope="module")
+def evidence() -> FindingThresholds:
+    """Thresholds chosen where a label guesses."""
+    cases = [blind(case, "kolyan_mass") for case in make_cases(range(600))]
+    return choose_evidence(cases, least_own_auc=0.8, least_specificity=0.98)
+
+
+class TestEvidence:
+    def test_is_told_by_labels_that_know_their_finding_among_others(self, evidence: FindingThresholds) -> None:
+        assert set(evidence) == {entry.stage for entry in MODELS}
+        assert "mass" not in evidence[StageName.MEDNEXT]
+        assert "normal" not in evidence[StageName.MEDNEXT]
+        assert {"nodule", "pneumothorax", "consolidation"} <= set(evidence[StageName.MEDNEXT])
+
+    def test_is_rarely_given_by_studies_with_other_findings(self, evidence: FindingThresholds) -> None:
+        others = [case for case in make_cases(range(601, 1401)) if case.is_pathological]
+        for label, threshold in evidence[StageName.MEDNEXT].items():
+            finding = FINDING_OF_LABEL[StageName.MEDNEXT, label].id
+            told = [case.features[f"kolyan_{label}"] >= threshold for case in others if finding not in case.truth]
+            assert np.mean(told) < 0.06, label
+
+    def test_goes_with_the_weights(self, trained: Trained, tmp_path: Path) -> None:
+        entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
+        assert load_booster(entry).thresholds == trained.fitted.booster.thresholds
+        assert trained.fitted.booster.thresholds
+
+
 class TestPublishing:
     def test_the_entry_loads_and_gives_the_trained_answers(self, trained: Trained, tmp_path: Path) -> None:
         entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
@@ -171,31 +202,46 @@ def make_here(make: Callable[[int], None], seeds: Sequence[int], _processes: int
     return map(make, seeds)
 
 
-class TestAsking:
-    DISTRIBUTION = replace(find_distribution("heldout"), prevalence=Prevalence(normal=0.0))
+SICK = replace(find_distribution("heldout"), prevalence=Prevalence(normal=0.0))
 
+
+def ask_about_two(folder: Path) -> list[Case]:
+    return ask_models((3, 4), SICK, WeightSet(), folder, processes=1)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Answers of all demo models on two studies, which take them a while."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("training.evaluation.answers.make_ahead", make_here)
+        ask_about_two(folder)
+    return folder
+
+
+class TestAsking:
     @pytest.fixture(autouse=True)
     def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("training.evaluation.answers.make_ahead", make_here)
 
-    def ask(self, folder: Path) -> list[Case]:
-        return ask_models((3, 4), self.DISTRIBUTION, WeightSet(), folder, processes=1)
-
-    def test_every_demo_model_answers_every_study(self, tmp_path: Path) -> None:
-        cases = self.ask(tmp_path)
+    def test_every_demo_model_answers_every_study(self, kept: Path) -> None:
+        cases = ask_about_two(kept)
         assert [case.number for case in cases] == [3, 4]
         for case in cases:
             assert {get_model(name) for name in case.features} == {entry.stage for entry in WeightSet().models}
             assert case.truth
             assert case.truth <= name_findings(FINDINGS)
 
-    def test_only_a_model_without_an_answer_is_asked(self, tmp_path: Path) -> None:
-        cases = self.ask(tmp_path)
-        missing, *others = sorted(tmp_path.glob("*/*/*.json"))
-        kept = [path.stat().st_mtime_ns for path in others]
+    def test_only_a_model_without_an_answer_is_asked(self, kept: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(kept, tmp_path / "kept"))
+        cases = ask_about_two(folder)
+        (missing,) = folder.glob("*/mednext-*/3.json")
+        others = [path for path in folder.glob("*/*/*.json") if path != missing]
+        before = [path.stat().st_mtime_ns for path in others]
         missing.unlink()
-        assert self.ask(tmp_path) == cases
-        assert [path.stat().st_mtime_ns for path in others] == kept
+        assert ask_about_two(folder) == cases
+        assert missing.exists()
+        assert [path.stat().st_mtime_ns for path in others] == before
 
     def test_a_seed_of_the_training_is_the_study_that_models_learn_from_with_look_alikes(self) -> None:
         share = MedNeXtPlan().distractor_share
@@ -203,10 +249,10 @@ class TestAsking:
         assert drawn == [replace(draw_settings(seed), distractor_share=share) for seed in range(200)]
         assert len(set(drawn)) == 2
 
-    def test_a_study_of_a_table_is_read_as_an_upload_and_answered_alike(self, tmp_path: Path) -> None:
-        asked = ask_models((3,), self.DISTRIBUTION, WeightSet(), tmp_path / "kept", processes=1)[0]
-        drawn = draw_findings(3, self.DISTRIBUTION.prevalence)
-        write_zip(make_study(3, drawn, self.DISTRIBUTION.draw_scanner(3).settings), tmp_path / "study.zip")
+    def test_a_study_of_a_table_is_read_as_an_upload_and_answered_alike(self, kept: Path, tmp_path: Path) -> None:
+        asked = ask_about_two(kept)[0]
+        drawn = draw_findings(3, SICK.prevalence)
+        write_zip(make_study(3, drawn, SICK.draw_scanner(3).settings), tmp_path / "study.zip")
         (tmp_path / "broken.zip").write_bytes(b"no archive")
         table = tmp_path / "truth.csv"
         table.write_text("path,pathology,pleural_effusion\nstudy.zip,1,\nbroken.zip,0,0\nabsent.zip,0,0\n")
@@ -219,7 +265,7 @@ class TestAsking:
         assert ask_about_studies(table, None, WeightSet(), tmp_path / "kept", processes=1) == (cases, left_out)
 
     def test_another_scanner_is_another_study(self) -> None:
-        assert compute_recipe_digest(self.DISTRIBUTION) != compute_recipe_digest(find_distribution("shifted"))
+        assert compute_recipe_digest(SICK) != compute_recipe_digest(find_distribution("shifted"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from model_weights.policies import Policy
+from model_weights.policies import FindingThresholds, Policy
 from shared.errors import Defect
 from shared.features import make_feature_name
 from shared.findings import FINDINGS, Finding, FindingKind
@@ -100,7 +100,8 @@ def measure(ensemble: Ensemble, cases: Sequence[Case], policy: Policy) -> Outcom
     truth = list_truth(cases)
     if not truth.any() or truth.all():
         raise Defect(f"{len(cases)} studies of one kind: evaluation needs some with and some without pathology")
-    report = partial(evaluate, ensemble.booster, cases, policy, _list_thresholds(ensemble), scanner="all", seed=SEED)
+    thresholds = choose_thresholds(ensemble, policy)
+    report = partial(evaluate, ensemble.booster, cases, policy, thresholds, scanner="all", seed=SEED)
     subsets = tuple(report(models=models) for models in list_allowed_subsets(ensemble.stages, policy))
     whole = subsets[0]
     seconds = [case.seconds for case in cases if case.seconds is not None]
@@ -110,7 +111,7 @@ def measure(ensemble: Ensemble, cases: Sequence[Case], policy: Policy) -> Outcom
         whole=whole,
         subsets=subsets,
         comparisons=tuple(compare(cases, whole, other, seed=SEED) for other in subsets[1:]),
-        findings=tuple(_list_findings(ensemble, cases, policy)),
+        findings=tuple(_list_findings(ensemble, cases, policy, thresholds)),
         parts=tuple(_list_parts(cases, whole, policy)),
         seconds_per_study=float(np.mean(seconds)) if seconds else None,
     )
@@ -122,14 +123,16 @@ def list_allowed_subsets(models: Sequence[StageName], policy: Policy) -> list[tu
     return [tuple(models), *(subset for subset in smaller if policy.allows(subset))]
 
 
-def _list_thresholds(ensemble: Ensemble) -> dict[StageName, Mapping[str, float]]:
-    return {entry.stage: entry.thresholds for entry in ensemble.models}
+def choose_thresholds(ensemble: Ensemble, policy: Policy) -> FindingThresholds:
+    """Return what counts as evidence: as the policy says, else as the fusion's weights do, else as each model does."""
+    of_the_weights = ensemble.booster.thresholds if policy.finding_thresholds is None else policy.finding_thresholds
+    return {entry.stage: entry.thresholds for entry in ensemble.models} if of_the_weights is None else of_the_weights
 
 
-def _list_findings(ensemble: Ensemble, cases: Sequence[Case], policy: Policy) -> Iterator[FindingFigures]:
-    decide = partial(
-        judge, ensemble.booster, policy=policy, thresholds=_list_thresholds(ensemble), models=ensemble.stages
-    )
+def _list_findings(
+    ensemble: Ensemble, cases: Sequence[Case], policy: Policy, thresholds: FindingThresholds
+) -> Iterator[FindingFigures]:
+    decide = partial(judge, ensemble.booster, policy=policy, thresholds=thresholds, models=ensemble.stages)
     decisions = [decide(case).decision for case in cases]
     for finding in (each for each in FINDINGS if each.kind is FindingKind.FINDING):
         known = [number for number, case in enumerate(cases) if finding.id not in case.unknown]
@@ -142,17 +145,19 @@ def _list_findings(ensemble: Ensemble, cases: Sequence[Case], policy: Policy) ->
             present=len(present),
             called_share=sum(decisions[number].is_pathological for number in present) / len(present),
             led_share=sum(decisions[number].leading == finding.name for number in present) / len(present),
-            models=_measure_labels(ensemble, finding, [cases[number] for number in known]),
+            models=_measure_labels(ensemble.stages, finding, [cases[number] for number in known], thresholds),
         )
 
 
-def _measure_labels(ensemble: Ensemble, finding: Finding, cases: Sequence[Case]) -> dict[StageName, LabelFigures]:
+def _measure_labels(
+    models: Sequence[StageName], finding: Finding, cases: Sequence[Case], thresholds: FindingThresholds
+) -> dict[StageName, LabelFigures]:
     figures: dict[StageName, LabelFigures] = {}
-    for entry in ensemble.models:
-        label = finding.labels.get(entry.stage)
-        measured = None if label is None else _measure_label(finding, entry.stage, label, entry.thresholds, cases)
+    for model in models:
+        label = finding.labels.get(model)
+        measured = None if label is None else _measure_label(finding, model, label, thresholds.get(model, {}), cases)
         if measured is not None:
-            figures[entry.stage] = measured
+            figures[model] = measured
     return figures
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from model_weights.policies import FindingThresholds
 from shared.features import FEATURE_NAMES, get_model, make_feature_name
 from shared.findings import Finding
 from shared.json_values import JsonObject
@@ -37,12 +38,14 @@ class Answers:
     """Records of the models that answered, and the others.
 
     `shown` are the records whose evidence is shown: those that answered, and those that said only what no feature of
-    the fusion carries. Those are missing from the probability, and are declared so.
+    the fusion carries. Those are missing from the probability, and are declared so. `thresholds`: from what probability
+    on each model stands for a finding; None where the model cards say it.
     """
 
     answered: Mapping[StageName, StageRecord]
     missing: Sequence[MissingModel]
     shown: Mapping[StageName, StageRecord]
+    thresholds: FindingThresholds | None = None
 
     @property
     def features(self) -> dict[str, float]:
@@ -54,12 +57,15 @@ class Answers:
         return {model: _get_probability(self.shown[model], label) for model, label in self._find_labels(finding)}
 
     def get_thresholds(self, finding: Finding) -> dict[StageName, float]:
-        """Return each model's own evidence threshold for a finding, where its card has one."""
+        """Return each model's own evidence threshold for a finding, where it has one."""
         return {
             model: thresholds[label]
             for model, label in self._find_labels(finding)
-            if label in (thresholds := _get_thresholds(self.shown[model]))
+            if label in (thresholds := self._get_table(model))
         }
+
+    def _get_table(self, model: StageName) -> Mapping[str, float]:
+        return _get_thresholds(self.shown[model]) if self.thresholds is None else self.thresholds.get(model, {})
 
     def get_relevance(self, finding: Finding) -> dict[StageName, JsonObject]:
         """Return where each model saw a finding, of the models that tell it and for the findings they tell it of."""
@@ -78,13 +84,14 @@ class Answers:
         return [(model, labels[0]) for model, labels in spoken if labels]
 
 
-def collect_answers(records: Mapping[StageName, StageRecord]) -> Answers:
+def collect_answers(records: Mapping[StageName, StageRecord], thresholds: FindingThresholds | None = None) -> Answers:
     """Sort the five models into those that answered and those that did not."""
     reasons = {model: _find_reason(records.get(model)) for model in MODELS}
     return Answers(
         answered={model: records[model] for model, reason in reasons.items() if reason is None},
         missing=[MissingModel(model, reason) for model, reason in reasons.items() if reason is not None],
         shown={model: records[model] for model, reason in reasons.items() if reason in {None, NOT_FUSED}},
+        thresholds=thresholds,
     )
 
 

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_weights.catalogue import ModelEntry
-from model_weights.policies import Calibration, CalibrationLine, find_line, parse_calibration
+from model_weights.policies import (
+    Calibration,
+    CalibrationLine,
+    FindingThresholds,
+    find_line,
+    parse_calibration,
+    parse_finding_thresholds,
+)
 from model_weights.verifying import read_description, read_verified
 from shared.errors import Defect
 from shared.features import FEATURE_NAMES, get_model
@@ -44,11 +51,21 @@ class Explanation:
 
 
 class FusionBooster:
-    """A loaded booster with the names of its features, in its own order."""
+    """A loaded booster with the names of its features, in its own order.
 
-    def __init__(self, text: str, features: Sequence[str], calibration: Calibration = ()) -> None:
+    `thresholds`: from what probability on each model stands for a finding; None where each model's own ones serve.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        features: Sequence[str],
+        calibration: Calibration = (),
+        thresholds: FindingThresholds | None = None,
+    ) -> None:
         self._booster = _parse_booster(text)
         self.calibration = calibration
+        self.thresholds = thresholds
         self.features = tuple(features)
         _require_features(self._booster.feature_name(), self.features)
         _require_native_missing_values(self._booster)
@@ -109,10 +126,16 @@ def load_booster(entry: ModelEntry) -> FusionBooster:
     features, answers = description.get("features"), description.get("known_answers")
     if not isinstance(features, list) or not isinstance(answers, list) or not answers:
         raise Defect("the description of the fusion needs `features` and `known_answers`")
-    booster = FusionBooster(text, features, parse_calibration(description.get("calibration", [])))
+    calibration = parse_calibration(description.get("calibration", []))
+    booster = FusionBooster(text, features, calibration, _read_thresholds(description))
     for answer in answers:
         _require_answer(booster, answer)
     return booster
+
+
+def _read_thresholds(description: Mapping[str, Any]) -> FindingThresholds | None:
+    tables = description.get("policy_defaults", {}).get("finding_thresholds")
+    return None if tables is None else parse_finding_thresholds(tables)
 
 
 def make_known_answer(booster: FusionBooster, vector: Mapping[str, float]) -> dict[str, object]:

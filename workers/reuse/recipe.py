@@ -12,7 +12,10 @@ from shared.stages import WEIGHTED_STAGES, StageName
 from workers.reuse.code_digest import compute_code_digest
 
 _DECIDING = frozenset(
-    {"id", "digest", "name", "version", "threshold", "minimum_models", "allowed_subsets", "calibration"}
+    {
+        *("id", "digest", "name", "version", "threshold", "minimum_models"),
+        *("allowed_subsets", "calibration", "finding_thresholds"),
+    }
 )
 """Words of a policy that the fusion alone reads. Every other word may change what a model's stage says."""
 

@@ -50,6 +50,15 @@ class TestLeadingFinding:
     def test_a_model_is_held_to_its_own_threshold(self) -> None:
         assert judge({MASS: 1.0}, "kolyan_mass", threshold=0.99).leading == NO_SPECIFIC_PATHOLOGY
 
+    def test_a_model_is_held_to_the_thresholds_of_the_fusion_where_it_brings_any(self) -> None:
+        records = make_records(make_features("kolyan_mass"), threshold=0.01)
+        strict, lenient, silent = ({StageName.MEDNEXT: table} for table in ({"mass": 0.99}, {"mass": 0.3}, {}))
+        led = [
+            decide(0.9, POLICY, collect_answers(records, each), {MASS: 1.0}).leading
+            for each in (strict, lenient, silent)
+        ]
+        assert led == [NO_SPECIFIC_PATHOLOGY, "Pulmonary mass", NO_SPECIFIC_PATHOLOGY]
+
     def test_class_zero_names_nothing(self) -> None:
         decision = judge({MASS: 2.0}, "kolyan_mass", probability=0.1)
         assert (decision.leading, decision.top) == (NO_SPECIFIC_PATHOLOGY, [])

@@ -51,7 +51,9 @@ class TestARecipe:
         same = compute_recipe(stage, "w", STUDY, KITCHEN) == compute_recipe(stage, "w", STUDIES[field], KITCHEN)
         assert same == (stage not in OF_SOME.get(field, WEIGHTED_STAGES))
 
-    @pytest.mark.parametrize("word", ["threshold", "minimum_models", "allowed_subsets", "calibration", "id", "digest"])
+    @pytest.mark.parametrize(
+        "word", ["threshold", "minimum_models", "allowed_subsets", "calibration", "finding_thresholds", "id", "digest"]
+    )
     def test_is_the_same_under_a_policy_that_only_decides_otherwise(self, word: str) -> None:
         other = replace(STUDY, policy={**STUDY.policy, word: "another"})
         assert compute_recipe(StageName.CT_CLIP, "w", other, KITCHEN) == compute_recipe(

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import torch
-from monai.networks.blocks.mednext_block import MedNeXtBlock, MedNeXtDownBlock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from training.depthwise import speed_up_depthwise
-from workers.mednext.model import NORM_EPSILON, MedNeXt
+from workers.mednext.blocks import NORM_EPSILON, MedNeXtBlock, MedNeXtDownBlock
+from workers.mednext.model import MedNeXt
 from workers.mednext.streaming import compute_moments
 
 _CHUNK_ELEMENTS = 2**18
@@ -49,9 +49,8 @@ class FastDownBlock(MedNeXtDownBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block of (b, c, x, y, z)."""
-        pointwise = cast("nn.Conv3d", self.res_conv)
         kept = x[:, :, ::2, ::2, ::2].movedim(1, -1)
-        residual = functional.linear(kept, pointwise.weight.flatten(1), pointwise.bias).movedim(-1, 1)
+        residual = functional.linear(kept, self.res_conv.weight.flatten(1), self.res_conv.bias).movedim(-1, 1)
         return residual + _mix(self, self.conv1(x))
 
 

@@ -11,12 +11,12 @@ left out of the statistics.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.utils import AFFINE_TOL, affine_to_spacing, compute_shape_offset, zoom_affine
 
 from workers.mednext.body_box import Box, compute_body_box
 from workers.mednext.configuration import Preprocessing
@@ -26,6 +26,8 @@ from workers.volume.geometry import convert_lps_to_ras
 FloatArray = npt.NDArray[np.float32]
 
 _SLAB_SLICES = 8
+
+_SPACING_TOLERANCE_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,33 @@ def plan_resampling(volume: Volume, preprocessing: Preprocessing) -> list[AxisSa
     # edges the rounding is worth 0.002 HU.
     affine = convert_lps_to_ras(volume.geometry.compute_affine_lps()).astype(np.float32).astype(np.float64)
     shape_xyz = volume.hu.shape[::-1]
-    found_mm = np.asarray(affine_to_spacing(affine))
+    found_mm = np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0))
     wanted_mm = np.asarray(preprocessing.spacing_xyz_mm)
     # MONAI leaves an axis alone when its spacing is as wanted within its tolerance.
-    spacing_mm = np.where(np.abs(found_mm - wanted_mm) <= AFFINE_TOL, found_mm, wanted_mm)
-    lengths, _ = compute_shape_offset(shape_xyz, affine, zoom_affine(affine, spacing_mm, diagonal=False))
+    spacing_mm = np.where(np.abs(found_mm - wanted_mm) <= _SPACING_TOLERANCE_MM, found_mm, wanted_mm)
+    lengths = count_resampled(shape_xyz, affine, spacing_mm)
     return [
-        _plan_axis(size, int(length), ratio)
+        _plan_axis(size, length, ratio)
         for size, length, ratio in zip(shape_xyz, lengths, spacing_mm / found_mm, strict=True)
     ]
+
+
+def count_resampled(
+    shape_xyz: Sequence[int], affine: npt.NDArray[np.float64], spacing_mm: npt.NDArray[np.float64]
+) -> list[int]:
+    """Return how many voxels of the wanted spacing a volume has along x, y and z, as MONAI's `Spacing` counts them.
+
+    The extent between its outermost voxels, on axes turned as the volume's but without its shear. Step by step as
+    MONAI: at ratios such as 1.5 to 0.75 the extent is a whole number and a half, and the last bit decides.
+    """
+    directions = affine[:3, :3]
+    zooms = np.linalg.cholesky(directions.T @ directions).T  # upper triangular: spacings, and shear beside them
+    wanted = np.eye(4)
+    wanted[:3, :3] = directions @ np.linalg.inv(zooms) @ np.diag(np.sign(np.diag(zooms)) * spacing_mm)
+    ends = [(0.0, size - 1.0) for size in shape_xyz]
+    corners = np.asarray(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+    places = np.linalg.solve(wanted, affine) @ np.concatenate((corners, np.ones_like(corners[:1])))
+    return [int(length) for length in np.round(np.ptp(places[:3], axis=1) + 1.0)]
 
 
 def resample(

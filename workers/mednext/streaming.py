@@ -18,16 +18,14 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
-from monai.networks.blocks.mednext_block import MedNeXtBlock, MedNeXtDownBlock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from workers.mednext.model import ChannelLayerNorm, MedNeXt
+from workers.mednext.blocks import RESPONSE_EPSILON, ChannelLayerNorm, MedNeXtBlock, MedNeXtDownBlock
+from workers.mednext.model import MedNeXt
 
 CHUNK_ELEMENTS = 2**19
 """Elements of the expansion that are held at once (2 MB in float32): measured best among 2^18 to 2^23."""
-
-_GRN_EPSILON = 1e-6
 
 
 @torch.inference_mode()
@@ -70,8 +68,7 @@ def _run_block(block: MedNeXtBlock, x: Tensor) -> Tensor:
 def _run_down_block(block: MedNeXtDownBlock, x: Tensor) -> Tensor:
     """Return the down block of `x`, written over the output of its residual convolution."""
     # Stride 2 with kernel 1 reads every other voxel; taking them first is 8 times less to lay out.
-    pointwise = cast("nn.Conv3d", block.res_conv)
-    residual = functional.conv3d(x[:, :, ::2, ::2, ::2], pointwise.weight, pointwise.bias)
+    residual = functional.conv3d(x[:, :, ::2, ::2, ::2], block.res_conv.weight, block.res_conv.bias)
     residual = residual.contiguous(memory_format=torch.channels_last_3d)
     convolved = _convolve(block, x)
     for rows, out in zip(_as_rows(convolved), _as_rows(residual), strict=True):
@@ -94,7 +91,7 @@ def _mix_channels(block: MedNeXtBlock, rows: Tensor, out: Tensor) -> None:
     expand, expand_bias = _fold_norm(block, rows)  # (c, e*c), (e*c)
     compress, compress_bias = block.conv3.weight.flatten(1).t(), block.conv3.bias  # (e*c, c_out), (c_out)
     size = max(1, CHUNK_ELEMENTS // expand.shape[1])
-    if block.global_resp_norm:
+    if block.has_response_norm:
         compress, compress_bias = _fold_response(block, rows, size, expand, expand_bias)
     for chunk, target in zip(torch.split(rows, size), torch.split(out, size), strict=True):
         expanded = _expand(block, chunk, expand, expand_bias)
@@ -138,7 +135,7 @@ def _fold_response(
     for chunk in torch.split(rows, size):
         energy += _expand(block, chunk, expand, expand_bias).square().sum(dim=0)
     norm = energy.sqrt()  # (e*c)
-    scale = 1 + block.global_resp_gamma.flatten() * (norm / (norm.mean() + _GRN_EPSILON))
+    scale = 1 + block.global_resp_gamma.flatten() * (norm / (norm.mean() + RESPONSE_EPSILON))
     weight = block.conv3.weight.flatten(1).double()  # (c_out, e*c)
     bias = block.conv3.bias + weight @ block.global_resp_beta.flatten().double()
     return (weight * scale).t().to(rows.dtype).contiguous(), bias.to(rows.dtype)

@@ -12,7 +12,7 @@ from pathlib import Path
 _SOURCES = Path(__file__).parents[1]
 _PRODUCT = "ct-clip-inference"
 _LIBRARIES = (
-    *("torch", "numpy", "scipy", "scikit-learn", "lightgbm", "monai", "transformers", "tokenizers"),
+    *("torch", "numpy", "scipy", "scikit-learn", "lightgbm", "transformers", "tokenizers"),
     *("TotalSegmentator", "blosc2", "pydicom", "imagecodecs", "nibabel", "highdicom"),
 )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 from sqlalchemy import Engine
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.embedded.servers import ServerSet, start_servers
 from migrations import upgrade
@@ -27,6 +29,47 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )
 hypothesis.settings.load_profile("house")
+
+
+ON_THE_PLATFORM = (
+    *("tests/stack/", "tests/privacy/test_traces.py"),
+    *("tests/faults/test_worker_kills.py", "tests/faults/test_split_kills.py"),
+)
+"""Tests that share one running platform."""
+
+ONE_AFTER_THE_OTHER = ("tests/hostile/test_through_the_gateway.py", "tests/training/test_fusion.py")
+"""Files with something for all of their classes that takes minutes to make."""
+
+
+class SharingScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands out tests by class, as `--dist loadscope` does, but what shares a platform to one process.
+
+    A second platform takes half a minute to start, and then memory and both processors from the first.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(ON_THE_PLATFORM):
+            return "the platform"
+        if nodeid.startswith(ONE_AFTER_THE_OTHER):
+            return nodeid.partition("::")[0]
+        return str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharingScheduling:
+    """Return what hands the tests to the processes."""
+    return SharingScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that would start a platform of their own by accident."""
+    strays = {
+        item.nodeid.partition("::")[0]
+        for item in items
+        if "stack" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(ON_THE_PLATFORM)
+    }
+    if strays:
+        raise pytest.UsageError(f"name in ON_THE_PLATFORM of tests/conftest.py: {sorted(strays)}")
 
 
 @pytest.fixture(scope="session")

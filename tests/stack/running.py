@@ -80,8 +80,11 @@ class RunningStack:
 
     def wait_for_end(self, job_id: str) -> dict[str, Any]:
         """Return the job once it has ended."""
-        wait_until(lambda: self.fetch_job(job_id)["finished_at"], f"job {job_id} ends", JOB_LIMIT_S)
-        return self.fetch_job(job_id)
+        deadline = time.monotonic() + JOB_LIMIT_S
+        while not (job := self.fetch_job(job_id))["finished_at"]:
+            assert time.monotonic() < deadline, f"job {job_id} has not ended: {job}"
+            time.sleep(0.2)  # looking costs the models their processor
+        return job
 
 
 def run_ctclip(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

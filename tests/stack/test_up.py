@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from deploy.embedded.processes import find_orphans
 from deploy.embedded.state_folder import read_json
-from tests.stack.running import CTCLIP, RunningStack, run_ctclip, running_stack, wait_until
+from tests.stack.running import RunningStack, run_ctclip, wait_until
 
 PROCESSES = {
     *("postgres", "broker", "storage", "gateway", "control", "flower", "launcher"),
@@ -92,42 +89,3 @@ class TestKilledProcess:
         report: Any = read_json(stack.state / "processes.json")
         process: Mapping[str, Any] = report["processes"][name]
         return process
-
-
-@contextmanager
-def running_in_foreground(state: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run `ctclip up --json` in the foreground; it is stopped whatever happens."""
-    up = subprocess.Popen([*CTCLIP, "up", "--json", "--state", str(state)], stdout=subprocess.PIPE, text=True)
-    try:
-        yield up
-    finally:
-        up.terminate()
-        up.communicate(timeout=60)
-
-
-class TestForeground:
-    def test_prints_once_ready_and_leaves_nothing_after_ctrl_c(self, tmp_path: Path) -> None:
-        with running_in_foreground(tmp_path / "state") as up:
-            assert up.stdout is not None
-            described = json.loads(up.stdout.readline())
-            assert httpx.get(f"{described['url']}/livez").status_code == 200
-            up.send_signal(signal.SIGINT)
-            assert up.wait(30) == 0
-        assert not find_orphans((tmp_path / "state").resolve())
-        assert not [pid for pid in described["pids"].values() if psutil.pid_exists(pid)]
-
-
-class TestKilledLauncher:
-    def test_is_followed_by_a_start_on_the_same_data(self, tmp_path: Path, phantom_zip: Path) -> None:
-        state = tmp_path / "state"
-        with running_stack(state) as first:
-            job_id = first.submit(phantom_zip, models="mednext")
-            first.wait_for_end(job_id)
-            os.kill(first.description["pids"]["launcher"], signal.SIGKILL)
-            again = run_ctclip("up", "--detach", "--json", "--state", str(state))
-            assert again.returncode == 0, again.stderr
-            described = json.loads(again.stdout)
-            old = set(first.description["pids"].values())
-            assert not {process.pid for process in find_orphans(state.resolve())} & old
-            result = httpx.get(f"{described['url']}/v1/jobs/{job_id}/result")
-        assert result.status_code == 200

@@ -1,0 +1,59 @@
+"""`ctclip up` from its start to its end, with every process: what Ctrl-C and a killed launcher leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deploy.embedded.processes import find_orphans
+from tests.stack.running import CTCLIP, run_ctclip, running_stack
+
+pytestmark = pytest.mark.stack
+
+
+@contextmanager
+def running_in_foreground(state: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `ctclip up --json` in the foreground; it is stopped whatever happens."""
+    up = subprocess.Popen([*CTCLIP, "up", "--json", "--state", str(state)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield up
+    finally:
+        up.terminate()
+        up.communicate(timeout=60)
+
+
+class TestForeground:
+    def test_prints_once_ready_and_leaves_nothing_after_ctrl_c(self, tmp_path: Path) -> None:
+        with running_in_foreground(tmp_path / "state") as up:
+            assert up.stdout is not None
+            described = json.loads(up.stdout.readline())
+            assert httpx.get(f"{described['url']}/livez").status_code == 200
+            up.send_signal(signal.SIGINT)
+            assert up.wait(30) == 0
+        assert not find_orphans((tmp_path / "state").resolve())
+        assert not [pid for pid in described["pids"].values() if psutil.pid_exists(pid)]
+
+
+class TestKilledLauncher:
+    def test_is_followed_by_a_start_on_the_same_data(self, tmp_path: Path, phantom_zip: Path) -> None:
+        state = tmp_path / "state"
+        with running_stack(state) as first:
+            job_id = first.submit(phantom_zip, models="mednext")
+            first.wait_for_end(job_id)
+            os.kill(first.description["pids"]["launcher"], signal.SIGKILL)
+            again = run_ctclip("up", "--detach", "--json", "--state", str(state))
+            assert again.returncode == 0, again.stderr
+            described = json.loads(again.stdout)
+            old = set(first.description["pids"].values())
+            assert not {process.pid for process in find_orphans(state.resolve())} & old
+            result = httpx.get(f"{described['url']}/v1/jobs/{job_id}/result")
+        assert result.status_code == 200

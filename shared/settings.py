@@ -325,6 +325,11 @@ class Settings(BaseSettings):
         default=Path.home() / ".cache" / "ctclip", description="Local copies of artefacts, by digest."
     )
     cache_limit_bytes: Bytes = Field(default=10 * GIB, description="Size that the local artefact cache is kept under.")
+    cache_retention: timedelta = Field(
+        default=timedelta(hours=1),
+        ge=timedelta(minutes=10),
+        description="How long a worker keeps a local copy that no stage asks for, those of erased jobs too.",
+    )
     threads: int | None = Field(default=None, description="Threads of a model; default: all cores.")
     precision: Precision = Field(
         default=Precision.FP32,

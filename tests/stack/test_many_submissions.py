@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from sqlalchemy import func, select
 from shared.database import transaction
 from shared.states import JobState
 from shared.tables import Job, Result
-from tests.stack.running import RunningStack, run_ctclip, wait_until
+from tests.stack.running import RunningStack, find_orphans, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -60,8 +59,7 @@ class TestSameKey:
 
 class TestNoKey:
     def test_makes_a_job_and_a_result_each_and_leaves_no_orphan(self, stack: RunningStack, phantom_zip: Path) -> None:
-        # A worker that another test killed between its object and its row leaves that object to the sweep.
-        before = self._find_orphans(stack)
+        before = find_orphans(stack)
         ids = submit_from_threads(stack, phantom_zip, JOBS, dict)
         assert len(ids) == JOBS
         assert {stack.wait_for_end(job_id)["state"] for job_id in ids} == {JobState.COMPLETED_PARTIAL}
@@ -69,9 +67,4 @@ class TestNoKey:
             own = [uuid.UUID(job_id) for job_id in ids]
             assert session.scalar(select(func.count()).select_from(Job).where(Job.id.in_(own))) == JOBS
             assert session.scalar(select(func.count()).select_from(Result).where(Result.job_id.in_(own))) == JOBS
-        assert self._find_orphans(stack) <= before
-
-    def _find_orphans(self, stack: RunningStack) -> set[str]:
-        told = json.loads(run_ctclip("reconcile", "--json", "--state", str(stack.state)).stdout)
-        assert (told["rows"], told["messages"]) == (0, 0)
-        return set(told["orphans"]["objects"])
+        assert find_orphans(stack) <= before

@@ -15,7 +15,7 @@ _FLOAT_BYTES, _VOXEL_BYTES = 4, 2
 TOKEN_COPIES = 12
 """Copies of all tokens that are alive at once: 11 measured at the published size on a CPU, fused attention included."""
 
-_PIECE_BYTES = 48 * MIB
+_PIECE_BYTES = 50 * MIB
 """Pieces of feed-forward and code search, and what the allocator keeps."""
 
 _SLAB_PLANES = 16

@@ -6,7 +6,9 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from shared.errors import TransientFault
@@ -15,6 +17,7 @@ from shared.storage import ObjectStore, StoredObject
 
 # A file that was asked for lately may be about to be opened, so eviction leaves it.
 _KEEP_FOR_S = 600
+_SWEEPS_A_RETENTION = 6
 
 
 class ArtefactCache:
@@ -56,6 +59,23 @@ class ArtefactCache:
             os.link(source, path)
         except OSError:
             return  # another device or no links: the file is downloaded when asked for
+
+    def expire(self, retention: timedelta) -> None:
+        """Remove what nobody has asked for in so long."""
+        oldest_kept = time.time() - retention.total_seconds()
+        for path, stat in self._iterate_files():
+            if stat.st_mtime < oldest_kept:
+                path.unlink(missing_ok=True)
+
+    def start_expiring(self, retention: timedelta) -> None:
+        """Do that again and again, as long as this process lives: a study's copies outlive the study otherwise."""
+
+        def expire_for_ever() -> None:
+            while True:
+                self.expire(retention)
+                time.sleep(retention.total_seconds() / _SWEEPS_A_RETENTION)
+
+        threading.Thread(target=expire_for_ever, name="cache", daemon=True).start()
 
     def make_room(self, reserve_bytes: int) -> bool:
         """Keep so much of the disk free, if need be by removing copies; False where that is not enough."""

@@ -51,6 +51,7 @@ def run_worker(settings: Settings, stages: Sequence[StageName], *, name: str, co
     app = make_celery(settings)
     stage_tasks(app, partial(_run_bound, runner))
     heartbeat.start()
+    runner.start_expiring()
     serve_metrics(settings, stages)
     _connect_signals(settings, heartbeat)
     RETIREMENT.arm(settings)

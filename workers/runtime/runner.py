@@ -58,6 +58,10 @@ class StageRunner:
         self._worker = worker
         self._earlier = EarlierAnswers(settings)
 
+    def start_expiring(self) -> None:
+        """Keep the local copies of artefacts no longer than the settings say."""
+        self._cache.start_expiring(self._settings.cache_retention)
+
     def run(self, job_id: uuid.UUID, name: StageName) -> None:
         """Run a stage if it is ready, nobody has it and neither memory nor disk is too short.
 

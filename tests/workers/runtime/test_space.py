@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -15,6 +16,7 @@ from shared.stages import StageName
 from shared.states import StageState
 from shared.storage import ObjectStore
 from shared.tables import StageRun
+from tests.stack.running import wait_until
 from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.artefact_cache import ArtefactCache
 from workers.runtime.heartbeat import Heartbeat
@@ -87,3 +89,16 @@ class TestRoom:
         (tmp_path / "artefacts").rmdir()
         cache.adopt(file, "ab" * 32)
         assert (tmp_path / "artefacts" / "ab" / ("ab" * 32)).exists()
+
+
+class TestRetention:
+    def test_ends_what_nobody_asked_for_in_so_long(self, store: ObjectStore, tmp_path: Path) -> None:
+        cache = ArtefactCache(tmp_path / "artefacts", 2**40, store)
+        asked, forgotten = (tmp_path / "artefacts" / (letter * 2) / (letter * 64) for letter in "ab")
+        for path in (asked, forgotten):
+            path.parent.mkdir()
+            path.write_bytes(b"a volume")
+        os.utime(forgotten, (0, time.time() - 3601))
+        cache.start_expiring(timedelta(hours=1))
+        wait_until(lambda: not forgotten.exists(), "the copy is removed")
+        assert asked.exists()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from gateway.instants import Instant
 from shared.callback_urls import LONGEST_URL
@@ -55,7 +55,7 @@ class UpdateWebhookBody(BaseModel):
 
     url: Url | None = None
     events: Events | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
 
 
 class RotateBody(BaseModel):
@@ -63,7 +63,7 @@ class RotateBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap_s: int | None = Field(
+    overlap_s: StrictInt | None = Field(
         default=None,
         ge=0,
         le=int(LONGEST_OVERLAP.total_seconds()),

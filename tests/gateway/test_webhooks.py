@@ -50,6 +50,15 @@ class TestAWebhook:
             assert "secret" in answer.json()
             assert answer.headers["Cache-Control"] == "no-store"
 
+    @pytest.mark.parametrize("overlap_s", [False, "3", 1.5])
+    def test_has_its_numbers_and_truth_values_as_json_has_them(
+        self, gateway: RunningGateway, overlap_s: object
+    ) -> None:
+        place = create(gateway).headers["location"]
+        rotated = gateway.http.post(f"{place}/rotate", json={"overlap_s": overlap_s})
+        assert (rotated.status_code, rotated.json()["errors"][0]["pointer"]) == (422, "/overlap_s")
+        assert gateway.http.patch(place, json={"enabled": "no"}).json()["errors"][0]["pointer"] == "/enabled"
+
     def test_asks_for_every_event_when_it_names_none(self, gateway: RunningGateway) -> None:
         assert "job.completed" in create(gateway).json()["events"]
         assert "webhook.ping" not in create(gateway).json()["events"]

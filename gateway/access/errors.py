@@ -18,12 +18,12 @@ class AccessRefused(InputProblem):
 
 
 class HostNotAllowed(AccessRefused):
-    """The gateway is called by a name that is not its own."""
+    """The gateway is called by a name that is not its own, or from a page of another host; `header` says so."""
 
     headers: Mapping[str, str] = {}
 
-    def __init__(self) -> None:
-        detail = "The `Host` header names neither this machine nor a name that the operator allows."
+    def __init__(self, header: str) -> None:
+        detail = f"The `{header}` header names neither this machine nor a name that the operator allows."
         super().__init__(ProblemCode.HOST_NOT_ALLOWED, detail)
 
 

@@ -18,7 +18,7 @@ from gateway.access.errors import (
     OperatorRequired,
     TenantUploadsBusy,
 )
-from gateway.access.hosts import is_own_name
+from gateway.access.hosts import comes_from_elsewhere, is_own_name
 from gateway.access.rules import AccessRules, GuardedRoute
 from gateway.access.streams import AccessEnded, StreamWatch
 from gateway.access.turns import UploadTurns
@@ -49,8 +49,9 @@ class AccessGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and not self._is_called_by_its_name(scope):
-            await make_problem_response(scope, HostNotAllowed().problem)(scope, receive, send)
+        strange = self._find_strange_header(scope) if scope["type"] == "http" else None
+        if strange is not None:
+            await make_problem_response(scope, HostNotAllowed(strange).problem)(scope, receive, send)
             return
         guarded = self._rules.find(scope) if scope["type"] == "http" else None
         if guarded is None or guarded.rule.is_open:  # where no route answers, nothing is to be had
@@ -67,11 +68,13 @@ class AccessGate:
             exchange = _Exchange(self._resources, guarded, admission, scope, send=send, watch=watch)
             await self._answer(scope, receive, exchange)
 
-    def _is_called_by_its_name(self, scope: Scope) -> bool:
-        settings = self._resources.settings
+    def _find_strange_header(self, scope: Scope) -> str | None:
+        settings, headers = self._resources.settings, Headers(scope=scope)
         if settings.authentication is Authentication.REQUIRED:  # a browser that is led astray has no key to send
-            return True
-        return is_own_name(Headers(scope=scope).getlist("host"), settings.gateway_names)
+            return None
+        if not is_own_name(headers.getlist("host"), settings.gateway_names):
+            return "Host"
+        return "Origin" if comes_from_elsewhere(headers.getlist("origin"), settings.gateway_names) else None
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         if exchange.caller is LOCAL_CALLER:  # one tenant alone has nobody to keep out

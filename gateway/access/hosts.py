@@ -1,7 +1,8 @@
 """By which names a gateway may be called while it asks nobody who they are.
 
 A page of the web can let its own name lead to this machine (DNS rebinding) and so make a browser here ask on its
-behalf; the `Host` header then still says that name. Pure.
+behalf; the `Host` header then still says that name. Or it lets a form be sent here; then `Origin` names the page's
+host. Pure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ _LOCAL_NAME = ".localhost"  # RFC 6761, section 6.3: every name below it is this
 def is_own_name(sent: Sequence[str], allowed: Collection[str]) -> bool:
     """Say whether every `Host` header names this machine, or what the operator allows. No browser leaves it out."""
     return all(_is_own(value, allowed) for value in sent)
+
+
+def comes_from_elsewhere(origins: Sequence[str], allowed: Collection[str]) -> bool:
+    """Say whether an `Origin` header (RFC 6454) names a page of another host. Browsers send it with every POST."""
+    return not all(_is_own(origin.partition("://")[2], allowed) for origin in origins)
 
 
 def _is_own(value: str, allowed: Collection[str]) -> bool:

@@ -55,7 +55,7 @@ OF_COMPATIBLE = RouterRules(
     Rule((Scope.JOBS_WRITE, Scope.JOBS_READ), is_recorded=True),  # they submit, and hand the result out
 )
 OF_UPLOADS = RouterRules(
-    OF_JOBS.reading,
+    Rule((Scope.JOBS_WRITE,)),  # who sends a file looks which parts have come
     OF_JOBS.changing,
     {"/v1/uploads/{upload_id}/parts/{number}": Rule((Scope.JOBS_WRITE,))},  # recorded once they are a whole
 )

@@ -15,7 +15,8 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         421,
         "Call it as `localhost`, or have the operator name the host in `CTCLIP_GATEWAY_NAMES`.",
         cause="This installation asks nobody for a key, so it answers only who calls it by a name or address of its "
-        "own machine: otherwise a page of the web could let its name lead here and ask through a browser.",
+        "own machine, and no page of another host: otherwise a page of the web could let its name lead here, or send "
+        "a form, and ask through a browser.",
         example=show_of_request("The `Host` header names neither this machine nor a name that the operator allows."),
         related=(ProblemCode.AUTHENTICATION_REQUIRED,),
     ),

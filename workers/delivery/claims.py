@@ -61,7 +61,9 @@ def _select_due(limit: int) -> Select[WebhookDelivery]:
         .subquery()
     )
     query = select(WebhookDelivery).join(first, first.c.id == WebhookDelivery.id).where(first.c.rank == 1)
-    return query.order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.sequence).limit(limit)
+    in_order = query.order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.sequence).limit(limit)
+    # A webhook or a job that is being deleted takes its messages with it: they are nobody's to send any more.
+    return in_order.with_for_update(of=WebhookDelivery, skip_locked=True)
 
 
 def _is_held_back() -> ColumnElement[bool]:

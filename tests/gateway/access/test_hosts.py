@@ -43,6 +43,17 @@ def test_a_strange_name_is_refused_on_every_address(gateway: RunningGateway, met
     assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed")
 
 
+@pytest.mark.parametrize("origin", ["https://reader.example.org", "http://127.0.0.1.example.org:80", "null", "file://"])
+def test_a_form_of_a_page_of_another_host_is_refused(gateway: RunningGateway, origin: str) -> None:
+    answer = gateway.http.post("/v1/jobs", content=b"PK\x03\x04", headers={"Origin": origin})
+    assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed")
+    assert "`Origin`" in answer.json()["detail"]
+
+
+def test_the_pages_of_the_platform_itself_may_ask(gateway: RunningGateway) -> None:
+    assert gateway.http.get("/v1/jobs", headers={"Origin": str(gateway.http.base_url).rstrip("/")}).status_code == 200
+
+
 def test_a_name_that_the_operator_allows_is_answered(settings: Settings) -> None:
     allowed = Settings.model_validate({**settings.model_dump(), "gateway_names": "Reader.example.org, other.lan"})
     with running_gateway(allowed) as gateway:

@@ -6,7 +6,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import delete, func, update
+from sqlalchemy.orm import Session
 from standardwebhooks import WebhookVerificationError
 
 from shared.database import transaction
@@ -194,6 +195,16 @@ class TestAClaim:
         with transaction(webhooks.engine) as session:  # the first claimer comes back too late
             assert record_outcome(session, lost, Outcome(0.1, 500), 0.5) is False
         assert webhooks.receiver.messages[0].id == str(lost.id)
+
+    def test_passes_over_what_is_being_deleted(self, webhooks: Webhooks) -> None:
+        webhooks.create()
+        webhooks.finish()
+        with Session(webhooks.engine) as deleting:
+            deleting.execute(delete(WebhookDelivery))
+            with transaction(webhooks.engine) as session:
+                assert claim_due(session, 10, timedelta(seconds=1)) == []
+            deleting.rollback()
+        assert webhooks.deliver() == 1
 
 
 class TestASecret:

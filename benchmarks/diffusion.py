@@ -14,7 +14,7 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -46,11 +46,13 @@ from workers.diffusion.reconstruction import reconstruct
 from workers.diffusion.scoring import score_slices
 from workers.diffusion.slice_grid import make_slice_grid
 from workers.diffusion.slices import take_slices
+from workers.model_host.allocation import keep_freed_memory
 
 AUTOGRAD_TARGET = 0.6
 BATCH_TARGET = 1.05
 MEMORY_TARGET = 1.05
 BATCHES = (1, 2, 4, 8)
+ONE_BY_ONE = 0
 STEPS = (64, 32, 16, 8, 4, 2, 1)
 _FIRST_SEED = 2_400_000
 """Beyond the seeds of every training."""
@@ -80,20 +82,13 @@ def main() -> int:
 
 def compare_classifier(count: int, rounds: int) -> bool:
     """Print seconds of each way to score slices, taken in turns; return whether both targets are met."""
-    slices = torch.rand(count, 1, 256, 256) * 2 - 1
-    plain = SliceClassifier(ClassifierShape()).eval()
-    ours = make_classifier(ClassifierShape(), plain.state_dict())
-    ways: dict[str, Callable[[], object]] = {
-        "autograd": lambda: [plain(each, torch.zeros(1)) for each in torch.split(slices, 1)],
-        **{str(batch): partial(_score, ours, slices, batch) for batch in BATCHES},
-    }
-    seconds = _measure_in_turns(ways, rounds)
-    print(f"{count} slices, one by one with autograd on {seconds['autograd']:8.2f} s")
+    seconds = _measure_in_turns([ONE_BY_ONE, *BATCHES], count, rounds)
+    print(f"{count} slices, one by one with autograd on {seconds[ONE_BY_ONE]:8.2f} s")
     for batch in BATCHES:
         note = "   as the stage" if batch == CPU_BATCH else ""
-        print(f"{count} slices, batches of {batch:<3} {seconds[str(batch)]:26.2f} s{note}")
-    stage = seconds[str(CPU_BATCH)]
-    to_autograd, to_best = stage / seconds["autograd"], stage / min(seconds[str(batch)] for batch in BATCHES)
+        print(f"{count} slices, batches of {batch:<3} {seconds[batch]:26.2f} s{note}")
+    stage = seconds[CPU_BATCH]
+    to_autograd, to_best = stage / seconds[ONE_BY_ONE], stage / min(seconds[batch] for batch in BATCHES)
     print(f"ratio to autograd   {to_autograd:6.3f}   target {AUTOGRAD_TARGET}")
     print(f"ratio to best batch {to_best:6.3f}   target {BATCH_TARGET}")
     return to_autograd <= AUTOGRAD_TARGET and to_best <= BATCH_TARGET
@@ -159,19 +154,36 @@ def _find_demo() -> ModelEntry:
     return next(each for each in load_catalogue(CATALOGUE_FILE) if (each.weights_profile, each.stage) == wanted)
 
 
-def _score(classifier: SliceClassifier, slices: Tensor, batch: int) -> Tensor:
-    return score_slices(classifier, torch.split(slices, batch), pathological_class=1)
+def _measure_in_turns(batches: Sequence[int], count: int, rounds: int) -> dict[int, float]:
+    """Return the shortest seconds of each way; every round runs all of them, so that a busy machine is busy for all.
 
-
-def _measure_in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the shortest seconds of each way; every round runs all of them, so that a busy machine is busy for all."""
-    seconds = dict.fromkeys(ways, float("inf"))
+    Each in a process of its own: how a process keeps freed memory cannot be taken back.
+    """
+    seconds = dict.fromkeys(batches, float("inf"))
     for _ in range(rounds):
-        for name, run in ways.items():
-            started = time.perf_counter()
-            run()
-            seconds[name] = min(seconds[name], time.perf_counter() - started)
+        for batch in batches:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                taken = pool.submit(_time_scoring, batch, count, torch.get_num_threads()).result()
+            seconds[batch] = min(seconds[batch], taken)
     return seconds
+
+
+def _time_scoring(batch: int, count: int, threads: int) -> float:
+    """Return the seconds of scoring slices as the predecessor, one by one with autograd on, or in batches as here."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    slices = torch.rand(count, 1, 256, 256) * 2 - 1
+    plain = SliceClassifier(ClassifierShape()).eval()
+    ours = make_classifier(ClassifierShape(), plain.state_dict())
+    if batch != ONE_BY_ONE:
+        keep_freed_memory()  # as a worker's models have it
+    started = time.perf_counter()
+    if batch == ONE_BY_ONE:
+        for each in torch.split(slices, 1):
+            plain(each, torch.zeros(1)).tolist()  # taken out, or the graphs of all slices would fill the memory
+    else:
+        score_slices(ours, torch.split(slices, batch), pathological_class=1)
+    return time.perf_counter() - started
 
 
 def _measure_peak(count: int) -> float:

@@ -321,14 +321,10 @@ class Settings(BaseSettings):
     # Workers
     weights_profile: WeightsProfile = Field(default=WeightsProfile.DEMO, description="Which weights to run.")
     weights_dir: Path | None = Field(default=None, description="Folder of imported weights (profile `full`).")
-    cache_dir: Path = Field(
-        default=Path.home() / ".cache" / "ctclip", description="Local copies of artefacts, by digest."
-    )
+    cache_dir: Path = Field(default=Path.home() / ".cache" / "ctclip", description="Local copies of artefacts.")
     cache_limit_bytes: Bytes = Field(default=10 * GIB, description="Size that the local artefact cache is kept under.")
-    cache_retention: timedelta = Field(
-        default=timedelta(hours=1),
-        ge=timedelta(minutes=10),
-        description="How long a worker keeps a local copy that no stage asks for, those of erased jobs too.",
+    cache_retention: Annotated[timedelta, Field(ge=timedelta(minutes=10))] = Field(
+        default=timedelta(hours=1), description="How long a worker keeps a local copy that no stage asks for."
     )
     threads: int | None = Field(default=None, description="Threads of a model; default: all cores.")
     precision: Precision = Field(
@@ -379,8 +375,7 @@ class Settings(BaseSettings):
         "said before; `PT0S`: never.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO",
-        description="Least severe level of what the platform itself logs; libraries are heard from `WARNING` on.",
+        default="INFO", description="Least severe level of what we log; libraries are heard from `WARNING` on."
     )
 
     @model_validator(mode="after")

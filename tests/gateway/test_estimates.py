@@ -110,8 +110,9 @@ class TestAJob:
             early = gateway.http.get(f"/v1/jobs/{job['id']}/{noun}")
             assert early.status_code == 409
             assert int(early.headers["retry-after"]) == pytest.approx(20, abs=1)
-        listed = gateway.http.get("/v1/jobs?limit=1").json()["items"][0]
-        assert (listed["id"], listed["eta"]["p50_s"]) == (job["id"], pytest.approx(40, abs=2))
+        jobs = gateway.http.get("/v1/jobs?limit=100").json()["items"]  # another test may have made one of a later time
+        (listed,) = (each for each in jobs if each["id"] == job["id"])
+        assert listed["eta"]["p50_s"] == pytest.approx(40, abs=2)
 
     def test_that_only_came_nearer_to_its_end_has_not_changed(self, gateway: RunningGateway, engine: Engine) -> None:
         forget_all_jobs(engine)

@@ -15,10 +15,10 @@ import numpy as np
 
 from model_weights.policies import FindingThresholds
 from shared.features import LABELS, make_feature_name
-from shared.findings import FINDING_OF_LABEL, FindingKind
+from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
 from training.evaluation.case import Case
-from training.fusion_features import compute_own_auc, list_pathological
+from training.fusion_features import list_pathological, recognises
 from training.thresholds import choose_threshold
 
 
@@ -41,8 +41,7 @@ def _choose_table(
     chosen = {
         label: _choose(model, label, cases, least_specificity)
         for label in LABELS[model]
-        if FINDING_OF_LABEL[model, label].kind is FindingKind.FINDING
-        and compute_own_auc(cases, make_feature_name(model, label), FINDING_OF_LABEL[model, label]) >= least_own_auc
+        if recognises(cases, model, label, least_own_auc)
     }
     return {label: threshold for label, threshold in chosen.items() if threshold is not None}
 

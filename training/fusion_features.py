@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.features import DIFFUSION_FEATURES, FEATURE_NAMES, LABELS, make_feature_name
 from shared.findings import FINDING_OF_LABEL, Finding, FindingKind
+from shared.stages import StageName
 from training.evaluation.case import Case
 from training.evaluation.measures import compute_auc
 from workers.fusion.aggregates import AGGREGATES
@@ -39,11 +40,15 @@ def choose_features(cases: Sequence[Case], least_own_auc: float) -> tuple[str, .
 def _list_recognising(cases: Sequence[Case], least_own_auc: float) -> list[str]:
     labels = [(model, label) for model, labels in LABELS.items() for label in labels]
     return [
-        make_feature_name(model, label)
-        for model, label in labels
-        if FINDING_OF_LABEL[model, label].kind is FindingKind.FINDING
-        and compute_own_auc(cases, make_feature_name(model, label), FINDING_OF_LABEL[model, label]) >= least_own_auc
+        make_feature_name(model, label) for model, label in labels if recognises(cases, model, label, least_own_auc)
     ]
+
+
+def recognises(pathological: Sequence[Case], model: StageName, label: str, least_own_auc: float) -> bool:
+    """Say whether a label names a finding, and parts the studies with it from those with others so well."""
+    finding = FINDING_OF_LABEL[model, label]
+    own_auc = compute_own_auc(pathological, make_feature_name(model, label), finding)
+    return finding.kind is FindingKind.FINDING and own_auc >= least_own_auc
 
 
 def list_pathological(cases: Sequence[Case]) -> list[Case]:

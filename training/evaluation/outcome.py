@@ -100,7 +100,7 @@ def measure(ensemble: Ensemble, cases: Sequence[Case], policy: Policy) -> Outcom
     truth = list_truth(cases)
     if not truth.any() or truth.all():
         raise Defect(f"{len(cases)} studies of one kind: evaluation needs some with and some without pathology")
-    thresholds = choose_thresholds(ensemble, policy)
+    thresholds = _choose_thresholds(ensemble, policy)
     report = partial(evaluate, ensemble.booster, cases, policy, thresholds, scanner="all", seed=SEED)
     subsets = tuple(report(models=models) for models in list_allowed_subsets(ensemble.stages, policy))
     whole = subsets[0]
@@ -123,9 +123,9 @@ def list_allowed_subsets(models: Sequence[StageName], policy: Policy) -> list[tu
     return [tuple(models), *(subset for subset in smaller if policy.allows(subset))]
 
 
-def choose_thresholds(ensemble: Ensemble, policy: Policy) -> FindingThresholds:
+def _choose_thresholds(ensemble: Ensemble, policy: Policy) -> FindingThresholds:
     """Return what counts as evidence: as the policy says, else as the fusion's weights do, else as each model does."""
-    of_the_weights = ensemble.booster.thresholds if policy.finding_thresholds is None else policy.finding_thresholds
+    of_the_weights = ensemble.booster.choose_thresholds(policy.finding_thresholds)
     return {entry.stage: entry.thresholds for entry in ensemble.models} if of_the_weights is None else of_the_weights
 
 

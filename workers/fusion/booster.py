@@ -76,6 +76,10 @@ class FusionBooster:
         splits = self._booster.feature_importance("split")
         return tuple(name for name, count in zip(self.features, splits, strict=True) if count)
 
+    def choose_thresholds(self, of_the_policy: FindingThresholds | None) -> FindingThresholds | None:
+        """Return the thresholds of a policy, which replace its own, else these; None where each model's own serve."""
+        return self.thresholds if of_the_policy is None else of_the_policy
+
     def explain(self, vector: Mapping[str, float], calibration: Calibration | None = None) -> Explanation:
         """Score a vector of features by name; NaN is the booster's missing value. A calibration replaces its own.
 

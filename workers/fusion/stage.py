@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from model_weights.catalogue import ModelEntry, find_installed
-from model_weights.policies import FindingThresholds, Policy, parse_policy
+from model_weights.policies import Policy, parse_policy
 from shared.errors import Unanswerable
 from shared.problems import ProblemCode
 from shared.settings import Settings
@@ -51,7 +51,7 @@ class Fusion:
 
     def _read(self, context: StageContext, policy: Policy, started: float) -> Reading:
         records = context.fetch_records()
-        answers = collect_answers(records, self._choose_thresholds(policy))
+        answers = collect_answers(records, self._booster.choose_thresholds(policy.finding_thresholds))
         _require_enough(answers, policy)
         vector = compute_vector(answers.features)
         explanation = self._booster.explain(vector, policy.calibration)
@@ -69,9 +69,6 @@ class Fusion:
             fusion_s=time.monotonic() - started,
             elapsed_s=context.fetch_elapsed_s(),
         )
-
-    def _choose_thresholds(self, policy: Policy) -> FindingThresholds | None:
-        return self._booster.thresholds if policy.finding_thresholds is None else policy.finding_thresholds
 
 
 class AbsentFusion:

@@ -44,6 +44,7 @@ class EventStreams:
         self._numbers = count()
         self._listening: dict[int, _Listener] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     def open(self, reader: Reader, tenant: Tenant) -> AsyncIterator[Event]:
         """Return the events behind a place as they come, until the job has ended. Raises TooManyStreams at once."""
@@ -55,6 +56,7 @@ class EventStreams:
 
     def let_go(self) -> None:
         """End every stream: this process stops, and who listens goes on elsewhere by `Last-Event-ID`."""
+        self._is_stopping = True
         for listener in self._listening.values():
             listener.give(News((), has_ended=True))
 
@@ -64,7 +66,7 @@ class EventStreams:
         self._listening[number] = listener
         self._watch()
         try:
-            while True:
+            while not self._is_stopping:
                 news = await listener.take()
                 for event in news.events:
                     yield event

@@ -114,13 +114,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return images (b, outputs, x, y)."""
-        h = _resample(functional.silu(self.first_norm(x)), self.resampling)
+        h = _resample(_activate(self.first_norm(x)), self.resampling)
         h = self.first_convolution(h)
         scale, shift = self.modulation(functional.silu(embedding)).chunk(2, dim=1)
         h = self.second_norm.modulate(h, scale, shift)
-        h = self.second_convolution(self.dropout(functional.silu(h)))
-        added: Tensor = self.skip(_resample(x, self.resampling)) + h
-        return added
+        h = self.second_convolution(self.dropout(_activate(h)))
+        return _add(h, self.skip(_resample(x, self.resampling)))
 
 
 class SelfAttention(nn.Module):
@@ -178,6 +177,16 @@ class Step(nn.ModuleList):
         for module in self:
             x = module(x, embedding) if isinstance(module, ResidualBlock) else module(x)
         return x
+
+
+def _activate(x: Tensor) -> Tensor:
+    """Return SiLU of an image that nobody else holds: in its place, while nobody wants gradients."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    """Return the sum of an image that nobody else holds and another: in its place, while nobody wants gradients."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
 def _resample(x: Tensor, resampling: Resampling) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from workers.diffusion.blocks import Downsampling, Resampling, ResidualBlock, SelfAttention, Step
@@ -32,11 +33,22 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor, embedding: Tensor) -> Iterator[Tensor]:
         """Yield what each step returns, the middle last."""
-        x = image
+        x = self._lay_out(image)
         for step in self.steps:
             x = step(x, embedding)
             yield x
         yield self.middle(x, embedding)
+
+    def _lay_out(self, image: Tensor) -> Tensor:
+        """Return the same images with the strides of channels that come last, where those of the weights do.
+
+        One channel has two orders of strides and torch takes it for the other one: the first convolution answered in
+        that, and all behind it reordered their images, a third of the classifier's time on a CPU.
+        """
+        kernel = next(each for each in self.middle.parameters() if each.ndim == image.ndim)
+        if kernel.is_contiguous():
+            return image
+        return torch.empty_like(image, memory_format=torch.channels_last).copy_(image)
 
     def _iterate_steps(self, shape: NetworkShape) -> Iterator[Step]:
         channels = shape.model_channels

@@ -14,7 +14,7 @@ from gateway.access.callers import Caller
 from gateway.access.errors import ApiKeyNotFound
 from gateway.access.schemas import CreateKeyBody, KeyBody, KeyList, NewKeyBody, Tenant
 from gateway.parameters import NO_QUERY
-from gateway.problems.examples import document_problems
+from gateway.problems.examples import JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
 from shared.problems import ProblemCode
 
@@ -62,7 +62,7 @@ class KeysQuery(BaseModel):
     status_code=201,
     summary="Make a key",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.TENANT_FORBIDDEN, ProblemCode.MALFORMED_REQUEST, *_ALWAYS),
+    responses=document_problems(ProblemCode.TENANT_FORBIDDEN, *JSON_PROBLEMS, *_ALWAYS),
 )
 async def create_key(body: CreateKeyBody, response: Response, resources: ResourcesOf, caller: CallerOf) -> NewKeyBody:
     """Make a key. The answer holds it in the clear, once: only its digest is kept.

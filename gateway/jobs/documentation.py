@@ -101,14 +101,14 @@ _IN_JSON: dict[str, dict[str, Any]] = {
         "type": "array",
         "items": {"type": "string", "enum": [str(model) for model in MODELS]},
         "minItems": 1,
-        "description": _OPTIONS["models"]["description"],
+        "description": "Models to run; all that are installed by default.",
     },
     "labels": {
         "type": "object",
         "propertyNames": {"type": "string", "pattern": NAME_PATTERN, "maxLength": LONGEST_LABEL},
         "additionalProperties": {"type": "string", "maxLength": LONGEST_VALUE},
         "maxProperties": MOST_LABELS,
-        "description": _OPTIONS["labels"]["description"],
+        "description": "Your words on the job, by which `GET /v1/jobs?label=` finds it. Name no patient in them.",
     },
 }
 _OF_UPLOAD: dict[str, Any] = {

@@ -38,7 +38,10 @@ def parse_labels(value: object) -> object:
             return json.loads(value)
         except (ValueError, RecursionError) as error:
             raise ValueError("Expected name=value pairs with commas between them, or a JSON object") from error
-    return dict(_split(pair) for pair in value.split(",")) if value else {}
+    pairs = [_split(pair) for pair in value.split(",")] if value else []
+    if len(labels := dict(pairs)) < len(pairs):
+        raise ValueError("A label is named twice")
+    return labels
 
 
 def parse_label_filter(texts: list[str]) -> dict[str, str]:

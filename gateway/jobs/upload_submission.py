@@ -16,7 +16,7 @@ from gateway.jobs.idempotency import Reservation, keep_answer
 from gateway.jobs.options import OPTION_FIELDS, JobRequest, SubmissionOptions, name_wrong_fields
 from gateway.jobs.schemas import JobBody
 from gateway.jobs.submission import Submitter, make_request, tell_accepted
-from gateway.problems.handlers import InvalidFields, make_pointer
+from gateway.problems.handlers import UNREADABLE_JSON, InvalidFields, make_pointer
 from gateway.problems.responses import mark_body_read
 from gateway.resources import Resources
 from gateway.tenants import Tenant
@@ -34,6 +34,8 @@ from shared.storage import StoredObject
 from shared.upload_tables import Upload
 
 _LONGEST_BODY_BYTES = MIB
+_NOT_AS_TEXT = {"models": "Expected a list of names", "labels": "Expected an object of texts"}
+"""What a form writes as a text, and JSON as what it is."""
 
 
 class UploadSubmission(SubmissionOptions):
@@ -93,8 +95,13 @@ class UploadSubmitter(Submitter):
         """Return the body together with the options of the query. Raises InvalidFields."""
         in_query = self._parse_options(()).model_dump(exclude_unset=True, mode="json")
         twice = [FieldError(make_pointer([name]), "Sent more than once") for name in in_query if name in document]
-        if twice:
-            raise InvalidFields(*twice)
+        flat = [
+            FieldError(make_pointer([name]), expected)
+            for name, expected in _NOT_AS_TEXT.items()
+            if isinstance(document.get(name), str)
+        ]
+        if twice or flat:
+            raise InvalidFields(*twice, *flat)
         try:
             return UploadSubmission.model_validate_json(json.dumps({**in_query, **document}), strict=True)
         except ValidationError as error:
@@ -155,4 +162,4 @@ async def _read_document(request: Request) -> dict[str, object]:
 
 
 def _make_malformed() -> InputProblem:
-    return InputProblem(ProblemCode.MALFORMED_REQUEST, "The body is no JSON that can be read.")
+    return InputProblem(ProblemCode.MALFORMED_REQUEST, UNREADABLE_JSON)

@@ -14,6 +14,9 @@ _ALWAYS = (ProblemCode.INTERNAL_ERROR,)
 DEPENDENCIES = (ProblemCode.DATABASE_UNAVAILABLE, ProblemCode.STORAGE_UNAVAILABLE)
 """What may be unwell whenever a route touches rows or objects."""
 
+JSON_PROBLEMS = (ProblemCode.MALFORMED_REQUEST, ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+"""Why a body is not read as JSON."""
+
 SUBMISSION_PROBLEMS = (
     ProblemCode.EMPTY_UPLOAD,
     ProblemCode.NOT_AN_ARCHIVE,

@@ -24,6 +24,7 @@ _DETAILS = {
     ProblemCode.METHOD_NOT_ALLOWED: "This address does not answer to this method.",
     ProblemCode.MALFORMED_REQUEST: "The request is not one that this address understands.",
 }
+UNREADABLE_JSON = "The body is no JSON that can be read."
 
 
 class InvalidFields(InputProblem):
@@ -85,11 +86,19 @@ def _list_methods(request: Request) -> list[str]:
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [
-        FieldError(make_pointer(found["loc"][1:]), say_what_is_wrong(found["type"], found["msg"]))
-        for found in error.errors()
-    ]
-    return make_problem_response(request.scope, InvalidFields(*fields).problem)
+    return make_problem_response(request.scope, _explain(error))
+
+
+def _explain(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return Problem(ProblemCode.MALFORMED_REQUEST, UNREADABLE_JSON)
+    if isinstance(error.body, bytes) and error.body:  # the framework reads only what is announced as JSON
+        return Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "This address reads application/json.")
+    fields = (
+        FieldError(make_pointer(each["loc"][1:]), say_what_is_wrong(each["type"], each["msg"])) for each in found
+    )
+    return InvalidFields(*fields).problem
 
 
 def make_pointer(path: Sequence[str | int]) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from gateway.parameters import NO_QUERY
-from gateway.problems.examples import DEPENDENCIES, document_problems
+from gateway.problems.examples import DEPENDENCIES, JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
 from gateway.tenants import TenantOf
 from gateway.uploads import service
@@ -78,8 +78,8 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     responses=document_problems(
         ProblemCode.UPLOAD_TOO_LARGE,
         ProblemCode.TOO_MANY_UPLOADS,
-        ProblemCode.MALFORMED_REQUEST,
         ProblemCode.NO_SPACE,
+        *JSON_PROBLEMS,
         *_ALWAYS,
     ),
 )

@@ -115,7 +115,7 @@ class PartReception:
         self._digests.check()
 
     async def _iterate_judged(self) -> AsyncIterator[bytes]:
-        judged = self._plan.number != 1
+        judged = self._plan.number != 1 or self._plan.received is not None
         async for chunk in iterate_in_time(self._request):
             if judged:
                 yield chunk

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gateway.etags import answer_unless_known
 from gateway.parameters import NO_QUERY, JobId
-from gateway.problems.examples import document_problems
+from gateway.problems.examples import JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
 from gateway.tenants import TenantOf
 from gateway.webhooks import service
@@ -44,7 +44,6 @@ _NOT_KEPT = {"Cache-Control": "no-store"}  # of answers that hold a secret, as R
 router = APIRouter(prefix="/v1", tags=["Webhooks"])
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
-_OF_BODY = (ProblemCode.MALFORMED_REQUEST,)  # what is no text in UTF-8
 _OF_LIST = document_problems(*_ALWAYS)
 _OF_ONE = document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *_ALWAYS)
 _OF_SENDING = document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.WEBHOOK_DISABLED, *_ALWAYS)
@@ -78,7 +77,7 @@ class DeliveriesQuery(BaseModel):
     summary="Make a webhook",
     dependencies=[NO_QUERY],
     responses=document_problems(
-        ProblemCode.CALLBACK_URL_NOT_ALLOWED, ProblemCode.WEBHOOK_LIMIT_REACHED, *_OF_BODY, *_ALWAYS
+        ProblemCode.CALLBACK_URL_NOT_ALLOWED, ProblemCode.WEBHOOK_LIMIT_REACHED, *JSON_PROBLEMS, *_ALWAYS
     ),
 )
 async def create_webhook(
@@ -124,7 +123,7 @@ async def read_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: Te
     summary="Change a webhook",
     dependencies=[NO_QUERY],
     responses=document_problems(
-        ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.CALLBACK_URL_NOT_ALLOWED, *_OF_BODY, *_ALWAYS
+        ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.CALLBACK_URL_NOT_ALLOWED, *JSON_PROBLEMS, *_ALWAYS
     ),
 )
 async def update_webhook(
@@ -146,7 +145,7 @@ async def delete_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: 
     "/webhooks/{webhook_id}/rotate",
     summary="Rotate the secret",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *_OF_BODY, *_ALWAYS),
+    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, *JSON_PROBLEMS, *_ALWAYS),
 )
 async def rotate_secret(
     webhook_id: WebhookId,
@@ -177,7 +176,7 @@ async def ping_webhook(webhook_id: WebhookId, resources: ResourcesOf, tenant: Te
     status_code=202,
     summary="Send messages again",
     dependencies=[NO_QUERY],
-    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.WEBHOOK_DISABLED, *_OF_BODY, *_ALWAYS),
+    responses=document_problems(ProblemCode.WEBHOOK_NOT_FOUND, ProblemCode.WEBHOOK_DISABLED, *JSON_PROBLEMS, *_ALWAYS),
 )
 async def replay_webhook(
     webhook_id: WebhookId, body: ReplayBody, resources: ResourcesOf, tenant: TenantOf

@@ -15,6 +15,7 @@ class ProblemCode(StrEnum):
     UPLOAD_INTERRUPTED = "upload_interrupted"
     CHECKSUM_MISMATCH = "checksum_mismatch"
     MALFORMED_REQUEST = "malformed_request"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
     IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"

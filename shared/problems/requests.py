@@ -70,11 +70,20 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.MALFORMED_REQUEST: ProblemKind(
         "The request cannot be read",
         400,
-        "`detail` says what. A form has one `file` field, a boundary and a proper end.",
-        cause="The body breaks the format that its `Content-Type` names: no boundary, no closing boundary, or parts "
-        "without a name. Mostly a form that was put together by hand.",
+        "`detail` says what. A form has one `file` field, a boundary and a proper end; JSON is text in UTF-8.",
+        cause="The body breaks the format that its `Content-Type` names: a form with no boundary, no closing boundary, "
+        "or parts without a name, or JSON that breaks off. Mostly a body that was put together by hand.",
         example=show_of_request("The multipart Content-Type names no boundary."),
         related=(ProblemCode.VALIDATION_FAILED, ProblemCode.UPLOAD_INTERRUPTED),
+    ),
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: ProblemKind(
+        "The body is announced as something else than JSON",
+        415,
+        "Send JSON with `Content-Type: application/json`.",
+        cause="This address reads JSON, and the request has a body without that `Content-Type`. `curl -d` announces a "
+        "form unless it is told otherwise.",
+        example=show_of_request("This address reads application/json."),
+        related=(ProblemCode.MALFORMED_REQUEST, ProblemCode.NOT_AN_ARCHIVE),
     ),
     ProblemCode.VALIDATION_FAILED: ProblemKind(
         "The request has wrong or unknown fields",

@@ -235,11 +235,12 @@ class TestAPart:
         self, gateway: RunningGateway, leftovers: Callable[[], tuple[set[str], int]]
     ) -> None:
         sender = Sender(gateway)
-        first, again = sender.put(2), sender.put(2)
-        assert (again.status_code, again.json()) == (200, first.json())
-        conflict = sender.put(2, bytes(len(sender.cut(2)))).json()
-        assert (conflict["status"], conflict["code"]) == (409, "upload_part_conflict")
-        assert conflict["received_sha256"] == first.json()["sha256"]
+        for number in (1, 2):
+            first, again = sender.put(number), sender.put(number)
+            assert (again.status_code, again.json()) == (200, first.json())
+            conflict = sender.put(number, bytes(len(sender.cut(number)))).json()
+            assert (conflict["status"], conflict["code"]) == (409, "upload_part_conflict")
+            assert conflict["received_sha256"] == first.json()["sha256"]
         sender.http.delete(sender.path)
         assert leftovers() == NOTHING
 
@@ -277,6 +278,17 @@ class TestAnAnnouncement:
         answer = gateway.http.post("/v1/uploads", json=body)
         assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, [pointer])
 
+    @pytest.mark.parametrize("announced", ["text/plain", "application/x-www-form-urlencoded", None])
+    def test_that_is_not_called_json_is_told_so(self, gateway: RunningGateway, announced: str | None) -> None:
+        headers = {} if announced is None else {"Content-Type": announced}
+        answer = gateway.http.post("/v1/uploads", content=b'{"size_bytes": 7}', headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+    @pytest.mark.parametrize("body", [b"{", b"\xff"])
+    def test_that_is_no_json_is_malformed(self, gateway: RunningGateway, body: bytes) -> None:
+        answer = gateway.http.post("/v1/uploads", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
     def test_of_another_digest_is_found_when_completed(
         self, gateway: RunningGateway, leftovers: Callable[[], tuple[set[str], int]]
     ) -> None:
@@ -313,7 +325,9 @@ class TestASubmissionInJson:
             ({}, "/upload_id"),
             ({"upload_id": "17"}, "/upload_id"),
             ({"upload_id": str(uuid.uuid4()), "models": ["fusion"]}, "/models"),
+            ({"upload_id": str(uuid.uuid4()), "models": "mednext"}, "/models"),
             ({"upload_id": str(uuid.uuid4()), "priority": "7"}, "/priority"),
+            ({"upload_id": str(uuid.uuid4()), "labels": "a=b"}, "/labels"),
             ({"upload_id": str(uuid.uuid4()), "labels": {"a": "\0"}}, "/labels/a"),
             ({"upload_id": str(uuid.uuid4()), "colour": 1}, "/colour"),
             ([], ""),

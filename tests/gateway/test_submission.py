@@ -189,6 +189,7 @@ class TestARefusedBody:
             ({"colour/hue": "red"}, "/colour~1hue"),
             ({"priority": "1" * 9000}, "/priority"),
             ({"validate_only": "maybe"}, "/validate_only"),
+            ({"labels": "site=north,site=south"}, "/labels"),
             ({"policy": "Own"}, "/policy"),
             ({"policy": "unknown"}, "/policy"),
             ({"split": ""}, "/split"),

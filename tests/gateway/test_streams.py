@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 from gateway.events.repository import News, Reader
 from gateway.events.streams import EventStreams
@@ -22,7 +21,7 @@ class Looks:
         self.begun = asyncio.Event()
         self.may_end = asyncio.Event()
 
-    async def __call__(self, _: Any) -> dict[int, News]:
+    async def __call__(self, _: object) -> dict[int, News]:
         self.begun.set()
         await self.may_end.wait()
         return {0: News([Event(id=7)], has_ended=False)}

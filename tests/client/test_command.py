@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -88,6 +89,12 @@ class TestHelp:
         done = CliRunner().invoke(app, ["down", "--help"], env=PLAIN)
         assert done.exit_code == 0
         assert "--state" in done.output
+
+
+class TestVersion:
+    def test_is_that_of_the_package(self) -> None:
+        done = CliRunner().invoke(app, ["--version"])
+        assert (done.exit_code, done.output) == (0, f"ctclip {version('ct-clip-inference')}\n")
 
 
 class TestMissingExtra:

@@ -96,7 +96,7 @@ def compare_classifier(count: int, rounds: int) -> bool:
 
 def compare_memory(count: int) -> bool:
     """Print the peak of scoring a quarter of the slices and all of them, each in a process of its own."""
-    few, many = (_measure_peak(number) for number in (count // 4, count))
+    few, many = (_run_apart(_score_some, number) for number in (count // 4, count))
     print(f"peak memory of {count // 4} slices {few:7.0f} MiB, of {count} {many:7.0f} MiB: ratio {many / few:.3f}")
     return many / few <= MEMORY_TARGET
 
@@ -162,10 +162,14 @@ def _measure_in_turns(batches: Sequence[int], count: int, rounds: int) -> dict[i
     seconds = dict.fromkeys(batches, float("inf"))
     for _ in range(rounds):
         for batch in batches:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                taken = pool.submit(_time_scoring, batch, count, torch.get_num_threads()).result()
+            taken = _run_apart(_time_scoring, batch, count, torch.get_num_threads())
             seconds[batch] = min(seconds[batch], taken)
     return seconds
+
+
+def _run_apart(measure: Callable[..., float], *arguments: int) -> float:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
 
 
 def _time_scoring(batch: int, count: int, threads: int) -> float:
@@ -184,11 +188,6 @@ def _time_scoring(batch: int, count: int, threads: int) -> float:
     else:
         score_slices(ours, torch.split(slices, batch), pathological_class=1)
     return time.perf_counter() - started
-
-
-def _measure_peak(count: int) -> float:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_score_some, count).result()
 
 
 def _score_some(count: int) -> float:

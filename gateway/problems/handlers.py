@@ -95,9 +95,7 @@ def _explain(error: RequestValidationError) -> Problem:
         return Problem(ProblemCode.MALFORMED_REQUEST, UNREADABLE_JSON)
     if isinstance(error.body, bytes) and error.body:  # the framework reads only what is announced as JSON
         return Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "This address reads application/json.")
-    fields = (
-        FieldError(make_pointer(each["loc"][1:]), say_what_is_wrong(each["type"], each["msg"])) for each in found
-    )
+    fields = (FieldError(make_pointer(each["loc"][1:]), say_what_is_wrong(each["type"], each["msg"])) for each in found)
     return InvalidFields(*fields).problem
 
 

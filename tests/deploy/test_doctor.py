@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from deploy.doctor.broker import look_at_broker
 from deploy.doctor.command import doctor
 from deploy.doctor.database import judge_skew, look_at_clock, look_at_database
-from deploy.doctor.device import look_at_device
+from deploy.doctor.device import Surroundings, look_at_device
 from deploy.doctor.examination import examine, look_at_all
 from deploy.doctor.finding import Finding, Link, Verdict
 from deploy.doctor.room import look_at_room
@@ -263,33 +263,57 @@ class TestTheWeights:
         assert gather(look_at_weights(change(settings, weights_profile="none")))["installed"].verdict is Verdict.WARNING
 
 
-def ask_torch(said: dict[str, object], *driver: Path) -> Found:
+CPU_BUILD: dict[str, object] = {"torch": "2.13.0+cpu", "cuda_build": None, "devices": []}
+CUDA_BUILD = {**CPU_BUILD, "torch": "2.13.0", "cuda_build": "13.0"}
+
+
+def lay_out(folder: Path, *files: str, **environment: str) -> Surroundings:
+    """Surroundings in which only the named files are there."""
+    for name in files:
+        (folder / name).touch()
+    return Surroundings(folder / "version", folder / "control", environment)
+
+
+def ask_torch(said: dict[str, object], surroundings: Surroundings | None = None) -> Finding:
     command = (sys.executable, "-c", f"print({json.dumps(json.dumps(said))})")
-    return gather(look_at_device(command, driver))
+    return gather(look_at_device(command, surroundings))["gpu"]
 
 
 class TestTheGpu:
-    CPU_BUILD: dict[str, object] = {"torch": "2.13.0+cpu", "cuda_build": None, "devices": []}  # noqa: RUF012
-
     def test_that_is_not_there_is_no_fault(self, tmp_path: Path) -> None:
-        assert ask_torch(self.CPU_BUILD, tmp_path / "none")["gpu"].verdict is Verdict.OK
+        found = ask_torch(CPU_BUILD, lay_out(tmp_path))
+        assert found.verdict is Verdict.OK
+        assert "models that run here" in found.told
+
+    @pytest.mark.parametrize("said", [CPU_BUILD, CUDA_BUILD])
+    def test_of_the_machine_that_control_was_not_given_is_asked_for_elsewhere(
+        self, tmp_path: Path, said: dict[str, object]
+    ) -> None:
+        """Each container of a machine sees the version of the driver, whatever it was given."""
+        found = ask_torch(said, lay_out(tmp_path, "version"))
+        assert found.verdict is Verdict.UNKNOWN
+        assert "docker compose exec worker-mednext ctclip doctor" in found.advice
+
+    def test_that_a_worker_asks_for_and_was_not_given(self, tmp_path: Path) -> None:
+        found = ask_torch(CUDA_BUILD, lay_out(tmp_path, "version", NVIDIA_VISIBLE_DEVICES="all"))
+        assert found.verdict is Verdict.WARNING
+        assert "was given none" in found.told
 
     def test_that_torch_is_not_built_for(self, tmp_path: Path) -> None:
-        found = ask_torch(self.CPU_BUILD, tmp_path)["gpu"]
+        found = ask_torch(CPU_BUILD, lay_out(tmp_path, "version", "control"))
         assert found.verdict is Verdict.WARNING
         assert "built for the CPU" in found.told
 
     def test_that_torch_cannot_use(self, tmp_path: Path) -> None:
-        require_broken(ask_torch({**self.CPU_BUILD, "cuda_build": "13.0"}, tmp_path)["gpu"], "cannot use it")
+        require_broken(ask_torch(CUDA_BUILD, lay_out(tmp_path, "version", "control")), "cannot use it")
 
     def test_whose_driver_ends_the_process(self) -> None:
         killed = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-        require_broken(gather(look_at_device(killed, ()))["torch"], "exit -11")
+        require_broken(gather(look_at_device(killed))["torch"], "exit -11")
 
     def test_is_named_with_its_free_memory(self) -> None:
         device = {"name": "NVIDIA X", "free": 10_000_000_000, "total": 12_000_000_000}
-        found = ask_torch({**self.CPU_BUILD, "devices": [device]})["gpu"]
-        assert found.told == "NVIDIA X: 10.0 of 12.0 GB are free."
+        assert ask_torch({**CUDA_BUILD, "devices": [device]}).told == "NVIDIA X: 10.0 of 12.0 GB are free."
 
 
 class TestTheScratchFolder:
@@ -325,6 +349,7 @@ class TestWebhooks:
 
 
 class TestTheExamination:
+    @pytest.mark.usefixtures("store")  # makes the bucket
     def test_of_servers_alone_misses_the_workers_and_control(self, engine: Engine, settings: Settings) -> None:
         links = {link.name: link for link in examine(settings)}
         assert links["database"].verdict is links["broker"].verdict is links["storage"].verdict is Verdict.OK

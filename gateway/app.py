@@ -22,6 +22,7 @@ from gateway.limits.api import router as limits
 from gateway.lingering import LingeringClose
 from gateway.models.api import router as models
 from gateway.observer import RequestObserver
+from gateway.own_context import OwnContext
 from gateway.problems.api import router as problems
 from gateway.problems.handlers import install_problem_handlers
 from gateway.receipts.api import router as receipts
@@ -68,7 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rules = RULES
     app.add_middleware(AccessGate, rules=RULES, resources=app.state.resources)
     app.add_middleware(RequestObserver)
-    app.add_middleware(LingeringClose)  # outermost: the observer's own answers linger too
+    app.add_middleware(LingeringClose)  # around the observer: its own answers linger too
+    app.add_middleware(OwnContext)
     install_problem_handlers(app)
     for router in RULES.routers:
         app.include_router(router)

@@ -22,6 +22,7 @@ _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"
 _CLIENT_GONE = 499  # nginx's number: nobody was left to answer
 _FRAMES_KEPT = 20
 _PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})  # asked every few seconds: no trace is made of it
+_TWO_LENGTHS = Problem(ProblemCode.MALFORMED_REQUEST, "A body has a Content-Length or a Transfer-Encoding, not both.")
 _OUR_BUG = Problem(ProblemCode.INTERNAL_ERROR, "Something happened here that we did not foresee. It was recorded.")
 
 
@@ -60,7 +61,7 @@ class _Exchange:
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         started = time.perf_counter()
         try:
-            await app(self._scope, receive, self._forward)
+            await (_refuse_two_lengths if _has_two_lengths(self._scope) else app)(self._scope, receive, self._forward)
         except ClientDisconnect:
             self.status = self.status or _CLIENT_GONE
         except Exception as error:  # noqa: BLE001  # process edge: recorded with the trace id, answered without a word of it
@@ -87,6 +88,17 @@ class _Exchange:
             raise error  # half an answer is out; the server must cut the connection
         response = make_problem_response(self._scope, _OUR_BUG)
         await response(self._scope, receive, self._forward)
+
+
+def _has_two_lengths(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers and "content-length" in headers
+
+
+async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a body that ends in one place for us and in another for a proxy (RFC 9112, 6.1)."""
+    response = make_problem_response(scope, _TWO_LENGTHS, {"Connection": "close"})
+    await response(scope, receive, send)
 
 
 def _describe(span: Span, scope: Scope, status: int | None) -> None:

@@ -24,7 +24,16 @@ _FIRST_UNPRIVILEGED_PORT = 1024
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _LONGEST_HOST = 253
 # Whatever the operator allows: credentials of the machine itself are handed out here.
-_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "100.100.100.200", "fd00:ec2::254")))
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"),
+    )
+)
+# Of IANA's registries of special-purpose addresses, what the standard library takes for public, and site-local ones.
+_SPECIAL = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10"))
+)
 # IPv4 in IPv6 clothes (RFC 4291 2.5.5, RFC 6052, RFC 3056, RFC 4380): where they lead is not what they look like.
 _DISGUISES = tuple(
     map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
@@ -168,7 +177,14 @@ def _is_allowed(address: IpAddress, allowed: Collection[IpNetwork]) -> bool:
 
 
 def _is_public(address: IpAddress) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved and not _is_disguised(address)
+    is_special = address in _METADATA or any(address in network for network in _SPECIAL)
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not is_special
+        and not _is_disguised(address)
+    )
 
 
 def _is_disguised(address: IpAddress) -> bool:

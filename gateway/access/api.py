@@ -13,6 +13,7 @@ from gateway.access import service
 from gateway.access.callers import Caller
 from gateway.access.errors import ApiKeyNotFound
 from gateway.access.schemas import CreateKeyBody, KeyBody, KeyList, NewKeyBody, Tenant
+from gateway.json_bodies import JsonRoute
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
@@ -20,7 +21,7 @@ from shared.problems import ProblemCode
 
 MOST_KEYS_A_PAGE = 100
 
-router = APIRouter(prefix="/v1/api-keys", tags=["API keys"])
+router = APIRouter(prefix="/v1/api-keys", tags=["API keys"], route_class=JsonRoute)
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
 _OF_LIST = document_problems(ProblemCode.TENANT_FORBIDDEN, *_ALWAYS)

@@ -50,7 +50,11 @@ def _document_answers() -> dict[int | str, dict[str, Any]]:
     """Return success, and every failure by status with an example of each code."""
     by_status: dict[int | str, dict[str, Any]] = {
         200: _SUCCESS,
-        400: {"model": DetailBody, "description": "Wrong extension."},
+        400: {
+            "model": DetailBody,
+            "description": "Wrong extension.",
+            "content": {"application/json": {"example": {"detail": "The file's name must end in .zip."}}},
+        },
     }
     for code in _list_answerable_codes():
         status = choose_status(Problem(code, "").to_document())

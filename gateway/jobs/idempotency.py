@@ -62,10 +62,13 @@ class KeyInFlight(RetryLater):
         super().__init__(ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT, detail, retry_after_s=_IN_FLIGHT_RETRY_AFTER_S)
 
 
-def parse_key(value: str | None) -> str | None:
+def parse_key(*values: str) -> str | None:
     """Return the key of a request, or None without one. Raises InputProblem; the value is never repeated."""
-    if value is None:
+    if not values:
         return None
+    if len(values) > 1:
+        raise InputProblem(ProblemCode.IDEMPOTENCY_KEY_INVALID, "The header was sent more than once.")
+    (value,) = values
     if not 1 <= len(value) <= LONGEST_KEY or not _PRINTABLE.issuperset(value):
         detail = f"The key has {len(value)} characters or some that are not printable ASCII."
         raise InputProblem(ProblemCode.IDEMPOTENCY_KEY_INVALID, detail, limit_characters=LONGEST_KEY)

@@ -61,7 +61,7 @@ class Submitter(ABC):
         self._resources = resources
         self._tenant = tenant
         self._query = list(request.query_params.multi_items())
-        self._key = parse_key(request.headers.get("idempotency-key"))
+        self._key = parse_key(*request.headers.getlist("idempotency-key"))
         self._allowed = options
         self._parse_options(())
 

@@ -16,24 +16,21 @@ from gateway.jobs.idempotency import Reservation, keep_answer
 from gateway.jobs.options import OPTION_FIELDS, JobRequest, SubmissionOptions, name_wrong_fields
 from gateway.jobs.schemas import JobBody
 from gateway.jobs.submission import Submitter, make_request, tell_accepted
+from gateway.json_bodies import read_json_body
 from gateway.problems.handlers import UNREADABLE_JSON, InvalidFields, make_pointer
-from gateway.problems.responses import mark_body_read
 from gateway.resources import Resources
 from gateway.tenants import Tenant
 from gateway.uploads.errors import UploadAlreadySubmitted, UploadIncomplete
 from gateway.uploads.names import LONGEST_NAME
-from gateway.uploads.pouring import iterate_in_time
-from gateway.uploads.reception import ReceivedUpload, make_too_large
+from gateway.uploads.reception import ReceivedUpload
 from gateway.uploads.repository import fetch_parts, fetch_upload
 from gateway.uploads.schemas import get_division
 from shared.artefacts import UploadKind
-from shared.byte_units import MIB
 from shared.errors import InputProblem
 from shared.problems import FieldError, ProblemCode
 from shared.storage import StoredObject
 from shared.upload_tables import Upload
 
-_LONGEST_BODY_BYTES = MIB
 _NOT_AS_TEXT = {"models": "Expected a list of names", "labels": "Expected an object of texts"}
 """What a form writes as a text, and JSON as what it is."""
 
@@ -146,14 +143,9 @@ def _make_incomplete(session: Session, upload: Upload) -> UploadIncomplete:
 
 async def _read_document(request: Request) -> dict[str, object]:
     """Return the JSON object in the body. Raises InputProblem."""
-    body = bytearray()
-    async for chunk in iterate_in_time(request):
-        body += chunk
-        if len(body) > _LONGEST_BODY_BYTES:
-            raise make_too_large(_LONGEST_BODY_BYTES)
-    mark_body_read(request.scope)
+    body = await read_json_body(request)
     try:
-        document = json.loads(bytes(body))
+        document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise _make_malformed() from error
     if not isinstance(document, dict):

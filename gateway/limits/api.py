@@ -10,6 +10,7 @@ from gateway.jobs.api import MOST_FILES_A_PAGE, MOST_JOBS_A_PAGE
 from gateway.jobs.idempotency import LONGEST_KEY
 from gateway.jobs.labels import MOST_LABELS
 from gateway.jobs.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from gateway.json_bodies import LONGEST_JSON_BYTES
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import document_problems
 from gateway.resources import ResourcesOf, choose_tenant_streams
@@ -30,6 +31,7 @@ class LimitsBody(BaseModel):
     """Every limit of this installation."""
 
     upload_bytes: int = Field(description="Largest upload.")
+    json_bytes: int = Field(description="Longest body of JSON.")
     upload_idle_s: float = Field(description="Longest silence in the middle of an upload.")
     upload_s: float = Field(description="Longest time of one upload.")
     uploads_at_once: int = Field(description="Uploads that one gateway takes in at once; others wait a little.")
@@ -88,6 +90,7 @@ async def read_limits(resources: ResourcesOf) -> LimitsBody:
 def _describe(settings: Settings) -> LimitsBody:
     return LimitsBody(
         upload_bytes=settings.upload_limit_bytes,
+        json_bytes=LONGEST_JSON_BYTES,
         upload_idle_s=IDLE_LIMIT_S,
         upload_s=UPLOAD_LIMIT_S,
         uploads_at_once=settings.upload_concurrency,

@@ -14,7 +14,12 @@ _ALWAYS = (ProblemCode.INTERNAL_ERROR,)
 DEPENDENCIES = (ProblemCode.DATABASE_UNAVAILABLE, ProblemCode.STORAGE_UNAVAILABLE)
 """What may be unwell whenever a route touches rows or objects."""
 
-JSON_PROBLEMS = (ProblemCode.MALFORMED_REQUEST, ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+JSON_PROBLEMS = (
+    ProblemCode.MALFORMED_REQUEST,
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+    ProblemCode.UPLOAD_TOO_LARGE,
+    ProblemCode.UPLOAD_INTERRUPTED,
+)
 """Why a body is not read as JSON."""
 
 SUBMISSION_PROBLEMS = (

@@ -18,6 +18,7 @@ from shared.telemetry import get_logger
 
 _log = get_logger()
 _BY_STATUS = {404: ProblemCode.NOT_FOUND, 405: ProblemCode.METHOD_NOT_ALLOWED}
+_MOST_ERRORS = 100  # told of one request
 _LONGEST_STEP = 100  # of a pointer: it may repeat a name that a caller made up
 _DETAILS = {
     ProblemCode.NOT_FOUND: "There is nothing at this address.",
@@ -32,7 +33,7 @@ class InvalidFields(InputProblem):
 
     def __init__(self, *errors: FieldError) -> None:
         super().__init__(ProblemCode.VALIDATION_FAILED, "Some fields of the request are wrong. `errors` names each.")
-        self.problem = Problem(self.problem.code, self.problem.detail, errors=errors)
+        self.problem = Problem(self.problem.code, self.problem.detail, errors=errors[:_MOST_ERRORS])
 
 
 class RetryLater(InputProblem):

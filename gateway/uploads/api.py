@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
+from gateway.json_bodies import JsonRoute
 from gateway.parameters import NO_QUERY
 from gateway.problems.examples import DEPENDENCIES, JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
@@ -21,7 +22,7 @@ from gateway.uploads.repository import fetch_described, fetch_open
 from gateway.uploads.schemas import CreateUploadBody, PartBody, UploadBody, UploadList
 from shared.problems import ProblemCode
 
-router = APIRouter(prefix="/v1/uploads", tags=["Uploads"])
+router = APIRouter(prefix="/v1/uploads", tags=["Uploads"], route_class=JsonRoute)
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
 _OF_ONE = (ProblemCode.UPLOAD_NOT_FOUND, *_ALWAYS)
@@ -76,7 +77,6 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     summary="Begin an upload in parts",
     dependencies=[NO_QUERY],
     responses=document_problems(
-        ProblemCode.UPLOAD_TOO_LARGE,
         ProblemCode.TOO_MANY_UPLOADS,
         ProblemCode.NO_SPACE,
         *JSON_PROBLEMS,

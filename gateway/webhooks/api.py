@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.etags import answer_unless_known
+from gateway.json_bodies import JsonRoute
 from gateway.parameters import NO_QUERY, JobId
 from gateway.problems.examples import JSON_PROBLEMS, document_problems
 from gateway.resources import ResourcesOf
@@ -41,7 +42,7 @@ MOST_DELIVERIES_A_PAGE = 100
 
 _NOT_KEPT = {"Cache-Control": "no-store"}  # of answers that hold a secret, as RFC 9111 has it
 
-router = APIRouter(prefix="/v1", tags=["Webhooks"])
+router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=JsonRoute)
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
 _OF_LIST = document_problems(*_ALWAYS)

@@ -147,6 +147,12 @@ class TestAKeyThatCannotBeUsed:
         assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
         assert not key or key not in answer.text + str(answer.headers)
 
+    def test_sent_twice_is_refused(self, gateway: RunningGateway) -> None:
+        answer = gateway.http.post(
+            "/v1/jobs", content=ZIP, headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
+
     def test_with_a_line_break_in_it_reaches_no_header(self, gateway: RunningGateway) -> None:
         head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\rSet-Cookie: b\r\n"
         with gateway.connect() as connection:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, update
 
 from gateway.uploads.division import MOST_PARTS, SMALLEST_PART_BYTES, divide
+from shared.byte_units import MIB
 from shared.database import transaction
 from shared.storage import ObjectStore, StoredObject
 from shared.tables import Artefact
@@ -288,6 +289,16 @@ class TestAnAnnouncement:
     def test_that_is_no_json_is_malformed(self, gateway: RunningGateway, body: bytes) -> None:
         answer = gateway.http.post("/v1/uploads", content=body, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+    def test_longer_than_any_is_refused_before_it_is_read(self, gateway: RunningGateway) -> None:
+        headers = {"Content-Type": "application/json"}
+        for body in (b'{"size_bytes": ' + b"7" * MIB + b"}", iter([b"[", b" " * MIB, b"]"])):
+            problem = gateway.http.post("/v1/uploads", content=body, headers=headers).json()
+            assert (problem["status"], problem["code"], problem["limit_bytes"]) == (413, "upload_too_large", MIB)
+
+    def test_with_many_wrong_fields_names_some(self, gateway: RunningGateway) -> None:
+        problem = gateway.http.post("/v1/uploads", json={"size_bytes": 7, **{f"x{n}": 1 for n in range(5000)}}).json()
+        assert (problem["code"], len(problem["errors"])) == ("validation_failed", 100)
 
     def test_of_another_digest_is_found_when_completed(
         self, gateway: RunningGateway, leftovers: Callable[[], tuple[set[str], int]]

@@ -7,16 +7,18 @@ from enum import StrEnum
 from html import unescape
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine, text
 
 from gateway.problems.page import render_catalogue
 from gateway.problems.schemas import FileKindBody
+from shared.byte_units import MIB
 from shared.database import transaction
 from shared.file_codes import FileCode, FileOutcome
 from shared.notices import NoticeCode
 from shared.problems import CATALOGUE, ProblemCode, make_example
-from tests.gateway.conftest import RunningGateway
+from tests.gateway.conftest import ZIP, RunningGateway
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 MEMBERS = {"type", "title", "status", "detail", "advice", "instance", "code", "errors", "trace_id"}
@@ -60,6 +62,18 @@ class TestEveryError:
         assert not re.search(r"Traceback|\.py|model_versions|sqlalchemy|psycopg", answer.text)
 
 
+class TestABodyOfTwoLengths:
+    def test_is_refused_and_ends_the_connection(self, gateway: RunningGateway) -> None:
+        lengths = f"Content-Length: {len(ZIP)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with gateway.connect() as connection:
+            connection.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n{lengths}0\r\n\r\n".encode())
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"malformed_request"' in answer
+
+
 class TestTheTrace:
     def test_of_the_caller_is_kept(self, gateway: RunningGateway) -> None:
         answer = gateway.http.get("/health", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
@@ -72,6 +86,14 @@ class TestTheTrace:
         answer = gateway.http.get("/health", headers={"traceparent": sent})
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-trace-id"])
         assert answer.headers["x-trace-id"] != "0" * 32
+
+    def test_is_of_one_request_also_on_a_connection_that_is_used_again(self, gateway: RunningGateway) -> None:
+        with httpx.Client(base_url=gateway.url, limits=httpx.Limits(max_connections=1)) as http:
+            large = ZIP.ljust(MIB, b"\0")  # more than the server reads at once
+            answers = [http.post("/v1/jobs", content=large), *(http.get("/v1/limits") for _ in range(3))]
+            answers += [http.post("/v1/jobs", content=large), http.get("/v1/limits")]
+        traces = [answer.headers["x-trace-id"] for answer in answers]
+        assert len(set(traces)) == len(traces)
 
 
 class TestTheCatalogue:

@@ -43,6 +43,11 @@ class TestAnAddress:
         ("text", "refusal"),
         [
             ("http://169.254.169.254/latest", UrlRefusal.INTERNAL_ADDRESS),
+            ("https://192.0.0.192/opc/v2", UrlRefusal.INTERNAL_ADDRESS),
+            ("https://168.63.129.16/", UrlRefusal.INTERNAL_ADDRESS),
+            ("https://192.88.99.1/", UrlRefusal.INTERNAL_ADDRESS),
+            ("https://[fec0::1]/", UrlRefusal.INTERNAL_ADDRESS),
+            ("https://[3fff::1]/", UrlRefusal.INTERNAL_ADDRESS),
             ("file:///etc/passwd", UrlRefusal.SCHEME),
             ("gopher://example.org/", UrlRefusal.SCHEME),
             ("//example.org/", UrlRefusal.SCHEME),

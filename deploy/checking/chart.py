@@ -1,7 +1,8 @@
 """`python -m deploy.checking.chart`: lint the chart, render it with every set of values, and check what comes out.
 
 Helm's own library lints and renders; objects of Kubernetes are held against its published schemas, in which unknown
-fields are refused, and those of KEDA against the schema of its resources.
+fields are refused, and those of KEDA against the schema of its resources. What a cluster asks of address blocks beyond
+its schemas is asked here too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +81,31 @@ def find_faults(values_name: str, made: Manifest) -> Iterator[str]:
             kubernetes_validate.validate(made, version, strict=True)
         except kubernetes_validate.ValidationError as error:
             yield f"{where}: Kubernetes {version}: {error.message}"
+    yield from (f"{where}: {fault}" for block in _find_blocks(made) for fault in _find_block_faults(block))
+
+
+def _find_blocks(node: object) -> Iterator[Mapping[str, Any]]:
+    """Yield every `ipBlock` below a node."""
+    if isinstance(node, dict):
+        if "ipBlock" in node:
+            yield node["ipBlock"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for below in node:
+            yield from _find_blocks(below)
+
+
+def _find_block_faults(block: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what no schema says: addresses are such, and each exception is a real part of its block."""
+    try:
+        whole = ip_network(block["cidr"], strict=False)
+        parts = [ip_network(each, strict=False) for each in block.get("except", ())]
+    except ValueError as error:
+        yield f"ipBlock: {error}"
+        return
+    for part in parts:
+        if part.version != whole.version or part == whole or not part.subnet_of(whole):  # type: ignore[arg-type]  # of one version
+            yield f"ipBlock: {part} is not a part of {whole}, and less than all of it"
 
 
 @cache

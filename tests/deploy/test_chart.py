@@ -65,6 +65,24 @@ class TestFaults:
         assert faults
         assert all("unheardOf" in fault for fault in faults)
 
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [("0.0.0.0/0", "less than all"), ("fd00::/8", "not a part"), ("10.0.0.0/33", "does not appear")],
+    )
+    def test_of_address_blocks_are_found(self, wrong: str, told: str) -> None:
+        """A cluster refuses them; its schemas do not."""
+        rendered = render({"networkPolicies": {"outward": {"except": [wrong]}}})
+        assert [told in fault for one in rendered for fault in find_faults(DEFAULT, one)] == [True]
+
+
+def list_policies(rendered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"}
+
+
+def list_egress(policy: dict[str, Any]) -> dict[int, list[Any]]:
+    """Return whom a policy lets its pods call, by port."""
+    return {port["port"]: rule.get("to", []) for rule in policy["egress"] for port in rule.get("ports", ())}
+
 
 class TestPods:
     def test_can_do_nothing_but_their_work(self, made: list[dict[str, Any]]) -> None:
@@ -104,9 +122,8 @@ class TestPods:
 
 class TestNetworkPolicies:
     def test_give_workers_database_broker_and_storage_alone(self, made: list[dict[str, Any]]) -> None:
-        policies = {one["metadata"]["name"]: one["spec"] for one in made if one["kind"] == "NetworkPolicy"}
-        ports = {port["port"] for rule in policies["ct-workers"]["egress"] for port in rule["ports"]}
-        assert ports == {53, 5432, 6379, 9000}
+        policies = list_policies(made)
+        assert set(list_egress(policies["ct-workers"])) == {53, 5432, 6379, 9000}
         assert policies["ct-nothing"] == {
             "podSelector": {"matchLabels": {"app.kubernetes.io/name": "ctclip", "app.kubernetes.io/instance": "ct"}},
             "policyTypes": ["Ingress", "Egress"],
@@ -117,6 +134,40 @@ class TestNetworkPolicies:
             one["metadata"]["name"] for one in made if one["kind"] == "NetworkPolicy" and "0.0.0.0/0" in str(one)
         ]
         assert outside == ["ct-delivery"]
+
+    def test_let_nobody_out_where_no_port_is_named(self) -> None:
+        policies = list_policies(render(read_values("ci/hospital-values.yaml")))
+        assert "0.0.0.0/0" not in str(policies)
+        assert {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]} in policies["ct-delivery"]["egress"]
+
+    @pytest.mark.parametrize(
+        ("endpoint", "port"),
+        [
+            ("http://collector.tracing:4318", 4318),
+            ("https://traces.example.org/otlp", 443),
+            ("http://[fd00::1]:4320/", 4320),
+            ("http://collector", 80),
+        ],
+    )
+    def test_let_traces_out_to_their_collector(self, endpoint: str, port: int) -> None:
+        where = [{"ipBlock": {"cidr": "10.1.0.13/32"}}]
+        values = {"settings": {"CTCLIP_TRACES_ENDPOINT": endpoint}, "networkPolicies": {"traces": {"to": where}}}
+        rendered = render(values)
+        policies = list_policies(rendered)
+        ways = [list_egress(policies[f"ct-{name}"]).get(port) for name in ("gateway", "workers")]
+        assert ways == [where, where]
+        rules = policies["ct-delivery"]["egress"]
+        assert {"ports": [{"protocol": "TCP", "port": port}], "to": where} in rules
+        assert not [fault for one in rendered for fault in find_faults(DEFAULT, one)]
+
+    def test_let_the_monitoring_read_gateways_too(self) -> None:
+        policies = list_policies(render(read_values("ci/hospital-values.yaml")))
+        monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+        assert policies["ct-gateway"]["ingress"] == [
+            {"ports": [{"protocol": "TCP", "port": 8000}], "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+            {"ports": [{"protocol": "TCP", "port": 8000}], "from": monitoring},
+        ]
+        assert policies["ct-metrics"]["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9100}], "from": monitoring}]
 
 
 class TestScaling:

@@ -184,11 +184,21 @@ spec:
 - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
   to: [{namespaceSelector: {}}]
 {{- end }}
+{{/* The way to the collector of traces, where one is set: the port is that of its address. */}}
+{{- define "ctclip.traces" }}
+{{- with index (merge (dict) (.settings | default dict) .root.Values.settings) "CTCLIP_TRACES_ENDPOINT" }}
+{{- $address := urlParse . }}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $address.host) | default (ternary "443" "80" (eq $address.scheme "https")) }}
+{{- include "ctclip.peer" (dict "port" $port "to" $.root.Values.networkPolicies.traces.to) }}
+{{- end }}
+{{- end }}
 {{- define "ctclip.outward" }}
+{{- if .ports }}
 - ports:
     {{- range .ports }}
     - {protocol: TCP, port: {{ . }}}
     {{- end }}
   to:
     - ipBlock: {cidr: 0.0.0.0/0, except: {{ toJson .except }}}
+{{- end }}
 {{- end }}

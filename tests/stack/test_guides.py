@@ -71,7 +71,7 @@ class TestDeploymentGuide:
             "install -d -o 10001 -m 0700 /backups": NO_ENGINE,
         }
         told = Walk(page, self._make_shell(stack, tmp_path), left_out, statuses=TOLD).go()
-        assert "worker-mednext 3072 MiB" in told
+        assert "worker-mednext 2560 MiB" in told
         assert (tmp_path / "monday" / "manifest.json").exists()
 
     def _lay_files(self, folder: Path) -> None:

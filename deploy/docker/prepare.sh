@@ -40,11 +40,19 @@ keep valkey_conf "requirepass $(read_secret broker_password)"
 keep rabbitmq_conf "default_user = ctclip
 default_pass = $(read_secret broker_password)"
 
-# The broker may be changed while no job is under way, so its address follows the choice.
-rm -f secrets/ctclip_broker_url
+# The broker may be changed while no job is under way, so an address that was made here follows the choice. Any other
+# is the operator's own, and stays.
+on_valkey="redis://:$(read_secret broker_password)@valkey:6379/0"
+on_rabbitmq="amqp://ctclip:$(read_secret broker_password)@rabbitmq:5672//"
+if [ -e secrets/ctclip_broker_url ]; then
+    case $(read_secret ctclip_broker_url) in
+        "$on_valkey" | "$on_rabbitmq") rm -f secrets/ctclip_broker_url ;;
+        *) echo "secrets/ctclip_broker_url names a broker of your own and stays as it is." ;;
+    esac
+fi
 case $broker in
-    valkey) keep ctclip_broker_url "redis://:$(read_secret broker_password)@valkey:6379/0" ;;
-    rabbitmq) keep ctclip_broker_url "amqp://ctclip:$(read_secret broker_password)@rabbitmq:5672//" ;;
+    valkey) keep ctclip_broker_url "$on_valkey" ;;
+    rabbitmq) keep ctclip_broker_url "$on_rabbitmq" ;;
 esac
 
 if [ ! -e .env ]; then

@@ -89,6 +89,17 @@ class TestPreparing:
         subprocess.run(["sh", str(tmp_path / "deploy/docker/prepare.sh"), "rabbitmq"], check=True, capture_output=True)
         after = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
         assert {name for name in before if before[name] != after[name]} == {"ctclip_broker_url"}
+        assert after["ctclip_broker_url"].startswith("amqp://")
+
+    def test_keeps_the_address_of_a_broker_of_ones_own(self, tmp_path: Path) -> None:
+        prepare(tmp_path)
+        address = tmp_path / "secrets" / "ctclip_broker_url"
+        address.chmod(0o644)
+        address.write_text("rediss://:own@valkey.example.org:6379/0\n")
+        script = ["sh", str(tmp_path / "deploy/docker/prepare.sh"), "valkey"]
+        told = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+        assert address.read_text() == "rediss://:own@valkey.example.org:6379/0\n"
+        assert "names a broker of your own" in told
 
 
 class TestStarting:

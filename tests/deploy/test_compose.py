@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import workers.ct_clip.memory
 import workers.fvlm.memory
@@ -15,8 +16,9 @@ import workers.mednext.memory
 from deploy.embedded.servers import ServerSet
 from shared.byte_units import GIB
 from shared.stages import STAGES, StageName
-from tests.deploy.compose import prepare, read_all_services, read_services
+from tests.deploy.compose import ROOT, prepare, read_all_services, read_services
 from tests.deploy.through_compose import running_file
+from tests.pages import read_blocks
 from tests.rabbitmq import RabbitMq
 from workers.ct_clip.configuration import ImageShape as CtClipImage
 from workers.ct_clip.configuration import Preprocessing as CtClipPreprocessing
@@ -25,6 +27,7 @@ from workers.fvlm.configuration import Preprocessing as FvlmPreprocessing
 from workers.mednext.configuration import Architecture as MednextArchitecture
 from workers.mednext.configuration import Preprocessing as MednextPreprocessing
 
+DEPLOY = ROOT / "docs" / "deploy.md"
 OTHER_MODELS = {f"worker-{name}" for name in ("ct-clip", "supervised", "diffusion", "segmentation", "fvlm")}
 """Processes that differ from worker-mednext by a name, and take half a minute each to get ready."""
 
@@ -92,6 +95,33 @@ def predict_host_memory(shape_zyx: tuple[int, int, int]) -> dict[str, int]:
         "worker-mednext": workers.mednext.memory.predict_memory(mednext, preparing, shape_zyx, gpu, is_streamed=True),
     }
     return {name: amount.host_bytes for name, amount in amounts.items()}
+
+
+class TestTraces:
+    def test_reach_the_collector_of_the_docs_from_every_process_that_sends_them(self, tmp_path: Path) -> None:
+        prepare(tmp_path)
+        block, told = [block.text for block in read_blocks(DEPLOY) if "collector" in block.text]
+        (tmp_path / "compose.traces.yaml").write_text(block)
+        settings = [line.split("'")[1] for line in told.splitlines() if line.startswith("echo")]
+        with (tmp_path / ".env").open("a") as environment:
+            environment.write("\n".join(settings) + "\n")
+        services = read_services(tmp_path)
+        assert {"inside", "outward"} == set(services["collector"]["networks"])
+        senders = {
+            name: one for name, one in services.items() if "CTCLIP_TRACES_ENDPOINT" in one.get("environment", {})
+        }
+        assert senders.keys() == {name for name in services if name.startswith(("gateway", "control", "worker-"))}
+        for name, sender in senders.items():
+            assert sender["environment"]["CTCLIP_TRACES_ENDPOINT"] == "http://collector:4318", name
+            assert "inside" in sender["networks"], name
+
+    def test_are_taken_by_the_collector_on_the_port_that_they_are_sent_to(self) -> None:
+        (block,) = [block for block in read_blocks(DEPLOY) if block.language == "yaml" and "collector" in block.text]
+        collector = yaml.safe_load(yaml.safe_load(block.text)["configs"]["collector"]["content"])
+        assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"] == "0.0.0.0:4318"
+        (pipeline,) = collector["service"]["pipelines"].values()
+        for kind in ("receivers", "processors", "exporters"):
+            assert pipeline[kind] == list(collector[kind]), kind
 
 
 class TestTheMachineItNeeds:

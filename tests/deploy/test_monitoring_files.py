@@ -120,6 +120,8 @@ class TestPrometheusItself:
         for arguments in (
             ("check", "rules", str(RULES)),
             ("test", "rules", str(Path(__file__).with_name("alerts.yml"))),
+            ("test", "rules", str(Path(__file__).with_name("alerts_of_days.yml"))),
+            ("check", "config", "--syntax-only", str(MONITORING / "prometheus.yml")),
         ):
             checked = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60, check=False)
             assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from deploy.checking.chart import find_faults, render
-from tests.pages import ROOT, list_commands, read_blocks
+from tests.pages import ROOT, list_commands, list_statements, read_blocks
 
 DOCS = ROOT / "docs"
 GUIDES = ("USER_GUIDE.md", "DEPLOYMENT_GUIDE.md", "OPERATIONS.md")
@@ -49,6 +53,79 @@ class TestTheValuesOfTheDeploymentGuide:
         named = set(re.findall(r"deploy/(ct-[\w-]+)", page.read_text("utf-8")))
         assert named <= {one["metadata"]["name"] for one in made if one["kind"] == "Deployment"}
         assert named
+
+    def test_ask_for_no_secret_that_the_guide_does_not_make(self) -> None:
+        page = DOCS / "DEPLOYMENT_GUIDE.md"
+        (values,) = [block.text for block in read_blocks(page) if block.name.startswith("images:")]
+        asked = {key for one in render(yaml.safe_load(values)) for key in find_keys(one)}
+        assert asked <= set(re.findall(r"> cluster-secret/(\w+)$", page.read_text("utf-8"), re.MULTILINE))
+        assert "keda_postgresql_connection" in asked
+
+
+def find_keys(node: object) -> Iterator[str]:
+    """Yield the names of all keys of secrets below a node."""
+    if isinstance(node, dict):
+        if "key" in node and node.keys() & {"path", "parameter"}:
+            yield str(node["key"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for below in node:
+            yield from find_keys(below)
+
+
+# What the guide pipes between: it tells of the chart's Deployment, and keeps what it is told to make.
+KUBECTL = """#!/bin/sh
+case "$*" in
+    *" get deployment ct-control "*) cat control.json ;;
+    *" create -f -") cat > job.json ;;
+    *) exit 99 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+class TestTheJobsOfTheDeploymentGuide:
+    @pytest.fixture
+    def job(self, command: str, tmp_path: Path) -> dict[str, Any]:
+        """What the guide's own command makes of the chart's control."""
+        made = render({"control": {"replicas": 0}})
+        (control,) = [one for one in made if (one["kind"], one["metadata"]["name"]) == ("Deployment", "ct-control")]
+        (tmp_path / "control.json").write_text(json.dumps(control))
+        (tmp_path / "kubectl").write_text(KUBECTL)
+        (tmp_path / "kubectl").chmod(0o755)
+        (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+        blocks = [block.text for block in read_blocks(DOCS / "DEPLOYMENT_GUIDE.md")]
+        (statement,) = [
+            one
+            for text in blocks
+            for one in list_statements(text)
+            if f"job.jq --arg claim ctclip-backups --args ctclip {command}" in one
+        ]
+        environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-euo", "pipefail", "-c", statement], cwd=tmp_path, env=environment, check=True)
+        read: dict[str, Any] = json.loads((tmp_path / "job.json").read_text())
+        return read
+
+    def test_are_such_as_kubernetes_takes(self, job: dict[str, Any]) -> None:
+        assert list(find_faults("DEPLOYMENT_GUIDE.md", job)) == []
+
+    def test_run_one_command_beside_the_claim_and_confined_as_control_is(
+        self, command: str, job: dict[str, Any]
+    ) -> None:
+        assert job["metadata"]["name"] == f"ct-{command}"
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert container["args"] == ["ctclip", command, "/backups/monday"]
+        assert {"name": "backups", "mountPath": "/backups"} in container["volumeMounts"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert not container.keys() & {"startupProbe", "readinessProbe", "livenessProbe", "lifecycle"}
+        volumes = job["spec"]["template"]["spec"]["volumes"]
+        assert {"name": "backups", "persistentVolumeClaim": {"claimName": "ctclip-backups"}} in volumes
+
+    def test_reach_what_control_reaches_and_count_as_no_control(self, job: dict[str, Any]) -> None:
+        labels = job["spec"]["template"]["metadata"]["labels"]
+        assert labels["ctclip/role"] == "worker"
+        budgets = [one["spec"]["selector"]["matchLabels"] for one in render({}) if one["kind"] == "PodDisruptionBudget"]
+        assert not [selector for selector in budgets if selector.items() <= labels.items()]
 
 
 @pytest.fixture(scope="module")

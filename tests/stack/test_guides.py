@@ -11,7 +11,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from tests.deploy.compose import COMPOSE
+from tests.deploy.compose import COMPOSE, read_all_services
 from tests.gateway.receiver import Receiver, running_receiver
 from tests.pages import ANY_STATUS, ROOT, Shell, Walk, read_blocks
 from tests.stack.running import RunningStack, wait_until
@@ -21,6 +21,12 @@ pytestmark = pytest.mark.stack
 DOCS = ROOT / "docs"
 NO_ENGINE = "needs an engine of containers"
 NO_CLUSTER = "needs a cluster"
+INSTALL = "helm upgrade --install ct deploy/helm/ctclip --namespace imaging --values own-values.yaml"
+DOCKER = f"""#!/bin/sh
+[ "$1" = compose ] && shift || exit 99
+case " $* " in *" config "*) exec {COMPOSE} "$@" ;; esac
+exit 99
+"""
 # What other tests left in the platform is no fault of the guide.
 TOLD = dict.fromkeys(("ctclip doctor", "ctclip self-check", "ctclip drift --days 30", "ctclip reconcile"), ANY_STATUS)
 
@@ -67,12 +73,27 @@ class TestDeploymentGuide:
             "images: {registry: registry.example.org}": "tests/deploy/test_guides.py renders the chart with it",
             "kubectl create namespace imaging": NO_CLUSTER,
             "mkdir -p carried": "downloads some gigabytes",
-            "PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/carried/wheels make setup": "needs what the block before downloaded",
+            "docker compose --profile '*' build": NO_ENGINE,
+            "PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/carried/wheels make setup": "needs what a block before downloads",
+            "docker load -i carried/images.tar": NO_ENGINE,
             "install -d -o 10001 -m 0700 /backups": NO_ENGINE,
+            "docker compose up --detach --wait postgres storage": NO_ENGINE,
+            "kubectl -n imaging get deployment ct-control -o json \\": "tests/deploy/test_guides.py makes the jobs",
+            f"{INSTALL} --set control.replicas=0 --wait --timeout 30m": NO_CLUSTER,
         }
         told = Walk(page, self._make_shell(stack, tmp_path), left_out, statuses=TOLD).go()
         assert "worker-mednext 2560 MiB" in told
         assert (tmp_path / "monday" / "manifest.json").exists()
+        self._look_at_what_was_carried(tmp_path)
+
+    def _look_at_what_was_carried(self, folder: Path) -> None:
+        inside = folder / "ctclip"
+        images = {service["image"] for service in read_all_services(folder).values()}
+        assert set((inside / "carried" / "images.txt").read_text().split()) == images
+        assert (inside / "docker-compose.yml").exists()
+        assert (inside / ".env.example").exists()
+        assert not (inside / "secrets").exists()
+        assert not (inside / ".env").exists()
 
     def _lay_files(self, folder: Path) -> None:
         shutil.copytree(ROOT / "deploy" / "docker", folder / "deploy" / "docker")
@@ -87,7 +108,7 @@ class TestDeploymentGuide:
         """A shell in which `docker compose` is Compose itself, which can read files but start nothing."""
         docker = folder / "bin" / "docker"
         docker.parent.mkdir()
-        docker.write_text(f'#!/bin/sh\n[ "$1 $2" = "compose config" ] || exit 99\nshift\nexec {COMPOSE} "$@"\n')
+        docker.write_text(DOCKER)
         docker.chmod(0o755)
         path = os.pathsep.join([str(docker.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         return Shell(folder, {"CTCLIP_STATE": str(stack.state), "PATH": path})

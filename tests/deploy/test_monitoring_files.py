@@ -114,6 +114,16 @@ class TestPrometheusItself:
         assert {job["job_name"] for job in configuration["scrape_configs"]} == {GATEWAY_JOB, WORKERS_JOB}
         assert configuration["rule_files"] == [RULES.name]
 
+    def test_misses_every_process_that_it_looks_up(self) -> None:
+        """Control is missed by an alert of its own."""
+        configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+        looked_up = {name for job in configuration["scrape_configs"] for name in job["dns_sd_configs"][0]["names"]}
+        (rule,) = [rule["expr"] for rule in read_rules() if rule.get("record") == "process:ctclip_up:absent"]
+        one_by_one = set(re.findall(r'process="([\w-]+)"', rule))
+        (together,) = re.findall(r'process=~"worker-\(([\w|-]+)\)"', rule)
+        models = {f"worker-{name}" for name in together.split("|")}
+        assert one_by_one | models | {"control"} == looked_up
+
     @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: apt-get install prometheus")
     def test_takes_the_rules_and_calls_when_it_should(self) -> None:
         assert PROMTOOL is not None

@@ -29,6 +29,8 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CHUNK_BYTES = MIB
 _PRESIGNED_LIFETIME = timedelta(hours=1)
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"}
+# Of these, servers name the cause in many ways; to a HEAD they answer with a status alone.
+_REFUSED = {"AccessDenied", "BadRequest", "InvalidAccessKeyId", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
 
 
 class Readable(Protocol):
@@ -215,7 +217,8 @@ def _translated() -> Iterator[None]:
             raise Defect("storage: an object that a row names is gone") from error
         if error.code in _FULL:
             raise TransientFault(ProblemCode.NO_SPACE, f"storage: {error.code}") from error
-        raise _unavailable(error) from error
+        hint = " (are its keys right, and the clock of this machine?)" if error.code in _REFUSED else ""
+        raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"storage: {error.code}{hint}") from error
     except InvalidResponseError as error:
         # rclone types its XML errors with a charset, which the client takes for a broken answer.
         if "NoSuchKey" in str(error):

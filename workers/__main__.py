@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from shared.errors import Defect
+from shared.errors import Defect, TransientFault
 from shared.pseudonyms import UnusableSecret
 from shared.settings import get_settings
 from shared.stages import StageName
@@ -21,7 +21,7 @@ def main() -> None:
     stages = [StageName(name) for name in arguments.stages.split(",")]
     try:
         run_worker(get_settings(), stages, name=arguments.name, concurrency=arguments.concurrency)
-    except (UnusableSecret, Defect) as error:
+    except (UnusableSecret, Defect, TransientFault) as error:
         raise SystemExit(f"This worker cannot start: {error}") from error
 
 

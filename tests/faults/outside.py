@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -33,13 +34,23 @@ _PROMPT_S = 5.0
 _METADATA = "http://169.254.169.254/latest/meta-data/"
 
 
+@dataclass(frozen=True)
+class ShiftedWorker:
+    """A worker whose clock is wrong."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    ready: Path
+    log: Path
+
+
 @contextmanager
-def worker_with_clock(platform: FaultyPlatform, stage: StageName, shift: timedelta) -> Iterator[str]:
-    """Run one more worker of a stage whose clock is wrong, while the other is paused; yield its name."""
+def worker_with_clock(platform: FaultyPlatform, stage: StageName, shift: timedelta) -> Iterator[ShiftedWorker]:
+    """Run one more worker of a stage whose clock is wrong."""
     if not _FAKETIME:
         raise SkippedRow("libfaketime is not installed")
     name = f"shifted-{uuid.uuid4().hex[:6]}"
-    ready = platform.folder.root / name
+    ready, log_file = platform.folder.root / name, platform.folder.log_file(name)
     environment = {
         **os.environ,
         **platform.stack.environment,
@@ -52,12 +63,10 @@ def worker_with_clock(platform: FaultyPlatform, stage: StageName, shift: timedel
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     command = [sys.executable, "-m", "tests.faults.shifted_worker", "--name", name, "--stages", stage]
-    with platform.folder.log_file(name).open("wb") as log:
+    with log_file.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
-        wait_until(ready.exists, f"{name} is ready", 60)
-        with platform.paused(WORKER_OF[stage]):
-            yield name
+        yield ShiftedWorker(name, process, ready, log_file)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -69,16 +78,31 @@ def worker_with_clock(platform: FaultyPlatform, stage: StageName, shift: timedel
 
 def shift_the_clock(stage: StageName, shift: timedelta, platform: FaultyPlatform) -> Outcome:
     """A worker whose clock is wrong keeps its lease for as long as it works, and no longer than others would."""
-    with worker_with_clock(platform, stage, shift) as name:
-        job_id = platform.submit()
-        run = platform.await_state(job_id, stage, StageState.LEASED, StageState.SUCCEEDED)
-        left_s = _fetch_lease_left_s(platform, job_id, stage)
-        ended = platform.await_state(job_id, stage, StageState.SUCCEEDED)
-    assert (run.leased_by or "").startswith(name)
+    with worker_with_clock(platform, stage, shift) as worker:
+        wait_until(worker.ready.exists, f"{worker.name} is ready", 60)
+        with platform.paused(WORKER_OF[stage]):
+            job_id = platform.submit()
+            run = platform.await_state(job_id, stage, StageState.LEASED, StageState.SUCCEEDED)
+            left_s = _fetch_lease_left_s(platform, job_id, stage)
+            ended = platform.await_state(job_id, stage, StageState.SUCCEEDED)
+    assert (run.leased_by or "").startswith(worker.name)
     assert left_s is None or -0.5 < left_s <= LEASE_S
     assert (ended.attempt, ended.lost_workers, ended.transient_faults) == (1, 0, 0)
     expect_result(platform, job_id)
     return Outcome("one lease, of the usual length on the database's clock")
+
+
+def shift_it_too_far(stage: StageName, shift: timedelta, platform: FaultyPlatform) -> Outcome:
+    """A worker whose signatures the store refuses says so and takes nothing; the others work on."""
+    with worker_with_clock(platform, stage, shift) as worker:
+        job_id = platform.submit()
+        assert worker.process.wait(60) != 0
+        expect_result(platform, job_id)
+        ended = platform.await_state(job_id, stage, StageState.SUCCEEDED)
+    assert "the clock of this machine" in worker.log.read_text("utf-8")
+    assert not (ended.leased_by or "").startswith(worker.name)
+    assert (ended.attempt, ended.lost_workers, ended.transient_faults) == (1, 0, 0)
+    return Outcome("the store refused its signatures; it ended, saying so, and the other worker answered")
 
 
 def _fetch_lease_left_s(platform: FaultyPlatform, job_id: uuid.UUID, stage: StageName) -> float | None:
@@ -136,14 +160,10 @@ def lie(answer: Callable[[BaseHTTPRequestHandler, Message], None], platform: Fau
 
 ROWS = (
     *(
-        Row(
-            "F11",
-            f"clock of a worker {shift.total_seconds() / 3600:+.0f} h",
-            stage,
-            partial(shift_the_clock, stage, shift),
-        )
+        Row("F11", f"clock of a worker {minutes:+} min", stage, partial(act, stage, timedelta(minutes=minutes)))
+        for act, by in ((shift_the_clock, 10), (shift_it_too_far, 60))
         for stage in (StageName.INTAKE, StageName.FUSION)
-        for shift in (timedelta(hours=1), timedelta(hours=-1))
+        for minutes in (by, -by)
     ),
     Row("F12", "receiver hangs", "callback", partial(lie, hang)),
     Row("F12", "receiver answers 500", "callback", partial(lie, refuse)),

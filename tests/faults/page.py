@@ -46,7 +46,8 @@ need; on a machine whose cores are taken by others that alone can pass the limit
   (`tests/gateway/test_pressure.py`).
 - F7 is one server that is killed or stopped and comes back, not a failover to another.
 - F12: three days of 500 are tested against the schedule (`tests/workers/delivery`), not waited for.
-- F11: the clock of one worker is wrong, not that of the database or of the gateway.
+- F11: the clock of one worker is wrong, not that of the database, of the gateway or of the store, which refuses
+  signatures that are more than a quarter of an hour away.
 - RabbitMQ instead of Valkey is not part of the matrix.
 """
 

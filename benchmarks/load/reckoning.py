@@ -20,6 +20,8 @@ from workers.runtime.celery_app import make_celery
 
 _LOOK_EVERY_S = 0.25
 _AT_ONCE = 5_000
+_SETTLED_WITHIN_S = 60.0
+"""Messages that were sent again while their stages waited lie behind the last job, and are dropped one by one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,6 @@ class Books:
     def reckon(self, promised: Collection[str], *, jobs_before: int) -> Reckoning:
         """Compare what was promised with the rows, the objects and the messages that there are."""
         ended = self.fetch_ended(promised)
-        store = ObjectStore(self._settings)
         return Reckoning(
             promised=len(promised),
             lost=len(set(promised) - ended.keys()),
@@ -100,8 +101,15 @@ class Books:
             states=Counter(each.state for each in ended.values() if each is not None),
             results=sum(self._count_results(some) for some in _batch(promised)),
             unpromised=self.count_jobs() - jobs_before - len(ended),
-            reconciliation=reconcile(self.engine, store, make_celery(self._settings)),
+            reconciliation=self._reconcile_once_settled(),
         )
+
+    def _reconcile_once_settled(self) -> Reconciliation:
+        store, app = ObjectStore(self._settings), make_celery(self._settings)
+        deadline = time.monotonic() + _SETTLED_WITHIN_S
+        while (found := reconcile(self.engine, store, app)).messages and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        return found
 
     def count_answers(self, job_ids: Collection[str]) -> dict[StageName, tuple[int, int, int]]:
         """Return of each model: different answers by all that they are made from, runs, and answers of earlier jobs."""

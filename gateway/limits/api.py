@@ -76,6 +76,14 @@ class LimitsBody(BaseModel):
     stage_s: dict[StageName, float] = Field(description="Longest time of one run of a stage.")
 
 
+_OF_PAGES = {
+    "jobs_a_page": MOST_JOBS_A_PAGE,
+    "files_a_page": MOST_FILES_A_PAGE,
+    "events_a_page": MOST_EVENTS_A_PAGE,
+    "deliveries_a_page": MOST_DELIVERIES_A_PAGE,
+}
+
+
 @router.get(
     "",
     summary="Every limit",
@@ -89,6 +97,7 @@ async def read_limits(resources: ResourcesOf) -> LimitsBody:
 
 def _describe(settings: Settings) -> LimitsBody:
     return LimitsBody(
+        **_OF_PAGES,
         upload_bytes=settings.upload_limit_bytes,
         json_bytes=LONGEST_JSON_BYTES,
         upload_idle_s=IDLE_LIMIT_S,
@@ -112,16 +121,12 @@ def _describe(settings: Settings) -> LimitsBody:
         priority_step_s=PRIORITY_STEP.total_seconds(),
         lowest_priority=LOWEST_PRIORITY,
         highest_priority=HIGHEST_PRIORITY,
-        jobs_a_page=MOST_JOBS_A_PAGE,
-        files_a_page=MOST_FILES_A_PAGE,
         split_studies=MOST_SPLIT_STUDIES,
         idempotency_key_characters=LONGEST_KEY,
         idempotency_retention_s=settings.idempotency_retention.total_seconds(),
-        events_a_page=MOST_EVENTS_A_PAGE,
         event_streams=settings.event_streams_limit,
         tenant_event_streams=choose_tenant_streams(settings) or settings.event_streams_limit,
         webhooks=MOST_WEBHOOKS,
-        deliveries_a_page=MOST_DELIVERIES_A_PAGE,
         webhook_try_s=settings.webhook_timeout.total_seconds(),
         compatible_wait_s=settings.compatible_wait_limit.total_seconds(),
         prefer_wait_s=settings.prefer_wait_limit.total_seconds(),

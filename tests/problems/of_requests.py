@@ -149,6 +149,7 @@ GENERATORS: Mapping[ProblemCode, Generator] = {
     ProblemCode.UPLOAD_INTERRUPTED: _break_off,
     ProblemCode.CHECKSUM_MISMATCH: lambda bench: _post(bench, Content_Digest=_DIGEST_OF_NOTHING),
     ProblemCode.MALFORMED_REQUEST: lambda bench: _post(bench, Content_Type="multipart/form-data"),
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: lambda bench: read_json(bench.gateway.http.post(_WEBHOOKS, content=b"{}")),
     ProblemCode.VALIDATION_FAILED: lambda bench: _post(bench, query="?priority=10"),
     ProblemCode.IDEMPOTENCY_KEY_INVALID: lambda bench: _post(bench, Idempotency_Key="x" * 300),
     ProblemCode.IDEMPOTENCY_KEY_REUSED: _reuse_a_key,

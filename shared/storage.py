@@ -218,15 +218,15 @@ def _translated() -> Iterator[None]:
         if error.code in _FULL:
             raise TransientFault(ProblemCode.NO_SPACE, f"storage: {error.code}") from error
         hint = " (are its keys right, and the clock of this machine?)" if error.code in _REFUSED else ""
-        raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"storage: {error.code}{hint}") from error
+        raise _unavailable(f"{error.code}{hint}") from error
     except InvalidResponseError as error:
         # rclone types its XML errors with a charset, which the client takes for a broken answer.
         if "NoSuchKey" in str(error):
             raise Defect("storage: an object that a row names is gone") from error
-        raise _unavailable(error) from error
+        raise _unavailable(type(error).__name__) from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
-        raise _unavailable(error) from error
+        raise _unavailable(type(error).__name__) from error
 
 
-def _unavailable(error: Exception) -> TransientFault:
-    return TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"storage: {type(error).__name__}")
+def _unavailable(why: str) -> TransientFault:
+    return TransientFault(ProblemCode.STORAGE_UNAVAILABLE, f"storage: {why}")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from deploy.embedded.processes import ORPHAN_MARK, ProcessIdentity, end_processes, find_at_work, identify
+from deploy.embedded.processes import ORPHAN_MARK, ProcessIdentity, end_processes, find_at_work, identify, stand_back
 from deploy.embedded.program import Program
 from deploy.embedded.state_folder import StateFolder
 
@@ -70,6 +70,8 @@ class Child:
                 env={**self.program.environment, ORPHAN_MARK: str(self._folder.root)},
                 start_new_session=True,
             )
+        if self.program.niceness:
+            stand_back(self._process.pid, self.program.niceness)
         self.identity = identify(self._process.pid)
         self._started_at = time.monotonic()
         self.state = ChildState.STARTING

@@ -43,6 +43,8 @@ PORT_NAMES = (GATEWAY, FLOWER, *METRICS_OF.values())
 # Receivers on this machine are what a stack on it is tried with; the operator's own setting takes its place.
 _ALLOWED_NETWORKS = "127.0.0.0/8,::1/128"
 
+# Who answers callers, and what they wait for, goes before who computes: a third of a share (`sched(7)`).
+_NICENESS = 5
 _ANSWER_LIMIT_S = 1.0
 _GRACE_MARGIN_S = 4.0
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +175,7 @@ def _worker(surroundings: Surroundings, name: str, stages: str) -> Program:
         is_ready=surroundings.folder.ready_file(name).exists,
         stop_turn=StopTurn.WORKERS,
         stop_grace_s=surroundings.settings.shutdown_grace.total_seconds() + _GRACE_MARGIN_S,
+        niceness=_NICENESS,
     )
 
 
@@ -212,4 +215,5 @@ def _flower(surroundings: Surroundings) -> Program:
         },
         is_ready=lambda: answers(url, "/healthcheck"),
         stop_turn=StopTurn.CONTROL,
+        niceness=_NICENESS,
     )

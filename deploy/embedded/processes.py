@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ ORPHAN_MARK = "CTCLIP_EMBEDDED_CHILD_OF"
 
 _START_TOLERANCE_S = 2.0
 _KILL_LIMIT_S = 5.0
+_TURN_S, _MOST_TRIES = 0.11, 5
 _POSTGRES = "postgres"
 
 
@@ -63,6 +66,24 @@ def find_orphans(root: Path, known: Iterable[ProcessIdentity] = ()) -> list[psut
 def find_at_work(name: str, folder: Path) -> list[psutil.Process]:
     """Return the processes of this name whose working folder is `folder`."""
     return [process for process in psutil.process_iter() if _works_in(process, name, folder)]
+
+
+def stand_back(pid: int, niceness: int) -> None:
+    """Let a new process, and all that it will start, have the processor after others of a lower niceness.
+
+    Where Linux shares the processor out among sessions (`sched(7)`, autogroups), it is the session that stands back.
+    """
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        psutil.Process(pid).nice(niceness)
+    for _ in range(_MOST_TRIES):
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+        except BlockingIOError:  # only ten a second, for all users but root
+            time.sleep(_TURN_S)
+        except OSError:  # no Linux, no autogroups, or it has ended
+            return
+        else:
+            return
 
 
 def end_processes(processes: list[psutil.Process], grace_s: float) -> int:

@@ -35,6 +35,8 @@ class Program:
     """Put before the command; must end by exec, so that the process id is the program's own."""
     data_folder: Path | None = None
     """Processes of the command's name that work in this folder are the program's own, whatever their parent."""
+    niceness: int = 0
+    """How far it stands back where the processor is short (`nice(1)`)."""
 
     @property
     def full_command(self) -> list[str]:

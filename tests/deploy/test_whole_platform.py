@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from deploy.embedded.platform_programs import FLOWER, WORKERS
 from deploy.embedded.processes import find_orphans
 from tests.stack.running import CTCLIP, run_ctclip, running_stack
 
@@ -32,11 +33,13 @@ def running_in_foreground(state: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 class TestForeground:
-    def test_prints_once_ready_and_leaves_nothing_after_ctrl_c(self, tmp_path: Path) -> None:
+    def test_prints_once_ready_lets_computing_stand_back_and_leaves_nothing_after_ctrl_c(self, tmp_path: Path) -> None:
         with running_in_foreground(tmp_path / "state") as up:
             assert up.stdout is not None
             described = json.loads(up.stdout.readline())
             assert httpx.get(f"{described['url']}/livez").status_code == 200
+            pids = described["pids"]
+            assert {name for name in pids if psutil.Process(pids[name]).nice() > 0} == {*WORKERS, FLOWER}
             up.send_signal(signal.SIGINT)
             assert up.wait(30) == 0
         assert not find_orphans((tmp_path / "state").resolve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -46,6 +47,61 @@ def send(app: Celery, *priorities: int) -> list[str]:
     for job, priority in zip(jobs, priorities, strict=True):
         publish(app, job, STAGE, priority)
     return [str(job) for job in jobs]
+
+
+class TwoQueues:
+    """Two queues that nobody else knows, on a connection with the application's own options."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401  # kombu has no types
+        self._connection = connection
+        self._producer = connection.Producer()
+        self._queues = [connection.SimpleQueue(f"tests.{uuid.uuid4()}").queue for _ in range(2)]
+
+    def send(self, *numbers: int, body: str, priority: int = 4) -> None:
+        """Send a message to each of the queues of these numbers."""
+        for number in numbers:
+            self._producer.publish(body, routing_key=self._queues[number].name, priority=priority)
+
+    def take(self, count: int) -> list[str]:
+        """Take so many messages as a worker does: the next one when the last is acknowledged."""
+        taken: list[str] = []
+
+        def note(body: str, message: Any) -> None:  # noqa: ANN401  # kombu has no types
+            taken.append(body)
+            message.ack()
+
+        with self._connection.Consumer(self._queues, callbacks=[note], prefetch_count=1):
+            while len(taken) < count:
+                self._connection.drain_events(timeout=5)
+        return taken
+
+    def remove(self) -> None:
+        """Leave nothing on the broker."""
+        for queue in self._queues:
+            queue.delete()
+
+
+@pytest.fixture
+def two_queues(settings: Settings) -> Iterator[TwoQueues]:
+    """Two queues on the broker of the settings."""
+    with make_celery(settings) as app, app.connection_for_read() as connection:
+        queues = TwoQueues(connection)
+        yield queues
+        queues.remove()
+
+
+class TestWorkerOfSeveralStages:
+    """On Redis the client chooses the queue; RabbitMQ serves all consumers in turn by itself."""
+
+    def test_takes_from_each_queue_in_turn_so_that_what_came_first_ends_first(self, two_queues: TwoQueues) -> None:
+        for study in ("first", "second", "third"):
+            two_queues.send(0, 1, body=study)
+        assert two_queues.take(6) == ["first", "first", "second", "second", "third", "third"]
+
+    def test_takes_what_is_urgent_before_that(self, two_queues: TwoQueues) -> None:
+        two_queues.send(0, 1, body="ordinary")
+        two_queues.send(1, 1, body="urgent", priority=0)
+        assert two_queues.take(4) == ["urgent", "urgent", "ordinary", "ordinary"]
 
 
 class TestEveryBroker:

@@ -101,7 +101,7 @@ def _load(name: str, point: EntryPoint | None, known: KnownCommand) -> typer.Typ
     try:
         loaded: Any = point.load()
     except ModuleNotFoundError as error:
-        _explain_missing(name, known, f" ({error.name} is missing)")
+        _explain_missing(name, known, f" ({error})")
     return loaded if isinstance(loaded, typer.Typer) else _wrap(loaded)
 
 

@@ -29,10 +29,8 @@ LabelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 LabelValue = Annotated[str, Field(max_length=LONGEST_VALUE), AfterValidator(_refuse_unprintable)]
 
 
-def parse_labels(value: object) -> object:
-    """Return labels that were written in a text as what they stand for; anything else as it is."""
-    if not isinstance(value, str):
-        return value
+def parse_labels(value: str) -> object:
+    """Return labels that were written in a text as what they stand for. Raises ValueError."""
     if value.lstrip().startswith("{"):
         try:
             return json.loads(value)

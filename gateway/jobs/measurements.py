@@ -87,7 +87,9 @@ def _select_latest_results() -> Select[datetime, datetime | None, datetime | Non
 
 # Made once: putting it together took a sixth of the gateway's processor time while studies streamed in.
 _LATEST_RESULTS = _select_latest_results()
-_KEPT_FOR_S = 1.0
+
+KEPT_FOR_S = 1.0
+"""How old the samples may be."""
 _kept: WeakKeyDictionary[Engine, tuple[float, Sequence[Sample]]] = WeakKeyDictionary()
 
 
@@ -134,7 +136,7 @@ def fetch_samples(session: Session) -> Sequence[Sample]:
     """
     engine = session.get_bind().engine
     read_at, samples = _kept.get(engine, (-math.inf, []))
-    if time.monotonic() - read_at > _KEPT_FOR_S:
+    if time.monotonic() - read_at > KEPT_FOR_S:
         read_at, samples = time.monotonic(), _read_samples(session)
         _kept[engine] = read_at, samples
     return samples

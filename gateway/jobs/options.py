@@ -6,17 +6,8 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gateway.jobs.labels import MOST_LABELS, LabelName, LabelValue, parse_labels
 from gateway.problems.handlers import InvalidFields, make_pointer, say_what_is_wrong
@@ -29,10 +20,6 @@ UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"
 LONGEST_UID = 64
 POLICY_PATTERN = r"^[a-z][a-z0-9_]*$"
 LONGEST_POLICY = 64
-
-
-Labels = Annotated[dict[LabelName, LabelValue], BeforeValidator(parse_labels), Field(max_length=MOST_LABELS)]
-"""Words of the caller by which it finds its jobs again."""
 
 
 class SubmissionOptions(BaseModel):
@@ -48,7 +35,7 @@ class SubmissionOptions(BaseModel):
     validate_only: bool = False
     reuse: bool = True
     callback_url: str | None = Field(default=None, max_length=LONGEST_URL)
-    labels: Labels = {}
+    labels: dict[LabelName, LabelValue] = Field(default={}, max_length=MOST_LABELS)
 
     @field_validator("series_instance_uid")
     @classmethod
@@ -59,14 +46,29 @@ class SubmissionOptions(BaseModel):
 
     @field_validator("models", mode="before")
     @classmethod
-    def _split_models(cls, value: object) -> object:
-        names = value.split(",") if isinstance(value, str) else value
-        if names is None or not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            return value
-        names = tuple(dict.fromkeys(name.strip() for name in names))
+    def _name_models(cls, value: object) -> object:
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise ValueError("Expected a list of names")
+        names = tuple(dict.fromkeys(name.strip() for name in value))
         if not names or any(name not in MODELS for name in names):
-            raise ValueError(f"Expected a comma-separated list of {', '.join(MODELS)}")
+            raise ValueError(f"Expected some of {', '.join(MODELS)}")
         return names
+
+
+class _WrittenOptions(SubmissionOptions):
+    """The same as a query and a form carry them: all of them texts."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: str) -> list[str]:
+        return value.split(",")
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split_labels(cls, value: str) -> object:
+        return parse_labels(value)
 
 
 CALLBACK_FIELD = "callback_url"
@@ -116,7 +118,7 @@ def parse_options(*sources: Iterable[tuple[str, str]], allowed: Collection[str] 
 
 def _validate(found: Mapping[str, str]) -> SubmissionOptions:
     try:
-        return SubmissionOptions.model_validate(found)
+        return _WrittenOptions.model_validate(found)
     except ValidationError as error:
         raise name_wrong_fields(error) from error
 

@@ -31,9 +31,6 @@ from shared.problems import FieldError, ProblemCode
 from shared.storage import StoredObject
 from shared.upload_tables import Upload
 
-_NOT_AS_TEXT = {"models": "Expected a list of names", "labels": "Expected an object of texts"}
-"""What a form writes as a text, and JSON as what it is."""
-
 
 class UploadSubmission(SubmissionOptions):
     """What a JSON submission holds: the upload, and the options that a form would carry."""
@@ -92,13 +89,8 @@ class UploadSubmitter(Submitter):
         """Return the body together with the options of the query. Raises InvalidFields."""
         in_query = self._parse_options(()).model_dump(exclude_unset=True, mode="json")
         twice = [FieldError(make_pointer([name]), "Sent more than once") for name in in_query if name in document]
-        flat = [
-            FieldError(make_pointer([name]), expected)
-            for name, expected in _NOT_AS_TEXT.items()
-            if isinstance(document.get(name), str)
-        ]
-        if twice or flat:
-            raise InvalidFields(*twice, *flat)
+        if twice:
+            raise InvalidFields(*twice)
         try:
             return UploadSubmission.model_validate_json(json.dumps({**in_query, **document}), strict=True)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
 from gateway.jobs.estimates import Estimate, Sample, Standing, estimate, list_gaps
+from gateway.jobs.measurements import KEPT_FOR_S
 from shared.database import transaction
 from shared.stages import StageName
 from shared.states import JobState
@@ -80,6 +82,7 @@ def forget_all_jobs(engine: Engine) -> None:
             update(Job).where(Job.finished_at.is_(None)).values(state=JobState.CANCELLED, finished_at=datetime.now(UTC))
         )
         session.execute(update(StageRun).where(StageRun.stage == StageName.INTAKE).values(started_at=None))
+    time.sleep(KEPT_FOR_S)
 
 
 def measure(gateway: RunningGateway, engine: Engine, seconds: float) -> None:
@@ -90,6 +93,7 @@ def measure(gateway: RunningGateway, engine: Engine, seconds: float) -> None:
         for run in session.scalars(select(StageRun).where(StageRun.job_id == job_id)):
             if run.stage is StageName.INTAKE and run.finished_at is not None:
                 run.started_at = run.finished_at - timedelta(seconds=seconds)
+    time.sleep(KEPT_FOR_S)
 
 
 class TestAJob:

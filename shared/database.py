@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from shared.errors import TransientFault
+from shared.errors import CommitInDoubt, TransientFault
 from shared.problems import ProblemCode
 from shared.settings import Settings
 
@@ -53,22 +53,24 @@ def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str
 def transaction(engine: Engine) -> Iterator[Session]:
     """Open a session, commit when the block ends well, roll back otherwise.
 
-    Raises TransientFault(DATABASE_UNAVAILABLE) when the database cannot be reached or gave up.
+    Raises TransientFault(DATABASE_UNAVAILABLE) when the database cannot be reached or gave up, and nothing of it
+    stands; CommitInDoubt, which is one too, where it may.
     """
+    is_committing = False
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+            is_committing = True
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, f"database: {type(error).__name__}") from error
+        raise _make_fault(f"database: {type(error).__name__}", is_committing) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, "database: connection lost") from error
+            raise _make_fault("database: connection lost", is_committing) from error
         raise
 
 
-def may_have_committed(error: BaseException) -> bool:
-    """Say whether a transaction that raised `error` may stand all the same, its answer lost with the connection."""
-    return isinstance(error, TransientFault) and error.code is ProblemCode.DATABASE_UNAVAILABLE
+def _make_fault(message: str, is_committing: bool) -> TransientFault:
+    return (CommitInDoubt if is_committing else TransientFault)(ProblemCode.DATABASE_UNAVAILABLE, message)
 
 
 def notify_outbox(session: Session) -> None:

@@ -38,6 +38,10 @@ class TransientFault(CtclipError):
         self.code = code
 
 
+class CommitInDoubt(TransientFault):
+    """The database went away while a transaction was being committed: nobody knows whether it stands."""
+
+
 class Defect(CtclipError):
     """A promise of our own code or of our weights was broken. The message is for logs only."""
 

@@ -35,7 +35,7 @@ from gateway.uploads.names import sanitise_name
 from gateway.uploads.reception import ReceivedUpload, Reception
 from gateway.webhooks.addresses import check_address, check_written
 from shared.artefacts import UploadKind
-from shared.database import may_have_committed
+from shared.errors import CommitInDoubt
 from shared.metrics import UPLOAD_BYTES
 from shared.storage import Readable, StoredObject
 from shared.telemetry import get_logger
@@ -145,9 +145,9 @@ class BodySubmitter(Submitter):
             await self._check_callback(submission.request.options)
             job = await self._make_job(submission, reservation)
         except Exception as error:
-            # A cancelled request's transaction runs to its end; a lost connection may have committed. Then a job may
-            # name the object; if none does, the hourly sweep removes it.
-            if not may_have_committed(error):
+            # A cancelled request's transaction runs to its end, and a commit in doubt may stand. Then a job may name
+            # the object; if none does, the hourly sweep removes it.
+            if not isinstance(error, CommitInDoubt):
                 await self._resources.remove_object(stored.key)
             raise
         tell_accepted(job, submission)

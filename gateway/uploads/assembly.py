@@ -22,7 +22,7 @@ from gateway.uploads.digests import refuse_other_sha256
 from gateway.uploads.errors import UploadBusy, UploadIncomplete
 from gateway.uploads.repository import fetch_parts, fetch_upload, is_being_assembled
 from gateway.uploads.schemas import UploadBody, describe_upload, get_division
-from shared.database import may_have_committed
+from shared.errors import CommitInDoubt
 from shared.storage import ObjectStore, StoredObject
 from shared.telemetry import get_logger
 from shared.upload_tables import Upload, UploadPart
@@ -64,7 +64,7 @@ async def _assemble(resources: Resources, assembly: Assembly) -> UploadBody:
         refuse_other_sha256(assembly.announced_sha256, whole.sha256)
         body = await resources.transact_deed(lambda session: _finish(session, assembly, whole), HTTPStatus.OK)
     except Exception as error:
-        if len(parts) > 1 and not may_have_committed(error):
+        if len(parts) > 1 and not isinstance(error, CommitInDoubt):
             await resources.remove_object(whole.key)
         raise
     for part in parts:

@@ -28,7 +28,7 @@ from gateway.uploads.pouring import iterate_in_time, pour
 from gateway.uploads.reception import refuse_encoding, require_kind
 from gateway.uploads.repository import fetch_upload, is_being_assembled
 from gateway.uploads.schemas import PartBody, describe_part, get_division
-from shared.database import may_have_committed
+from shared.errors import CommitInDoubt
 from shared.storage import StoredObject
 from shared.upload_kinds import HEAD_BYTES, get_media_type
 from shared.upload_tables import Upload, UploadPart
@@ -84,7 +84,7 @@ class PartReception:
         try:
             part = await self._resources.transact(lambda session: self._add(session, stored))
         except Exception as error:
-            if not may_have_committed(error):
+            if not isinstance(error, CommitInDoubt):
                 await self._resources.remove_object(stored.key)
             raise
         if part.key != stored.key:  # the same bytes came twice at once, and the other request was first

@@ -12,6 +12,7 @@ import struct
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pytest
@@ -32,6 +33,9 @@ Leftovers = Callable[[], tuple[set[str], int]]
 
 LARGE_ZIP = ZIP + bytes(17 * MIB)
 """Three parts of a multipart put."""
+
+SUBMISSIONS = 16
+"""More than a gateway has threads for the database."""
 
 
 def make_nifti() -> bytes:
@@ -389,6 +393,40 @@ class TestAFailedCommit:
         assert "refused" not in answer.json()["detail"]
         assert leftovers() == NOTHING
         assert not is_reserved(engine, "refused")
+
+    def test_that_never_began_takes_the_object_back(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore
+    ) -> None:
+        """While the database takes no events, its threads are busy, and who finds none is sent away."""
+        before = {key for key, _ in store.iterate_keys()}
+        with ThreadPoolExecutor(SUBMISSIONS) as callers:
+            with transaction(engine) as session:
+                session.execute(text("LOCK TABLE events IN EXCLUSIVE MODE"))
+                calls = [callers.submit(gateway.http.post, "/v1/jobs", content=ZIP) for _ in range(SUBMISSIONS)]
+                next(as_completed(calls))
+            answers = [call.result() for call in calls]
+        refused = [answer.json()["code"] for answer in answers if answer.status_code == 503]
+        assert refused
+        assert set(refused) == {"database_unavailable"}
+        made = {fetch_upload(engine, answer.json()["id"]).key for answer in answers if answer.status_code == 202}
+        assert len(made) + len(refused) == SUBMISSIONS
+        assert {key for key, _ in store.iterate_keys()} - before == made
+
+    def test_that_the_database_broke_off_takes_the_object_back(
+        self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers
+    ) -> None:
+        end = "CREATE FUNCTION end_it() RETURNS trigger LANGUAGE plpgsql AS "
+        end += "$$BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END$$"
+        with transaction(engine) as session:
+            session.execute(text(end))
+            session.execute(text("CREATE TRIGGER end_it BEFORE INSERT ON jobs EXECUTE FUNCTION end_it()"))
+        try:
+            answer = gateway.http.post("/v1/jobs", content=ZIP)
+        finally:
+            with transaction(engine) as session:
+                session.execute(text("DROP FUNCTION end_it CASCADE"))
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert leftovers() == NOTHING
 
     def test_whose_answer_alone_was_lost_keeps_the_object_that_its_job_names(
         self, gateway: RunningGateway, engine: Engine, store: ObjectStore

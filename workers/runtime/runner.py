@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine
 
-from shared.database import may_have_committed, transaction
-from shared.errors import StaleLease
+from shared.database import transaction
+from shared.errors import CommitInDoubt, StaleLease
 from shared.metrics import STAGE_SECONDS, STAGES_ENDED, STAGES_POSTPONED
 from shared.settings import Settings
 from shared.stages import StageName
@@ -128,7 +128,9 @@ class StageRunner:
             with transaction(self._engine) as session:
                 complete_stage(session, lease, output, artefacts, self._earlier)
         except BaseException as error:
-            if not may_have_committed(error):  # else rows may name the objects; if none does, the sweep finds them
+            if not isinstance(
+                error, CommitInDoubt
+            ):  # else rows may name the objects; if none does, the sweep finds them
                 self._discard(artefacts)
             raise
         STAGES_ENDED.labels(stage=lease.stage, state=StageState.SUCCEEDED, code="").inc()

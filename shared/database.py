@@ -53,13 +53,14 @@ def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str
 def transaction(engine: Engine) -> Iterator[Session]:
     """Open a session, commit when the block ends well, roll back otherwise.
 
-    Raises TransientFault(DATABASE_UNAVAILABLE) when the database cannot be reached or gave up, and nothing of it
-    stands; CommitInDoubt, which is one too, where it may.
+    Raises TransientFault(DATABASE_UNAVAILABLE) when the database cannot be reached or gave up: nothing of it stands.
+    Raises CommitInDoubt (a TransientFault of the same code) when it may stand.
     """
     is_committing = False
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+            session.flush()  # what may still be refused is so before the commit
             is_committing = True
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise _make_fault(f"database: {type(error).__name__}", is_committing) from error

@@ -3,6 +3,7 @@
 CtclipError
 ├── InputProblem     the caller must change something; never retried
 ├── TransientFault   try again later; retried, bounded
+│   └── CommitInDoubt    nobody knows whether the transaction stands: what its rows name must be kept
 ├── Defect           we have a bug; one retry elsewhere, then a dead letter
 │   └── SpoiledProcess   memory or device failed: tried elsewhere, and this process takes no more work
 ├── Unanswerable     there is nothing to answer with; the job fails with its problem

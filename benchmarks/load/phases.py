@@ -16,6 +16,7 @@ RAMP = (0.3, 0.6, 0.9)
 """Parts of the capacity at which latencies are measured."""
 
 _DRAIN_LIMIT_S = 900.0
+_FIRST, _LAST = 0.2, 0.9
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,15 @@ class Load:
         return LoadReport(capacity_hz, self._steps[1:], compute_percentiles(seen.health_s), memory, judged)
 
     def _measure_capacity(self) -> float:
-        """Return how many studies a second pass from their arrival to their end, when many come at once.
+        """Return how many studies end in a second while there are always some that wait.
 
-        Over the whole time: a stage is done for all of them before the next, so the ends alone lie close together.
+        They end about in the order in which they came; the first fill the platform and behind the last it runs empty.
         """
         burst = self._take("burst", [0.0] * self._plan.burst, 0.0)
         ended = self._books.fetch_ended([arrival.job_id for arrival in burst if arrival.job_id is not None])
-        times = [end.finished_at for end in ended.values() if end is not None]
-        return len(times) / (max(times) - burst[0].due_at)
+        times = sorted(end.finished_at for end in ended.values() if end is not None)
+        first, last = int(_FIRST * len(times)), int(_LAST * len(times))
+        return (last - first) / (times[last] - times[first])
 
     def _overload(self, rate_hz: float) -> Watched:
         plan = self._plan

@@ -43,7 +43,7 @@ PORT_NAMES = (GATEWAY, FLOWER, *METRICS_OF.values())
 # Receivers on this machine are what a stack on it is tried with; the operator's own setting takes its place.
 _ALLOWED_NETWORKS = "127.0.0.0/8,::1/128"
 
-# Who answers callers, and what they wait for, goes before who computes: a third of a share (`sched(7)`).
+# Who computes, and Flower, have a third of the share (`sched(7)`) of who answers callers and steers.
 _NICENESS = 5
 _ANSWER_LIMIT_S = 1.0
 _GRACE_MARGIN_S = 4.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import psutil
 
+_log = logging.getLogger(__name__)
+
 ORPHAN_MARK = "CTCLIP_EMBEDDED_CHILD_OF"
 """Environment variable of every child (and its children): the state folder that they belong to."""
 
 _START_TOLERANCE_S = 2.0
 _KILL_LIMIT_S = 5.0
-_TURN_S, _MOST_TRIES = 0.11, 5
+_LEAST_URGENT = 19
+_WAITS_S = (0.11,) * 4
 _POSTGRES = "postgres"
 
 
@@ -69,21 +73,28 @@ def find_at_work(name: str, folder: Path) -> list[psutil.Process]:
 
 
 def stand_back(pid: int, niceness: int) -> None:
-    """Let a new process, and all that it will start, have the processor after others of a lower niceness.
+    """Give a process that has just begun a session of its own, and what it will start in it, less of the processor.
 
-    Where Linux shares the processor out among sessions (`sched(7)`, autogroups), it is the session that stands back.
+    `niceness` counts from that of whoever starts it. Where Linux shares the processor out among sessions (`sched(7)`,
+    autogroups), niceness of processes is of no effect between them, and it is the session that stands back.
     """
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        psutil.Process(pid).nice(niceness)
-    for _ in range(_MOST_TRIES):
-        try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
-        except BlockingIOError:  # only ten a second, for all users but root
-            time.sleep(_TURN_S)
-        except OSError:  # no Linux, no autogroups, or it has ended
-            return
-        else:
-            return
+        process = psutil.Process(pid)
+        process.nice(min(_LEAST_URGENT, process.nice() + niceness))
+    session = Path(f"/proc/{pid}/autogroup")
+    with suppress(OSError):  # no Linux, no autogroups, or it has ended
+        if not _write_in_turn(session, str(niceness)):
+            _log.warning("process %d keeps a full share of the processor", pid)
+
+
+def _write_in_turn(file: Path, text: str) -> bool:
+    """Return whether the system took it: only ten a second, for all users but root."""
+    for wait_s in (0.0, *_WAITS_S):
+        time.sleep(wait_s)
+        with suppress(BlockingIOError):
+            file.write_text(text)
+            return True
+    return False
 
 
 def end_processes(processes: list[psutil.Process], grace_s: float) -> int:

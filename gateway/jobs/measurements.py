@@ -64,32 +64,9 @@ _RUNNING = text(
 # Control marks the queue every few seconds; while it does not run, places are counted out.
 _MARKS = {"fresh": timedelta(minutes=1), "no_id": str(uuid.UUID(int=0))}
 
-
-def _select_latest_results() -> Select[datetime, datetime | None, datetime | None, datetime, list[str]]:
-    latest = (
-        select(StageRun.job_id, StageRun.finished_at)
-        .where(StageRun.stage == StageName.FUSION, StageRun.state == StageState.SUCCEEDED)
-        .order_by(StageRun.finished_at.desc())
-        .limit(_MOST_SAMPLES)
-        .subquery()
-    )
-    intake, model = aliased(StageRun), aliased(StageRun)
-    ran = func.array_agg(model.stage).filter(model.state.not_in(_NO_RUN))
-    return (
-        select(Job.created_at, intake.started_at, intake.finished_at, latest.c.finished_at.label("ended_at"), ran)
-        .join_from(latest, Job, Job.id == latest.c.job_id)
-        .join(intake, (intake.job_id == Job.id) & (intake.stage == StageName.INTAKE))
-        .join(model, (model.job_id == Job.id) & model.stage.in_(MODELS))
-        .group_by(Job.created_at, intake.started_at, intake.finished_at, latest.c.finished_at, Job.id)
-        .having(func.bool_and(model.reused_from.is_(None)))
-    )
-
-
-# Made once: putting it together took a sixth of the gateway's processor time while studies streamed in.
-_LATEST_RESULTS = _select_latest_results()
-
 KEPT_FOR_S = 1.0
-"""How old the samples may be."""
+"""How old the samples may be: read whenever somebody looked at an open job, they took a sixth of the gateway's time."""
+
 _kept: WeakKeyDictionary[Engine, tuple[float, Sequence[Sample]]] = WeakKeyDictionary()
 
 
@@ -132,19 +109,39 @@ def fetch_estimates(
 def fetch_samples(session: Session) -> Sequence[Sample]:
     """Return the latest jobs that ended with a result, without those that another job answered a stage of.
 
-    As they were within the last second: every open job that is shown to somebody asks for them.
+    As they were within the last second.
     """
     engine = session.get_bind().engine
-    read_at, samples = _kept.get(engine, (-math.inf, []))
-    if time.monotonic() - read_at > KEPT_FOR_S:
-        read_at, samples = time.monotonic(), _read_samples(session)
-        _kept[engine] = read_at, samples
+    looked_at, samples = _kept.get(engine, (-math.inf, []))
+    if time.monotonic() - looked_at > KEPT_FOR_S:
+        looked_at, samples = time.monotonic(), _read_samples(session)
+        _kept[engine] = looked_at, samples
     return samples
 
 
 def _read_samples(session: Session) -> list[Sample]:
     return [
         Sample(frozenset(map(StageName, models or ())), created_at, begun_at, read_at, ended_at)
-        for created_at, begun_at, read_at, ended_at, models in session.execute(_LATEST_RESULTS)
+        for created_at, begun_at, read_at, ended_at, models in session.execute(_select_latest_results())
         if begun_at is not None and read_at is not None
     ]
+
+
+def _select_latest_results() -> Select[datetime, datetime | None, datetime | None, datetime, list[str]]:
+    latest = (
+        select(StageRun.job_id, StageRun.finished_at)
+        .where(StageRun.stage == StageName.FUSION, StageRun.state == StageState.SUCCEEDED)
+        .order_by(StageRun.finished_at.desc())
+        .limit(_MOST_SAMPLES)
+        .subquery()
+    )
+    intake, model = aliased(StageRun), aliased(StageRun)
+    ran = func.array_agg(model.stage).filter(model.state.not_in(_NO_RUN))
+    return (
+        select(Job.created_at, intake.started_at, intake.finished_at, latest.c.finished_at.label("ended_at"), ran)
+        .join_from(latest, Job, Job.id == latest.c.job_id)
+        .join(intake, (intake.job_id == Job.id) & (intake.stage == StageName.INTAKE))
+        .join(model, (model.job_id == Job.id) & model.stage.in_(MODELS))
+        .group_by(Job.created_at, intake.started_at, intake.finished_at, latest.c.finished_at, Job.id)
+        .having(func.bool_and(model.reused_from.is_(None)))
+    )

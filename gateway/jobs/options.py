@@ -53,12 +53,12 @@ class SubmissionOptions(BaseModel):
             raise ValueError("Expected a list of names")
         names = tuple(dict.fromkeys(name.strip() for name in value))
         if not names or any(name not in MODELS for name in names):
-            raise ValueError(f"Expected some of {', '.join(MODELS)}")
+            raise ValueError(f"Expected one or more of {', '.join(MODELS)}")
         return names
 
 
 class _WrittenOptions(SubmissionOptions):
-    """The same as a query and a form carry them: all of them texts."""
+    """The same as a query and a form carry them: all of them texts, names with commas between them."""
 
     @field_validator("models", mode="before")
     @classmethod

@@ -33,7 +33,7 @@ from gateway.jobs.cancelling import cancel_job
 from gateway.jobs.errors import JobAlreadyFinished
 from gateway.tenants import Tenant
 from shared.database import transaction
-from shared.errors import Defect, InputProblem, StaleLease, TransientFault, Unanswerable
+from shared.errors import CommitInDoubt, Defect, InputProblem, StaleLease, TransientFault, Unanswerable
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import StageName
@@ -54,7 +54,7 @@ WORKERS = ("worker-1", "worker-2")
 DURATION = timedelta(seconds=30)
 LONG_AGO = timedelta(hours=2)
 MOST_ROUNDS = 20
-LOST_ANSWER = TransientFault(ProblemCode.DATABASE_UNAVAILABLE, "the answer to a commit was lost")
+LOST_ANSWER = CommitInDoubt(ProblemCode.DATABASE_UNAVAILABLE, "the answer to a commit was lost")
 ERRORS: tuple[Exception, ...] = (
     TransientFault(ProblemCode.STORAGE_UNAVAILABLE, "down"),
     Defect("broken"),
@@ -125,7 +125,7 @@ class StageMachine(RuleBasedStateMachine):
         def complete_unheard() -> None:
             with (
                 lost_answer_to_commit(lambda row: isinstance(row, Feature | Result)),
-                pytest.raises(TransientFault),
+                pytest.raises(CommitInDoubt),
             ):
                 self._commit_completion(lease)
             with pytest.raises(StaleLease):

@@ -10,11 +10,14 @@ import lzma
 import re
 import struct
 import tarfile
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine, select, text
 
@@ -378,6 +381,12 @@ def is_reserved(engine: Engine, key: str) -> bool:
         return bool(session.scalar(text("SELECT count(*) FROM idempotency_keys WHERE key = :key"), {"key": key}))
 
 
+def send_late(may_send: threading.Event) -> Iterator[bytes]:
+    """Yield a body once it may be sent."""
+    may_send.wait(30)
+    yield ZIP
+
+
 class TestAFailedCommit:
     def test_takes_the_object_back(self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers) -> None:
         refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$"
@@ -398,11 +407,21 @@ class TestAFailedCommit:
         self, gateway: RunningGateway, engine: Engine, store: ObjectStore
     ) -> None:
         """While the database takes no events, its threads are busy, and who finds none is sent away."""
-        before = {key for key, _ in store.iterate_keys()}
+        before, may_send = {key for key, _ in store.iterate_keys()}, threading.Event()
+
+        def list_stored() -> set[str]:
+            return {key for key, _ in store.iterate_keys()} - before
+
+        def send() -> httpx.Response:
+            return gateway.http.post("/v1/jobs", content=send_late(may_send))
+
         with ThreadPoolExecutor(SUBMISSIONS) as callers:
+            calls = [callers.submit(send) for _ in range(SUBMISSIONS)]
+            time.sleep(1)  # all were let in: what the gateway asks of the database before a body, it has asked
             with transaction(engine) as session:
                 session.execute(text("LOCK TABLE events IN EXCLUSIVE MODE"))
-                calls = [callers.submit(gateway.http.post, "/v1/jobs", content=ZIP) for _ in range(SUBMISSIONS)]
+                may_send.set()
+                wait_until(lambda: len(list_stored()) == SUBMISSIONS, "every body lies in storage", 4)
                 next(as_completed(calls))
             answers = [call.result() for call in calls]
         refused = [answer.json()["code"] for answer in answers if answer.status_code == 503]
@@ -410,7 +429,7 @@ class TestAFailedCommit:
         assert set(refused) == {"database_unavailable"}
         made = {fetch_upload(engine, answer.json()["id"]).key for answer in answers if answer.status_code == 202}
         assert len(made) + len(refused) == SUBMISSIONS
-        assert {key for key, _ in store.iterate_keys()} - before == made
+        assert list_stored() == made
 
     def test_that_the_database_broke_off_takes_the_object_back(
         self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers

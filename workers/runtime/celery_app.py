@@ -36,7 +36,7 @@ _SOCKET_TIMEOUT_S = 5
 _REDIS_OPTIONS: Mapping[str, object] = {
     "visibility_timeout": _VISIBILITY_TIMEOUT.total_seconds(),
     "priority_steps": list(range(HIGHEST_PRIORITY + 1)),
-    # Urgent messages first, whatever their queue; else each queue in turn, so that a study that came first ends first.
+    # Urgent messages first, whatever their queue; else each queue in turn, so that none waits until others are empty.
     "queue_order_strategy": "round_robin",
     "socket_timeout": 2 * _SOCKET_TIMEOUT_S,
     "socket_connect_timeout": _SOCKET_TIMEOUT_S,

@@ -128,9 +128,8 @@ class StageRunner:
             with transaction(self._engine) as session:
                 complete_stage(session, lease, output, artefacts, self._earlier)
         except BaseException as error:
-            if not isinstance(
-                error, CommitInDoubt
-            ):  # else rows may name the objects; if none does, the sweep finds them
+            # A commit in doubt may stand, and its rows name the objects; if none does, the sweep finds them.
+            if not isinstance(error, CommitInDoubt):
                 self._discard(artefacts)
             raise
         STAGES_ENDED.labels(stage=lease.stage, state=StageState.SUCCEEDED, code="").inc()

@@ -93,7 +93,9 @@ def two_queues(settings: Settings) -> Iterator[TwoQueues]:
 class TestWorkerOfSeveralStages:
     """On Redis the client chooses the queue; RabbitMQ serves all consumers in turn by itself."""
 
-    def test_takes_from_each_queue_in_turn_so_that_what_came_first_ends_first(self, two_queues: TwoQueues) -> None:
+    def test_takes_from_each_queue_in_turn_so_that_none_waits_until_others_are_empty(
+        self, two_queues: TwoQueues
+    ) -> None:
         for study in ("first", "second", "third"):
             two_queues.send(0, 1, body=study)
         assert two_queues.take(6) == ["first", "first", "second", "second", "third", "third"]

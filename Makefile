@@ -7,7 +7,7 @@ DOCUMENTERS := .venv/.installed-documenters
 export CTCLIP_DEMO_STARTED_AT := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench docs site lock weights
+.PHONY: help setup demo up down test check format bench docs site lock weights audit sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ format: setup ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Run every benchmark; each prints ratios taken in one run
+bench: setup ## Run the benchmarks of single parts; each prints ratios taken in one run (`ctclip bench` lists all)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.lock
 	@for name in intake volume_artefact large_study platform_overhead upload_memory model_host mednext ct_clip segmentation; do \
 		echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

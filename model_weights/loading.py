@@ -1,4 +1,4 @@
-"""Weight files as tensors: by digest, without pickle. The only module that the stages need to load a network."""
+"""Weight files as tensors: by digest, without pickle."""
 
 from __future__ import annotations
 

@@ -16,8 +16,6 @@ from training.examples import Example
 from training.mednext_plan import CLASSES
 
 Voxels = npt.NDArray[np.float16]
-Blocks = npt.NDArray[np.bool_]
-"""Where findings lie: bool (present findings, x/2, y/2, z/2)."""
 
 _LARGEST_SHIFT = 3
 _CENTRED_SHARE = 0.75

@@ -72,7 +72,7 @@ def describe_result(study: Study, job: Job, result: StudyResult) -> Outcome:
     return Outcome(row, findings, [*warnings, *missing])
 
 
-def describe_failure(study: Study, problem: Problem, job: Job | None = None, *, advice: str | None = None) -> Outcome:
+def describe_failure(study: Study, problem: Problem, job: Job | None = None) -> Outcome:
     """Return the rows of a study that has no result: the contract's values of a failure, and why."""
     row = {
         "path_to_study": str(study.path),
@@ -91,7 +91,7 @@ def describe_failure(study: Study, problem: Problem, job: Job | None = None, *, 
         "code": problem.code,
         "title": problem.title,
         "detail": problem.detail,
-        "advice": advice or problem.document.get("advice"),
+        "advice": problem.document.get("advice"),
     }
     return Outcome(row, [], [told])
 

@@ -32,11 +32,11 @@ _CONNECTIONS = 6
 Look = Callable[[], Iterable[Finding]]
 
 
-def examine(settings: Settings, *, limit_s: float = LIMIT_S) -> list[Link]:
+def examine(settings: Settings) -> list[Link]:
     """Return every link with what was found about it."""
     engine = make_engine(settings, pool_size=_CONNECTIONS, application_name="ctclip-doctor")
     try:
-        return look_at_all(_list_looks(settings, engine, make_celery(settings)), limit_s=limit_s)
+        return look_at_all(_list_looks(settings, engine, make_celery(settings)), limit_s=LIMIT_S)
     finally:
         engine.dispose()
 

@@ -24,12 +24,10 @@ class CountingApi:
     def __init__(self) -> None:
         self.url = ""
         self.jobs: dict[str, tuple[str, float]] = {}
-        self.replays = 0
         self._lock = threading.Lock()
 
     def submit(self, key: str) -> dict[str, Any]:
         with self._lock:
-            self.replays += key in self.jobs
             job_id, _ = self.jobs.setdefault(key, (f"job-{len(self.jobs)}", time.monotonic() + _JOB_S))
         return self.describe(job_id)
 

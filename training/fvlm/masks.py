@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from workers.fvlm.configuration import GeometryKind
-from workers.fvlm.organs import TOTAL_LABELS, LabelMap, Organ, merge_labels
+from workers.fvlm.organs import LabelMap, Organ, merge_labels
 
 _LOBES = (10, 11, 12, 13, 14)
 _FIELD_CELLS = 3
@@ -56,16 +56,6 @@ def spoil_masks(
     if rng.random() < errors.lost_organ:
         organs[organs == rng.choice([organ.label for organ in (Organ.HEART, Organ.AORTA)])] = 0
     return organs if organs.any() else merge_labels(labels, GeometryKind.PUBLIC)
-
-
-def draw_total_labels(
-    labels: LabelMap, hu: npt.NDArray[np.int16], errors: SegmenterErrors, rng: np.random.Generator
-) -> LabelMap:
-    """Return the same as labels of TotalSegmentator's `total`, each organ under the first of its own."""
-    table = np.zeros(len(Organ) + 1, np.uint8)
-    for organ, total in TOTAL_LABELS[GeometryKind.PUBLIC].items():
-        table[organ.label] = total[0]
-    return table[spoil_masks(labels, hu, errors, rng)]
 
 
 def _move(organs: LabelMap, steps: Sequence[int]) -> LabelMap:

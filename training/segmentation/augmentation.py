@@ -24,7 +24,6 @@ from workers.volume.label_map import Labels
 Floats = npt.NDArray[np.float32]
 Rng = np.random.Generator
 
-_AIR_HU = -1000.0
 _BLOOD = (51, 52, *range(54, 61), 62, 63)
 
 

@@ -28,7 +28,7 @@ class Outcome:
     """What was done with which studies, and what came of it.
 
     `untaught` are labels of the table that were not seen both ways in training, and that the weights do not have.
-    `measured_on` is the split of `labels`; `thresholds` were chosen on the validation studies.
+    `measured_on` is the split of `labels`; their thresholds were chosen on the validation studies.
     """
 
     name: str

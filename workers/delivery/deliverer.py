@@ -40,13 +40,13 @@ _DATABASE_THREADS = 8
 
 
 class Deliverer:
-    """Delivers messages. `chance` gives numbers in 0..1, by which delays differ."""
+    """Delivers messages."""
 
-    def __init__(self, engine: Engine, settings: Settings, sender: Sender, chance: random.Random | None = None) -> None:
+    def __init__(self, engine: Engine, settings: Settings, sender: Sender) -> None:
         self._engine = engine
         self._settings = settings
         self._sender = sender
-        self._chance = chance or random.SystemRandom()
+        self._chance = random.SystemRandom()
         self._under_way: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(_DATABASE_THREADS, thread_name_prefix="database")
 

@@ -37,7 +37,6 @@ _LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True)
 class _Child:
-    pid: int
     exit_descriptor: int
     leash: socket.socket
 
@@ -85,7 +84,7 @@ class _Nursery:
         if pid == 0:
             self._become_child(nursery, talk, leash)
         _lead_group(pid)
-        child = _Child(pid, os.pidfd_open(pid), leash)
+        child = _Child(os.pidfd_open(pid), leash)
         self._children[pid] = child
         self._selector.register(child.exit_descriptor, selectors.EVENT_READ, partial(self._reap, pid))
         self._selector.register(leash, selectors.EVENT_READ, partial(self._kill, pid))

@@ -36,7 +36,7 @@ class Predictor:
     def __init__(self, entry: ModelEntry, device: torch.device, mode: ComputeMode = _AS_STORED) -> None:
         self.preprocessing = Preprocessing.from_table(entry.preprocessing)
         self._device, self._mode = device, mode
-        # Streaming beats what a compiler makes of the network as written, so on a CPU nothing is compiled.
+        # Streaming beats what a compiler makes of the network as written.
         self._is_streamed = device.type == "cpu" and mode.precision is Precision.FP32
         self._model = _load_model(entry, device)
         if mode.is_compiled and not self._is_streamed:

@@ -69,7 +69,7 @@ def draw_contributions(attribution: Mapping[str, Any], language: Language) -> st
         for (label, _), (start, end) in zip(steps, pairwise(ends), strict=True)
     ]
     total = _make_bar(language.say("score", "total"), (-low, attribution["raw_score"] - low), scale, language)
-    return _render("contributions.svg.jinja", bars=[*bars, total], zero=_LABELS - low * scale, labels=_LABELS)
+    return _render("contributions.svg.jinja", bars=[*bars, total], zero=_LABELS - low * scale)
 
 
 def draw_profile(slices: Mapping[str, Any], language: Language) -> str:

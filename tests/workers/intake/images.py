@@ -20,7 +20,6 @@ LAYOUT = PixelLayout(
     bits_stored=16,
     high_bit=15,
     is_signed=True,
-    photometric="MONOCHROME2",
     offset=1000,
     length=512 * 512 * 2,
 )

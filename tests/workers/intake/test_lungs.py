@@ -116,7 +116,7 @@ class TestFindings:
 
 
 Change = Callable[[npt.NDArray[np.int16]], None]
-RIGHT, LEFT = np.s_[:, :, :128], np.s_[:, :, 128:]
+RIGHT = np.s_[:, :, :128]
 
 
 def replace_values(half: tuple[slice, ...], lowest: int, highest: int, value: int) -> Change:

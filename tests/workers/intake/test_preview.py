@@ -38,12 +38,6 @@ def take_coronal(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return picture[2 * CELL :, :WIDE]
 
 
-def measure_box(picture: npt.NDArray[np.uint8]) -> tuple[int, int]:
-    """Return height and width of what is not black, letters at the edges aside."""
-    inner = picture[20:-20, 20:-20] > 60
-    return int(inner.any(axis=1).sum()), int(inner.any(axis=0).sum())
-
-
 class TestPicture:
     def test_it_is_a_grey_png_a_thousand_dots_wide(self) -> None:
         picture = draw(make_chest())

@@ -26,7 +26,6 @@ from workers.runtime.outcomes import end_after_error, end_rejected
 from workers.runtime.stage import StageOutput
 
 DURATION = timedelta(seconds=30)
-RESULT = StageOutput(rows=[])
 
 
 def lease_stage(engine: Engine, job_id: uuid.UUID, stage: StageName) -> Lease:

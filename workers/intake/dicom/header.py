@@ -29,7 +29,6 @@ class PixelLayout:
     bits_stored: int
     high_bit: int
     is_signed: bool
-    photometric: str
     offset: int
     length: int | None
     is_word_swapped: bool = False

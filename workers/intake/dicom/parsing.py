@@ -204,7 +204,6 @@ def read_layout(dataset: Dataset, file_bytes: int) -> PixelLayout:
         bits_stored=bits_stored,
         high_bit=attributes.short(Tag.HighBit) or bits_stored - 1,
         is_signed=attributes.short(Tag.PixelRepresentation) == 1,
-        photometric=photometric,
         offset=elements.pixels_offset,
         length=elements.pixels_length,
         is_word_swapped=is_word_swapped,

@@ -82,7 +82,6 @@ READABLE = frozenset((*_NATIVE, *_CODECS))
 class TransferSyntax:
     """One transfer syntax. `codec` is None for native pixels, and for those that nothing here reads."""
 
-    uid: str
     name: str
     encoding: Encoding
     is_native: bool
@@ -99,7 +98,6 @@ class TransferSyntax:
 def find_syntax(uid: str) -> TransferSyntax:
     """Return what is known of a transfer syntax; an unknown one is unreadable, not an error."""
     return TransferSyntax(
-        uid=uid,
         name=_find_name(uid),
         encoding=_NATIVE.get(uid, _NATIVE[EXPLICIT_LITTLE]),
         is_native=uid in _NATIVE,

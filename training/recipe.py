@@ -7,13 +7,14 @@ from pathlib import Path
 
 import phantom
 
-_NOT_PAINTING = ("command.py", "dicom.py", "gallery.py", "report.py")
-"""Modules of the phantom that write a study, or about it, and do not change what is in it."""
+_NOT_PAINTING = ("command.py", "corpus", "dicom.py", "gallery.py", "report.py")
+"""What of the phantom writes a study, or about it, or spoils its files, and does not change what is in it."""
 
 
 def digest_recipe(settings: str, *sources: str | None) -> str:
     """Return a digest of settings, of all that paints a phantom, and of further source files (`module.__file__`)."""
-    painting = [path for path in sorted(Path(phantom.__path__[0]).rglob("*.py")) if path.name not in _NOT_PAINTING]
+    root = Path(phantom.__path__[0])
+    painting = [path for path in sorted(root.rglob("*.py")) if not {path.name, path.parent.name} & set(_NOT_PAINTING)]
     digest = hashlib.sha256(settings.encode())
     for path in (*painting, *(Path(str(source)) for source in sources)):
         digest.update(path.read_bytes())

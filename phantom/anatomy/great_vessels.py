@@ -8,7 +8,7 @@ from phantom.anatomy.plan import BodyPlan
 from phantom.canvas import Canvas, Point
 from phantom.shapes import Tube, make_tube
 
-AORTA, CAVA_SUPERIOR, CAVA_INFERIOR = 52, 62, 63
+AORTA, CAVA_SUPERIOR = 52, 62
 _AORTA_PATH: tuple[tuple[Point, float], ...] = (
     ((0, -18, 74), 15.5),
     ((-16, -24, 92), 16.5),

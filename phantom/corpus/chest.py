@@ -9,7 +9,7 @@ from functools import cached_property
 from pydicom import Dataset
 
 from phantom.corpus.files import Files, decode
-from phantom.dicom import encode_slices, make_uids
+from phantom.dicom import encode_slices
 from phantom.settings import PhantomSettings
 from phantom.study import Study, make_study
 
@@ -64,11 +64,6 @@ class Chest:
     def middle(self) -> int:
         """Index of a file in the middle of the lungs."""
         return len(self.names) // 2
-
-    @property
-    def study_uid(self) -> str:
-        """Its StudyInstanceUID."""
-        return str(make_uids(self.study).study)
 
     def read(self, index: int) -> Dataset:
         """Return the dataset of a file, counted from the head."""

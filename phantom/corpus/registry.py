@@ -38,9 +38,9 @@ _WITHOUT_ENCODERS = {"B37 (compressed)": "JPEG, JPEG-LS, JPEG 2000 and HTJ2K nee
 
 LEFT_OUT: Mapping[str, str] = {
     **({} if syntaxes.HAS_ENCODERS else _WITHOUT_ENCODERS),
-    "B4 (resumption)": "resumable uploads are not part of the API yet; the cut upload itself is case B4-cut",
+    "B4 (resumption)": "an upload in parts is many requests (docs/uploads.md); the cut upload itself is case B4-cut",
     "B15 (depth 1)": "how deep archives may be nested is a setting of the platform; the default refuses all",
-    "B39": "callbacks are not part of the API yet",
+    "B39 (names that change)": "which address a name leads to is looked up again when it is called: docs/webhooks.md",
 }
 """What the list of hostile inputs asks for and no case covers."""
 

@@ -1,4 +1,4 @@
-"""Requests that go wrong, whatever the file: rows B1 to B5 and B40."""
+"""Requests that go wrong, whatever the file: rows B1 to B5, B39 and B40."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ _OTHER_KINDS = {
     **{kind: magic + bytes(100) for kind, magic in FOREIGN.items()},
 }
 _UNSENDABLE = {"carriage-return": "Idempotency-Key: a\rX-Injected: b", "nul": "Idempotency-Key: a\0b"}
+# Refused on every platform, whatever networks its operator lets it call.
+_CALLBACKS = {
+    "metadata": "http://169.254.169.254/latest/meta-data",
+    "file": "file:///etc/passwd",
+    "credentials": "https://user:pw@example.org/",
+    "line-break": "https://example.org/\r\nX-Injected: b",
+    "look-alike": "https://ex\u0430mple.org/",
+    "mail-port": "https://example.org:25/",
+}
 _KEY = "Idempotency-Key"
 _SAME_KEY = "corpus-{run}-same-key"
 """`{run}` becomes a word of its own in every run, or the second run would only see replays."""
@@ -50,6 +59,19 @@ def _list_other_kinds() -> list[Case]:
             refused(415, "not_an_archive"),
         )
         for kind, content in kinds.items()
+    ]
+
+
+def _list_callbacks() -> list[Case]:
+    return [
+        Case(
+            f"B39-{kind}",
+            f"A callback that must not be called: {kind}",
+            lambda chest: pack(chest.take(0, 3)),
+            refused(422, "callback_url_not_allowed"),
+            Sending(options={"callback_url": url}),
+        )
+        for kind, url in _CALLBACKS.items()
     ]
 
 
@@ -93,6 +115,7 @@ CASES: tuple[Case, ...] = (
         accepted(study=whole),
         Sending(is_raw=True, digest=Digest.RIGHT),
     ),
+    *_list_callbacks(),
     Case(
         "B40-same-key",
         "One Idempotency-Key 50 times at the same instant",

@@ -28,6 +28,7 @@ from workers.runtime.celery_app import publish
 
 _AWAY_S = 5
 _REFUSALS = 20
+_MOST_REPEATED, _BETWEEN_REPEATS_S = 1000, 0.05
 _REFUSAL_LIMIT_S = 1.0
 _TABLES = {StageName.INTAKE: "upload_files", StageName.MEDNEXT: "features", StageName.FUSION: "results"}
 
@@ -66,13 +67,14 @@ def kill_the_broker(platform: FaultyPlatform) -> Outcome:
 
 
 def repeat_every_message(platform: FaultyPlatform) -> Outcome:
-    """Every message of five jobs comes again and again, until they have ended."""
+    """Every message of five jobs comes again and again, until they have ended or a thousand came."""
     jobs = [platform.submit() for _ in range(5)]
     sent = 0
-    while open_stages := _find_open_stages(platform, jobs):
+    while sent < _MOST_REPEATED and (open_stages := _find_open_stages(platform, jobs)):
         for job_id, stage in open_stages:
             publish(platform.app, job_id, stage, 5)
-            sent += 1
+        sent += len(open_stages)
+        time.sleep(_BETWEEN_REPEATS_S)
     expect_result(platform, *jobs)
     for job_id in jobs:
         assert [platform.fetch_run(job_id, stage).attempt for stage in STAGES_KILLED] == [1, 1, 1]

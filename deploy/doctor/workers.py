@@ -26,6 +26,10 @@ _PROCESSES: Mapping[str, tuple[str, str]] = {
     "ctclip-gateway": ("gateway", "Without it nobody can submit or read: start python -m gateway."),
     "ctclip-worker-delivery": ("delivery", "Without it no webhook is sent: start python -m workers.delivery."),
 }
+_START_ONE = (
+    "One that was just started is not ready before its models are loaded: look again in a minute. Else read its log, "
+    "or start one: python -m workers --name worker --stages {stages}"
+)
 _HIDDEN = "<insufficient privilege>"
 _SESSIONS = text(
     "SELECT application_name, query FROM pg_stat_activity"
@@ -68,7 +72,7 @@ def _look_at_stages(engine: Engine, app: Celery) -> Iterator[Finding]:
     if missing:
         named = ",".join(missing)
         told = f"No worker answers for {', '.join(missing)}."
-        yield broken("stages", told, f"Start one: python -m workers --name worker --stages {named}; read its log.")
+        yield broken("stages", told, _START_ONE.format(stages=named))
     else:
         workers = {worker for names in served.values() for worker in names}
         yield fine("stages", f"{len(workers)} workers answer; every planned stage has one.", workers=len(workers))

@@ -23,7 +23,9 @@ from shared.problems import ProblemCode
 from shared.tables import IdempotencyKey
 
 LONGEST_KEY = 255
-RESERVED_FOR = timedelta(seconds=60)
+RESERVED_FOR = timedelta(seconds=20)
+"""How long a key stays taken after the gateway that took it was killed; until then, who repeats is told to wait."""
+
 RENEWED_EVERY_S = RESERVED_FOR.total_seconds() / 3
 
 _PRINTABLE = frozenset(string.printable) - frozenset(string.whitespace) | {" "}

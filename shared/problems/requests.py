@@ -121,7 +121,7 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         409,
         "Wait as `Retry-After` says, then repeat.",
         cause="Another request with the same `Idempotency-Key` is being taken in at this moment. Its answer is given "
-        "to this one, once there is one.",
+        "to this one, once there is one. Where the gateway that took it in was killed, the key is free after 20 s.",
         example=show_of_request("A request with the same key is being taken in. Repeat this one to get its answer."),
         related=(ProblemCode.IDEMPOTENCY_KEY_REUSED,),
     ),

@@ -25,7 +25,7 @@ class Account:
     jobs: int
     results: int
     left_objects: int
-    """Objects that a killed writer left without a row; the sweep removes them a day later, here they are at once."""
+    """Objects that a killed writer left without a row; the sweep removes them hours later, here they are at once."""
 
 
 def check_invariants(platform: FaultyPlatform) -> Account:
@@ -35,7 +35,7 @@ def check_invariants(platform: FaultyPlatform) -> Account:
     engine = platform.stack.engine
     wait_until(lambda: reconcile(engine, platform.store, platform.app).messages == 0, "no message is left over")
     left = reconcile(engine, platform.store, platform.app).objects
-    for key in left:  # what the sweep does a day later
+    for key in left:  # what the sweep does hours later
         platform.store.remove(key)
     found = reconcile(engine, platform.store, platform.app)
     assert found.is_clean, found

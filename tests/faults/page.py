@@ -24,7 +24,7 @@ After each row these must hold, else it counts as broken:
 - each stage has at most one row of features;
 - `ctclip reconcile` finds no object without a row, no row without its object, no open stage of an ended job, and no
   message left over. What a killed writer had stored before its row is counted in the last column; the sweep removes it
-  a day later, the matrix does so at once;
+  hours later, the matrix does so at once;
 - no scratch file is left, and every process is ready.
 
 | Fault | What | Where | What happened | Recovery (s) | Held | Objects left |

@@ -14,6 +14,8 @@ from shared.storage import ObjectStore
 from workers.control.sweeper import Reconciliation, reconcile
 from workers.runtime.celery_app import make_celery
 
+_OF_OBJECTS = "A process that was killed leaves objects. Control removes, once an hour, those older than 2 h 15 min."
+
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Compare objects, rows and queues: orphans by kind, zero when idle. Reads the CTCLIP_* settings."""
@@ -45,4 +47,5 @@ def render(found: Reconciliation) -> str:
         f"rows that nothing stands for:  {len(found.rows)}",
         f"messages that no stage awaits: {found.messages}",
     ]
-    return "\n".join([*lines, *(f"  {name}" for name in (*found.objects, *found.rows))])
+    named = (f"  {name}" for name in (*found.objects, *found.rows))
+    return "\n".join([*lines, *named, *([_OF_OBJECTS] if found.objects else [])])

@@ -65,8 +65,9 @@ TINY = FVLMPlan(
 NO_ERRORS = SegmenterErrors(0, 0, 0, 0, 0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
+    """Before any other fixture: what is published differs in its last digits by how many threads computed it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -136,3 +136,17 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
         tmp_path_factory.mktemp("rabbitmq"), (ROOT / "deploy" / "docker" / "rabbitmq.conf",)
     ) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for torch: small networks are slower on two, and what is trained differs in its last digits.
+
+    For `pytestmark = pytest.mark.usefixtures("one_thread")`: then it comes before all others of the module.
+    """
+    import torch  # noqa: PLC0415  # not for tests that do without it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, func
 
-from gateway.jobs.idempotency import Reservation, renew, reserve
+from gateway.jobs.idempotency import RESERVED_FOR, Reservation, renew, reserve
 from gateway.tenants import Tenant
 from shared.database import transaction
 from shared.tables import IdempotencyKey
@@ -93,6 +93,12 @@ class TestAReservation:
         answer = submit(gateway, add_reservation(engine, lapses_in=timedelta(minutes=1)))
         assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
         assert int(answer.headers["retry-after"]) >= 1
+
+    def test_of_a_gateway_that_was_killed_lapses_when_the_page_of_the_problem_says(
+        self, gateway: RunningGateway
+    ) -> None:
+        page = gateway.http.get("/v1/problems/idempotency_key_in_flight", headers={"Accept": "text/html"}).text
+        assert f"free after {RESERVED_FOR.seconds} s" in page
 
     def test_of_a_request_that_died_lapses(self, gateway: RunningGateway, engine: Engine) -> None:
         answer = submit(gateway, add_reservation(engine, lapses_in=timedelta(seconds=-1)))

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -381,6 +382,19 @@ def is_reserved(engine: Engine, key: str) -> bool:
         return bool(session.scalar(text("SELECT count(*) FROM idempotency_keys WHERE key = :key"), {"key": key}))
 
 
+@contextmanager
+def each_new_job(engine: Engine, *, does: str) -> Iterator[None]:
+    """Run PL/pgSQL in the database before the row of a job is written."""
+    with transaction(engine) as session:
+        session.execute(text(f"CREATE FUNCTION do_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {does}; END$$"))
+        session.execute(text("CREATE TRIGGER do_it BEFORE INSERT ON jobs EXECUTE FUNCTION do_it()"))
+    try:
+        yield
+    finally:
+        with transaction(engine) as session:
+            session.execute(text("DROP FUNCTION do_it CASCADE"))
+
+
 def send_late(may_send: threading.Event) -> Iterator[bytes]:
     """Yield a body once it may be sent."""
     may_send.wait(30)
@@ -389,15 +403,8 @@ def send_late(may_send: threading.Event) -> Iterator[bytes]:
 
 class TestAFailedCommit:
     def test_takes_the_object_back(self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers) -> None:
-        refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$"
-        with transaction(engine) as session:
-            session.execute(text(refuse))
-            session.execute(text("CREATE TRIGGER refuse BEFORE INSERT ON jobs EXECUTE FUNCTION refuse()"))
-        try:
+        with each_new_job(engine, does="RAISE 'refused'"):
             answer = gateway.http.post("/v1/jobs", content=LARGE_ZIP, headers={"Idempotency-Key": "refused"})
-        finally:
-            with transaction(engine) as session:
-                session.execute(text("DROP FUNCTION refuse CASCADE"))
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
         assert "refused" not in answer.json()["detail"]
         assert leftovers() == NOTHING
@@ -434,16 +441,8 @@ class TestAFailedCommit:
     def test_that_the_database_broke_off_takes_the_object_back(
         self, gateway: RunningGateway, engine: Engine, leftovers: Leftovers
     ) -> None:
-        end = "CREATE FUNCTION end_it() RETURNS trigger LANGUAGE plpgsql AS "
-        end += "$$BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END$$"
-        with transaction(engine) as session:
-            session.execute(text(end))
-            session.execute(text("CREATE TRIGGER end_it BEFORE INSERT ON jobs EXECUTE FUNCTION end_it()"))
-        try:
+        with each_new_job(engine, does="PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW"):
             answer = gateway.http.post("/v1/jobs", content=ZIP)
-        finally:
-            with transaction(engine) as session:
-                session.execute(text("DROP FUNCTION end_it CASCADE"))
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         assert leftovers() == NOTHING
 

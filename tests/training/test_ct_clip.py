@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +30,8 @@ from workers.ct_clip.predictor import Predictor
 from workers.ct_clip.prompts import make_prompts
 from workers.ct_clip.tokenizer import make_tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GRID = Preprocessing(spacing_mm=(10.0, 10.0, 8.0), shape=(32, 32, 32))
 TINY = CTCLIPPlan(
     training_studies=8,
@@ -56,15 +57,6 @@ TINY = CTCLIPPlan(
     dim_latent=16,
     preprocessing=GRID,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Before any other fixture: what is published differs in its last digits by how many threads computed it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

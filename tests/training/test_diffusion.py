@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +30,8 @@ from workers.diffusion.predictor import Predictor
 from workers.diffusion.schedule import Schedule
 from workers.diffusion.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = replace(PhantomSettings.coarse(), matrix=64, slice_spacing_mm=(8.0, 8.0))
 PLAN = DiffusionPlan(
     training_studies=2,
@@ -46,15 +47,6 @@ PLAN = DiffusionPlan(
     architecture=TINY,
     preprocessing=SLICING,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def find_seed(*, is_normal: bool) -> int:

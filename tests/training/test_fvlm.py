@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +37,8 @@ from workers.fvlm.items import load_items
 from workers.fvlm.organs import ORGANS, Organ, merge_labels
 from workers.fvlm.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GRID = Preprocessing(window=(60, 40, 52), least_shape=(45, 28, 40), margins=(1, 2, 2), spacing_mm=(8.0, 8.0, 8.0))
 TINY = FVLMPlan(
     training_studies=5,
@@ -63,15 +64,6 @@ TINY = FVLMPlan(
     preprocessing=GRID,
 )
 NO_ERRORS = SegmenterErrors(0, 0, 0, 0, 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Before any other fixture: what is published differs in its last digits by how many threads computed it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,12 @@ from shared.database import make_engine
 from shared.errors import TransientFault
 from shared.settings import get_settings
 from shared.storage import ObjectStore
-from workers.control.sweeper import Reconciliation, reconcile
+from workers.control.sweeper import ORPHAN_AGE, Reconciliation, reconcile
 from workers.runtime.celery_app import make_celery
 
-_OF_OBJECTS = "A process that was killed leaves objects. Control removes, once an hour, those older than 2 h 15 min."
+_OF_OBJECTS = (
+    f"A process that was killed leaves objects. Control removes, once an hour, those older than {ORPHAN_AGE} h."
+)
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:

@@ -34,18 +34,11 @@ from workers.diffusion.slices import take_slices
 from workers.model_stage import Answer, Question
 from workers.volume import Geometry, Volume
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 GEOMETRY = Geometry((4.0, 6.0, 6.0), (-150.0, -150.0, 30.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 SHAPE = (70, 50, 50)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

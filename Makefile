@@ -88,7 +88,7 @@ audit: setup $(CHECKERS) ## Ask whether known vulnerabilities are in what is loc
 sbom: setup $(CHECKERS) ## Write what each image is made of to build/sbom (CycloneDX)
 	@$(BIN)/python -m deploy.checking.contents
 
-lock: ## Freeze the versions that .venv holds now (after installing something into it by hand)
+lock: $(CHECKERS) ## Freeze the versions that .venv holds now (after installing something into it by hand)
 	@{ echo "# Frozen by 'make lock'. Install torch first: see the Makefile."; \
 		$(BIN)/pip freeze --exclude-editable | grep -v -x -F -f requirements-bench.lock -f requirements-deploy.lock -f requirements-docs.lock \
 		| grep -v -i -E '^(torchvision|dipy|fury|imgkit|trx-python|vtk|pip)(==| )' | sed -E 's/\+cpu$$//'; } > requirements.lock.new

@@ -1,12 +1,15 @@
 """`python -m deploy.docker.requirements`: write what each image installs, from the extras and the lock.
 
-A list is the closure of the extras of an image, at the versions of `requirements.lock`. torch is in no list: the
-Dockerfile takes it from the lock, as the build for the CPU or with CUDA.
+A list is the closure of the extras of an image, at the versions of `requirements.lock`, with the SHA-256 of each file
+that the package index has of them: pip refuses any other. torch is in no list: the Dockerfile takes it from the lock,
+as the build for the CPU or with CUDA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -29,6 +32,10 @@ TORCH = "torch"
 NOT_INSTALLED = {"torchvision", "dipy", "fury", "imgkit", "trx-python", "vtk", "argparse", "setuptools"}
 """What packages name and nothing of ours imports (see the Makefile): in no lock."""
 
+_COMPILE = (
+    *("--quiet", "--no-deps", "--generate-hashes", "--universal", "--python-version", "3.11"),
+    *("--no-header", "--no-annotate"),
+)
 _MADE = "# Made by `python -m deploy.docker.requirements` from pyproject.toml and requirements.lock.\n"
 
 
@@ -37,9 +44,9 @@ class UnlockedPackage(Exception):
 
 
 def main() -> None:
-    """Write the list of every image."""
+    """Write the list of every image. Asks the package index for the files of every version."""
     for image in IMAGES:
-        locate_list(image).write_text(render_list(image), "utf-8")
+        locate_list(image).write_text(_MADE + add_hashes(list_pins(image)), "utf-8")
 
 
 def locate_list(image: str) -> Path:
@@ -47,8 +54,8 @@ def locate_list(image: str) -> Path:
     return FOLDER / f"requirements-{image}.txt"
 
 
-def render_list(image: str) -> str:
-    """Return the list of an image, one pinned package a line.
+def list_pins(image: str) -> list[str]:
+    """Return what an image installs, each as `name==version`, by its canonical name.
 
     Raises UnlockedPackage.
     """
@@ -57,7 +64,25 @@ def render_list(image: str) -> str:
     missing = sorted(names - locked.keys())
     if missing:
         raise UnlockedPackage(f"requirements.lock lacks {', '.join(missing)}: install them, then `make lock`.")
-    return _MADE + "".join(f"{locked[name]}\n" for name in sorted(names))
+    return [f"{name}=={locked[name].split('==', 1)[1]}" for name in sorted(names)]
+
+
+def read_pins(image: str) -> list[str]:
+    """Return what the kept list of an image installs, each as `name==version`."""
+    lines = locate_list(image).read_text("utf-8").splitlines()
+    return [line.removesuffix(" \\") for line in lines if "==" in line]
+
+
+def add_hashes(pins: Sequence[str]) -> str:
+    """Return a list in pip's hash-checking mode: the files of every version, for any processor and system."""
+    compiled = subprocess.run(  # noqa: S603  # our own command line
+        [sys.executable, "-m", "uv", "pip", "compile", "-", *_COMPILE],
+        input="\n".join(pins),
+        text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    return compiled.stdout
 
 
 def read_lock() -> dict[str, str]:

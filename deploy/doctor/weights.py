@@ -48,7 +48,7 @@ def look_at_registration(engine: Engine, settings: Settings) -> Iterator[Finding
         told = f"Jobs are planned with other weights than lie here, for {', '.join(differing)}."
         yield odd("registered", told, "Restart control, then the workers; look at CTCLIP_WEIGHTS_PROFILE of each.")
     else:
-        yield fine("registered", f"Jobs are planned with the {len(here)} models that lie here.")
+        yield fine("registered", f"Jobs are planned with the {len(here)} sets of weights that lie here.")
 
 
 def _look_at_models(entries: Collection[StageName]) -> Finding:

@@ -12,7 +12,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from deploy.checking.advisories import describe
-from deploy.docker.requirements import IMAGES, locate_list, render_list
+from deploy.docker.requirements import IMAGES, list_pins, locate_list, read_pins
 from tests.deploy.compose import ROOT, prepare
 
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
@@ -30,7 +30,7 @@ import gateway.__main__, migrations.__main__, client.command
 
 def list_hidden(image: str) -> set[str]:
     """Return the top-level modules of all that is installed here and not in an image."""
-    listed = {canonicalize_name(line.split("==")[0]) for line in locate_list(image).read_text().splitlines()[1:]}
+    listed = {canonicalize_name(pin.split("==")[0]) for pin in read_pins(image)}
     kept: set[str] = set()
     hidden: set[str] = set()
     for package in distributions():
@@ -42,7 +42,16 @@ def list_hidden(image: str) -> set[str]:
 class TestLists:
     @pytest.mark.parametrize("image", IMAGES)
     def test_are_those_of_the_lock(self, image: str) -> None:
-        assert locate_list(image).read_text("utf-8") == render_list(image)
+        assert read_pins(image) == list_pins(image)
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_tell_the_files_of_every_package(self, image: str) -> None:
+        packages = re.split(r"\n(?=\w)", locate_list(image).read_text("utf-8").strip())[1:]
+        assert len(packages) == len(read_pins(image))
+        for package in packages:
+            pin, *hashes = package.split(" \\\n    ")
+            assert hashes, pin
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), pin
 
     def test_of_the_gateway_suffice_for_it(self) -> None:
         hidden = list_hidden("gateway")
@@ -54,6 +63,11 @@ class TestLists:
 
 
 class TestDockerfile:
+    def test_takes_only_files_of_the_lists(self) -> None:
+        installs = re.findall(r"pip install [^\n]*-r /build/\S+", DOCKERFILE)
+        assert len(installs) == 3
+        assert all("--require-hashes" in install for install in installs)
+
     def test_runs_nothing_as_root(self) -> None:
         for target in ("gateway", "worker-cpu", "worker-gpu"):
             stage = DOCKERFILE.split(f" AS {target}\n", 1)[1].split("\nFROM ", 1)[0]

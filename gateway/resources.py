@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 # As many threads as connections: a thread that has begun never waits for the pool.
 _DATABASE_THREADS = 10
 _DATABASE_PATIENCE_S = 5.0
-_DOWNLOAD_THREADS = 16
+_DOWNLOAD_THREADS = 16  # each for one piece of one download
 _PROBE_THREADS = 2  # of their own: readiness must not wait behind downloads
 _STORAGE_PATIENCE_S = 30.0
 

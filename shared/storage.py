@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -144,7 +144,7 @@ class ObjectStore:
         for chunk in self.iterate(stored):
             target.write(chunk)
 
-    def iterate(self, stored: StoredObject) -> Iterator[bytes]:
+    def iterate(self, stored: StoredObject) -> Generator[bytes, None, None]:
         """Yield the bytes of an object and check its digest at the end. Raises TransientFault as `fetch` does."""
         digest = hashlib.sha256()
         with _translated():

@@ -1,21 +1,20 @@
-"""A pipe from one thread to the event loop: a blocking S3 client writes, the answer is sent as it comes."""
+"""An object on its way to a caller: a blocking S3 client reads it piece by piece, the answer is sent as it comes.
+
+A thread is held for a piece, not for the whole: callers on slow lines, or who read slowly on purpose, keep nobody out.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import deque
 from collections.abc import AsyncIterator
 
 from gateway.resources import Resources
-from shared.byte_units import MIB
 from shared.errors import TransientFault
-from shared.problems import ProblemCode
 from shared.storage import StoredObject
 
-_CAPACITY_BYTES = 4 * MIB
-_WRITE_LIMIT_S = 60.0
-"""A caller that takes nothing for this long is given up."""
+
+class DownloadBrokeOff(Exception):  # like all our errors, it says what happened
+    """Storage failed, or gave other bytes than were written, when part of the answer was out."""
 
 
 async def open_download(resources: Resources, stored: StoredObject) -> AsyncIterator[bytes]:
@@ -24,83 +23,38 @@ async def open_download(resources: Resources, stored: StoredObject) -> AsyncIter
     Raises TransientFault or Defect when there is nothing to send. A later fault breaks the iterator off, and with
     it the answer, so that no caller takes a part for the whole: length and digest are checked by the way.
     """
-    pipe = _DownloadPipe()
-    fetching = asyncio.ensure_future(resources.downloads.run(lambda: resources.store.fetch(stored, pipe)))
-    fetching.add_done_callback(lambda _: pipe.end())
-    if not await pipe.wait():
-        await fetching
-    return _iterate(pipe, fetching)
+    pieces = _Pieces(resources, stored)
+    return _iterate(pieces, await pieces.read())
 
 
-class DownloadBrokeOff(Exception):  # like all our errors, it says what happened
-    """Storage failed, or gave other bytes than were written, when part of the answer was out."""
-
-
-async def _iterate(pipe: _DownloadPipe, fetching: asyncio.Future[None]) -> AsyncIterator[bytes]:
-    """Yield the bytes. The last of them are held back until the whole was checked."""
-    held = b""
+async def _iterate(pieces: _Pieces, held: bytes) -> AsyncIterator[bytes]:
+    """Yield the pieces, reading ahead by one. The last is held back until the whole was checked."""
+    ahead = asyncio.ensure_future(pieces.read())
     try:
-        while await pipe.wait():
-            if held:
-                yield held
-            held = pipe.take()
-        await fetching
+        while piece := await asyncio.shield(ahead):
+            ahead = asyncio.ensure_future(pieces.read())
+            yield held
+            held = piece
     except TransientFault as fault:
         raise DownloadBrokeOff from fault
     finally:
-        pipe.leave()
-        fetching.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # A caller who leaves does not end the reading of a piece: the connection is given back after it.
+        ahead.add_done_callback(pieces.close)
     yield held
 
 
-class _DownloadPipe:
-    """Bytes in order. `write` belongs to the thread, everything else to the event loop."""
+class _Pieces:
+    """The pieces of an object, read one after the other, each on a thread of its own turn."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._arrived = asyncio.Event()
-        self._changed = threading.Condition()
-        self._chunks: deque[bytes] = deque()
-        self._held_bytes = 0
-        self._has_ended = False
-        self._reader_left = False
+    def __init__(self, resources: Resources, stored: StoredObject) -> None:
+        self._threads = resources.downloads
+        self._pieces = resources.store.iterate(stored)
 
-    def write(self, chunk: bytes, /) -> int:
-        """Add a chunk, and wait while the caller is behind. Raises TransientFault once nobody reads any more."""
-        with self._changed:
-            has_room = self._changed.wait_for(
-                lambda: self._held_bytes < _CAPACITY_BYTES or self._reader_left, timeout=_WRITE_LIMIT_S
-            )
-            if self._reader_left or not has_room:
-                raise TransientFault(ProblemCode.STORAGE_UNAVAILABLE, "download: the caller left")
-            self._chunks.append(chunk)
-            self._held_bytes += len(chunk)
-        self._loop.call_soon_threadsafe(self._arrived.set)
-        return len(chunk)
+    async def read(self) -> bytes:
+        """Return the next piece; nothing at the end, once the whole was checked."""
+        return await self._threads.run(lambda: next(self._pieces, b""))
 
-    async def wait(self) -> bool:
-        """Wait for bytes; False at the end."""
-        while not self._chunks and not self._has_ended:
-            self._arrived.clear()
-            if not self._chunks:
-                await self._arrived.wait()
-        return bool(self._chunks)
-
-    def take(self) -> bytes:
-        """Return the next chunk."""
-        with self._changed:
-            chunk = self._chunks.popleft()
-            self._held_bytes -= len(chunk)
-            self._changed.notify()
-        return chunk
-
-    def end(self) -> None:
-        """Say that no more comes."""
-        self._has_ended = True
-        self._arrived.set()
-
-    def leave(self) -> None:
-        """Say that nobody reads any more."""
-        with self._changed:
-            self._reader_left = True
-            self._changed.notify()
+    def close(self, read: asyncio.Future[bytes]) -> None:
+        """Give the connection back, after the last piece that was asked for."""
+        _ = read.cancelled() or read.exception()  # asked for, or asyncio would report it
+        self._pieces.close()

@@ -48,13 +48,19 @@ class PressureGauge:
 
     async def require_room(self, tenant: Tenant) -> None:
         """Let a study in. Raises QueueFull, TenantQueueFull, TenantStorageFull or NoSpaceLeft, and TransientFault."""
-        self.require_space()
+        self._require_space()
         reading = await self._read(tenant)
         self._judge(reading)
         reading.let_in += 1
         self._let_in += 1
 
-    def require_space(self) -> None:
+    async def require_storage(self, tenant: Tenant) -> None:
+        """Let bytes of no job yet in. Raises TenantStorageFull or NoSpaceLeft, and TransientFault."""
+        self._require_space()
+        if self._settings.tenant_storage_limit_bytes is not None:
+            self._judge_bytes(await self._read(tenant))
+
+    def _require_space(self) -> None:
         """Check that the disk of the storage has room. Raises NoSpaceLeft."""
         folder = self._settings.storage_watch_dir
         if folder is not None and _get_free_bytes(folder) < self._settings.storage_reserve_bytes:
@@ -86,8 +92,11 @@ class PressureGauge:
             raise QueueFull(settings.queue_limit)
         if settings.tenant_queue_limit is not None and load.tenant_jobs + reading.let_in >= settings.tenant_queue_limit:
             raise TenantQueueFull(settings.tenant_queue_limit)
-        most_bytes = settings.tenant_storage_limit_bytes
-        if most_bytes is not None and load.tenant_bytes >= most_bytes:
+        self._judge_bytes(reading)
+
+    def _judge_bytes(self, reading: _Reading) -> None:
+        most_bytes = self._settings.tenant_storage_limit_bytes
+        if most_bytes is not None and reading.load.tenant_bytes >= most_bytes:
             raise TenantStorageFull(most_bytes)
 
 

@@ -26,6 +26,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["Uploads"], route_class=JsonRoute
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
 _OF_ONE = (ProblemCode.UPLOAD_NOT_FOUND, *_ALWAYS)
+_OF_ROOM = (ProblemCode.TENANT_STORAGE_FULL, ProblemCode.NO_SPACE)
 _OF_PART = (
     ProblemCode.UPLOAD_PART_UNKNOWN,
     ProblemCode.UPLOAD_PART_SIZE_WRONG,
@@ -37,6 +38,7 @@ _OF_PART = (
     ProblemCode.CHECKSUM_MISMATCH,
     ProblemCode.MALFORMED_REQUEST,
     ProblemCode.STORAGE_UNAVAILABLE,
+    *_OF_ROOM,
 )
 _PART: dict[str, Any] = {
     "requestBody": {
@@ -78,7 +80,7 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     dependencies=[NO_QUERY],
     responses=document_problems(
         ProblemCode.TOO_MANY_UPLOADS,
-        ProblemCode.NO_SPACE,
+        *_OF_ROOM,
         *JSON_PROBLEMS,
         *_ALWAYS,
     ),

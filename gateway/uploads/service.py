@@ -19,11 +19,14 @@ from shared.storage import ObjectStore
 
 
 async def create_upload(resources: Resources, tenant: Tenant, body: CreateUploadBody) -> UploadBody:
-    """Make an upload that waits for its parts. Raises InputProblem(UPLOAD_TOO_LARGE), TooManyUploads or NoSpaceLeft."""
+    """Make an upload that waits for its parts.
+
+    Raises InputProblem(UPLOAD_TOO_LARGE), TooManyUploads, TenantStorageFull or NoSpaceLeft.
+    """
     settings = resources.settings
     if body.size_bytes > settings.upload_limit_bytes:
         raise make_too_large(settings.upload_limit_bytes)
-    resources.pressure.require_space()
+    await resources.pressure.require_storage(tenant)
     lifetime, limit = settings.open_upload_lifetime, settings.open_uploads_limit
     return await resources.transact_deed(
         lambda session: add_upload(session, tenant, body, lifetime=lifetime, limit=limit),
@@ -35,7 +38,11 @@ async def create_upload(resources: Resources, tenant: Tenant, body: CreateUpload
 async def receive_part(
     resources: Resources, tenant: Tenant, request: Request, upload_id: uuid.UUID, number: int
 ) -> PartBody:
-    """Take in a part while it comes. Raises InputProblem or TransientFault, and then has left nothing behind."""
+    """Take in a part while it comes, where there is room.
+
+    Raises TenantStorageFull, NoSpaceLeft, InputProblem or TransientFault, and then has left nothing behind.
+    """
+    await resources.pressure.require_storage(tenant)
     plan = await resources.transact(lambda session: plan_part(session, tenant, upload_id, number))
     return await PartReception(resources, request, plan).receive()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import ExitStack
 
+import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from shared.artefacts import ArtefactKind
+from shared.byte_units import MIB
+from shared.database import transaction
 from shared.storage import ObjectStore
+from shared.tables import Artefact
 from tests.gateway.conftest import RunningGateway
 from tests.gateway.pipeline import add_artefact
 from workers.diffusion.anomaly_map import MEDIA_TYPE as ANOMALY_MAP
@@ -20,6 +25,11 @@ from workers.report.maker import HTML, PDF
 from workers.volume.label_map import MEDIA_TYPE as LABEL_MAP
 from workers.volume.nifti import MEDIA_TYPE as NIFTI
 from workers.volume.source import MEDIA_TYPE as SOURCE
+
+_LARGE_BYTES = 24 * MIB
+"""More than the buffers of a connection hold."""
+
+_MORE_THAN_THREADS = 20
 
 NOT_OFFERED = {ArtefactKind.UPLOAD}
 
@@ -69,3 +79,38 @@ class TestDownloads:
         assert answer.headers["content-type"] == media_type
         assert answer.headers["content-disposition"] == f'attachment; filename="{file_name}"'
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+    def test_that_nobody_takes_keep_nobody_out(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore
+    ) -> None:
+        job_id = uuid.UUID(gateway.submit()["id"])
+        content = bytes(_LARGE_BYTES)
+        add_artefact(engine, store, job_id, content, kind=ArtefactKind.VOLUME, media_type=VOLUME_MEDIA_TYPE)
+        path = f"/v1/jobs/{job_id}/artifacts/volume"
+        with ExitStack() as held:
+            for _ in range(_MORE_THAN_THREADS):
+                slow = held.enter_context(gateway.connect())
+                slow.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+            assert gateway.http.get(path, timeout=20).content == content
+
+    def test_that_a_caller_leaves_end(self, gateway: RunningGateway, engine: Engine, store: ObjectStore) -> None:
+        job_id = uuid.UUID(gateway.submit()["id"])
+        content = bytes(_LARGE_BYTES)
+        add_artefact(engine, store, job_id, content, kind=ArtefactKind.VOLUME, media_type=VOLUME_MEDIA_TYPE)
+        path = f"/v1/jobs/{job_id}/artifacts/volume"
+        for _ in range(_MORE_THAN_THREADS):
+            with gateway.http.stream("GET", path) as answer:
+                assert next(answer.iter_raw(100))
+        assert gateway.http.get(path).content == content
+
+    def test_of_other_bytes_than_were_written_break_off(
+        self, gateway: RunningGateway, engine: Engine, store: ObjectStore
+    ) -> None:
+        job_id = uuid.UUID(gateway.submit()["id"])
+        add_artefact(engine, store, job_id, bytes(_LARGE_BYTES), kind=ArtefactKind.VOLUME, media_type=VOLUME_MEDIA_TYPE)
+        with transaction(engine) as session:
+            changed = update(Artefact).where(Artefact.job_id == job_id, Artefact.kind == ArtefactKind.VOLUME)
+            session.execute(changed.values(sha256="0" * 64))
+        with pytest.raises(httpx.RemoteProtocolError):
+            gateway.http.get(f"/v1/jobs/{job_id}/artifacts/volume")

@@ -11,10 +11,11 @@ from sqlalchemy import Engine, select
 
 from shared.database import transaction
 from shared.endings import end_job, lock_open_job
+from shared.queue_tables import TenantUsage
 from shared.settings import Settings
 from shared.states import JobState
 from shared.tables import Job
-from tests.gateway.conftest import NOTHING, ZIP, running_gateway
+from tests.gateway.conftest import NOTHING, ZIP, RunningGateway, running_gateway
 
 Leftovers = Callable[[], tuple[set[str], int]]
 
@@ -65,6 +66,21 @@ class TestAFullQueue:
         assert (refused.status_code, refused.json()["code"]) == (429, "tenant_queue_full")
 
 
+class TestAFullTenant:
+    def test_hears_so_before_it_sends_an_upload_or_a_part(
+        self, settings: Settings, engine: Engine, gateway: RunningGateway
+    ) -> None:
+        begun = gateway.http.post("/v1/uploads", json={"size_bytes": 7}).json()["id"]
+        with transaction(engine) as session:
+            session.merge(TenantUsage(tenant="default", stored_bytes=2**40))
+        with running_gateway(settings.model_copy(update={"tenant_storage_limit_bytes": 2**40})) as other:
+            answers = [
+                other.http.post("/v1/uploads", json={"size_bytes": 7}),
+                other.http.put(f"/v1/uploads/{begun}/parts/1", content=ZIP[:7]),
+            ]
+        assert [(each.status_code, each.json()["code"]) for each in answers] == [(429, "tenant_storage_full")] * 2
+
+
 class TestAFullDisk:
     def test_refuses_studies_and_new_uploads(self, settings: Settings, tmp_path: Path, leftovers: Leftovers) -> None:
         full = {"storage_watch_dir": tmp_path, "storage_reserve_bytes": 2**60}
@@ -76,6 +92,15 @@ class TestAFullDisk:
         assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(507, "no_space")] * 2
         assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
         assert leftovers() == NOTHING
+
+    def test_refuses_parts_of_an_upload_that_was_begun(
+        self, settings: Settings, gateway: RunningGateway, tmp_path: Path
+    ) -> None:
+        path = gateway.http.post("/v1/uploads", json={"size_bytes": 7}).json()["id"]
+        full = {"storage_watch_dir": tmp_path, "storage_reserve_bytes": 2**60}
+        with running_gateway(settings.model_copy(update=full)) as other:
+            refused = other.http.put(f"/v1/uploads/{path}/parts/1", content=ZIP[:7])
+        assert (refused.status_code, refused.json()["code"]) == (507, "no_space")
 
     def test_with_room_takes_them_in(self, settings: Settings, tmp_path: Path) -> None:
         room = {"storage_watch_dir": tmp_path, "storage_reserve_bytes": 1}

@@ -13,12 +13,18 @@ from shared.telemetry import get_logger
 _log = get_logger()
 _INTERVAL_S = 300.0
 
-# An object that jobs share is counted for each of them: so it is never free for the last one.
+# An object that jobs share is counted for each of them: so it is never free for the last one. An upload in parts has a
+# key from when it is put together until a job owns it, and its parts before that.
 _ADD_UP = text(
     """
     INSERT INTO tenant_usage (tenant, stored_bytes)
-    SELECT jobs.tenant, sum(artefacts.size_bytes) FROM artefacts JOIN jobs ON jobs.id = artefacts.job_id
-    GROUP BY jobs.tenant
+    SELECT tenant, sum(size_bytes) FROM (
+        SELECT jobs.tenant, artefacts.size_bytes FROM artefacts JOIN jobs ON jobs.id = artefacts.job_id
+        UNION ALL
+        SELECT uploads.tenant, parts.size_bytes FROM upload_parts AS parts JOIN uploads ON uploads.id = parts.upload_id
+        UNION ALL
+        SELECT tenant, size_bytes FROM uploads WHERE key IS NOT NULL
+    ) AS kept GROUP BY tenant
     ON CONFLICT (tenant) DO UPDATE SET stored_bytes = excluded.stored_bytes, measured_at = now()
     """
 )
@@ -26,7 +32,7 @@ _FORGET = text("DELETE FROM tenant_usage WHERE measured_at < now()")
 
 
 class TenantUsages:
-    """Adds up the sizes of artefacts by tenant. Any number may run: each writes the same."""
+    """Adds up the sizes of artefacts and of uploads by tenant. Any number may run: each writes the same."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 
 from shared.database import transaction
 from shared.queue_tables import TenantUsage
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Job
+from shared.upload_tables import Upload, UploadPart
 from tests.workers.control.own_database import own_database
 from tests.workers.runtime.conftest import JobMaker, make_job
 from workers.control import sweeper
@@ -67,6 +68,18 @@ class TestSizes:
             session.query(Artefact).where(Artefact.job_id == job_id).delete()
         TenantUsages(engine).add_up()
         assert fetch_usage(engine, tenant) is None
+
+    def test_of_uploads_that_are_no_job_yet_count_too(self, engine: Engine) -> None:
+        tenant, soon = uuid.uuid4().hex, func.now() + timedelta(hours=1)
+        sizes = {"tenant": tenant, "size_bytes": 300, "part_size_bytes": 100, "expires_at": soon}
+        begun, whole = Upload(id=uuid.uuid4(), **sizes), Upload(id=uuid.uuid4(), key=uuid.uuid4().hex, **sizes)
+        part = UploadPart(upload_id=begun.id, number=1, key=uuid.uuid4().hex, size_bytes=100, sha256="0" * 64)
+        with transaction(engine) as session:
+            session.add_all((begun, whole))
+            session.flush()
+            session.add(part)
+        TenantUsages(engine).add_up()
+        assert fetch_usage(engine, tenant) == 400
 
 
 def fetch_usage(engine: Engine, tenant: str) -> int | None:

@@ -15,6 +15,7 @@ from model_weights.policies import Policy
 from phantom.anatomy.plan import AnatomyRanges
 from shared.errors import Defect
 from shared.features import get_model
+from shared.findings import FINDINGS
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 from tests.training.answered import MODELS, make_cases, make_entry
@@ -128,6 +129,18 @@ class TestOutcome:
         assert told["auc_by_model"].keys() == {"ct_clip", "mednext"}
         assert told["better_than_each_model"]["ct_clip"]["p"] <= 1
         assert json.loads(json.dumps(told, allow_nan=False))["auc"] == told["auc"]
+
+    def test_a_leading_finding_that_nobody_looked_for_is_not_held_against_the_weights(
+        self, fitted: FittedBooster
+    ) -> None:
+        cases = make_cases(range(1000, 1120))
+        unknown = frozenset(finding.id for finding in FINDINGS)
+        untold = [replace(case, truth=frozenset(), unknown=unknown) for case in cases]
+        told, not_told = (measure(make_ensemble(fitted.booster), each, POLICY).whole for each in (cases, untold))
+        assert told.leading.untold == 0
+        assert told.leading_share is not None
+        assert not_told.leading.right == not_told.leading.wrong == 0
+        assert not_told.leading.untold + not_told.leading.none == not_told.pathological
 
     def test_the_cost_of_a_model_is_what_the_others_lose_without_it(self, outcome: Outcome) -> None:
         cost = make_document(Evaluation("made up", outcome, None, None, ()))["cost_of_each_model"]

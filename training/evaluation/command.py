@@ -20,7 +20,7 @@ from training.evaluation.document import Evaluation, make_document
 from training.evaluation.html import write_page
 from training.evaluation.measures import compare_areas
 from training.evaluation.outcome import SEED, Outcome, measure
-from training.evaluation.reports import list_truth
+from training.evaluation.reports import Report, list_truth
 from training.evaluation.studies import ask_about_studies
 from training.evaluation.weights import Ensemble, WeightSet, find_policy
 
@@ -167,8 +167,14 @@ def _tell(evaluation: Evaluation, folder: Path) -> str:
         f"{evaluation.source}: {whole.studies} studies, {whole.pathological} pathological",
         f"AUC {whole.auc:.3f} ({low:.3f} to {high:.3f}); each model alone: {alone}",
         f"ECE {whole.calibration_error:.3f}; {decided}",
-        f"leading finding right in {whole.leading_share:.1%} of the pathological studies",
+        _tell_leading(whole),
         f"{len(evaluation.left_out)} lines left out" if evaluation.left_out else "",
         f"report: {folder / 'report.html'}",
     )
     return "\n".join(line for line in lines if line)
+
+
+def _tell_leading(report: Report) -> str:
+    if report.leading_share is None:
+        return "leading finding not judged: the table tells of no finding"
+    return f"leading finding right in {report.leading_share:.1%} of the pathological studies"

@@ -27,7 +27,7 @@ class Evaluation:
 
 
 def make_document(evaluation: Evaluation) -> Document:
-    """Return all figures. `leading_finding_correct` is over all studies with a finding, called or not."""
+    """Return all figures. `leading_finding_correct` is over studies with a finding, called or not."""
     told = _tell_outcome(evaluation.outcome)
     against = None if evaluation.other is None else _tell_outcome(evaluation.other)
     return {
@@ -81,8 +81,7 @@ def _leave_out(models: Sequence[StageName], model: StageName) -> tuple[StageName
 
 
 def _share_called(report: Report) -> float | None:
-    called = report.leading.right + report.leading.wrong + report.leading.none
-    return report.leading.right / called if called else None
+    return report.leading.right / report.leading.called if report.leading.called else None
 
 
 def _tell_difference(paired: PairedDifference) -> Document:

@@ -57,7 +57,7 @@ def _list_figures(outcome: Outcome) -> dict[str, str]:
         "ECE": f"{whole.calibration_error:.3f}",
         f"Sensitivity at {outcome.policy.threshold:g}": f"{whole.sensitivity:.3f}",
         f"Specificity at {outcome.policy.threshold:g}": f"{whole.specificity:.3f}",
-        "Leading finding right, of all pathological": f"{whole.leading_share:.3f}",
+        "Leading finding right, of all pathological": _format(whole.leading_share),
         "Leading finding right, wrong, none, of those called": ", ".join(
             map(str, (whole.leading.right, whole.leading.wrong, whole.leading.none))
         ),
@@ -104,7 +104,7 @@ def _list_subset(report: Report, paired: PairedDifference | None) -> list[str]:
         f"{report.calibration_error:.3f}",
         f"{report.sensitivity:.3f}",
         f"{report.specificity:.3f}",
-        f"{report.leading_share:.3f}",
+        _format(report.leading_share),
         _UNKNOWN if paired is None else f"{paired.difference:+.3f} ({_join(paired.interval)})",
         _UNKNOWN if paired is None else f"{paired.p:.4f}",
     ]

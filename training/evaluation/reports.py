@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +38,21 @@ _NAMES = {finding.id: finding.name for finding in FINDINGS}
 
 @dataclass(frozen=True)
 class LeadingCounts:
-    """Leading findings of the studies with a finding that were called pathological."""
+    """Leading findings of the studies with a finding that were called pathological.
+
+    `untold` counts apart, called or not, the studies with a finding of which nobody told what a leading one would be
+    held against: nobody looked for the one that led, or for any.
+    """
 
     right: int
     wrong: int
     none: int
+    untold: int = 0
+
+    @property
+    def called(self) -> int:
+        """How many studies were called pathological and could be judged."""
+        return self.right + self.wrong + self.none
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,13 @@ class Report:
         return len(self.probabilities)
 
     @property
-    def leading_share(self) -> float:
-        """Share of all studies with a finding whose leading finding is really there; class 0 leads with none."""
-        return self.leading.right / self.pathological
+    def leading_share(self) -> float | None:
+        """Share of studies with a finding whose leading finding is really there; class 0 leads with none.
+
+        Over those of which it can be judged; None where there is no such study.
+        """
+        judged = self.pathological - self.leading.untold
+        return self.leading.right / judged if judged else None
 
 
 @dataclass(frozen=True)
@@ -138,14 +152,25 @@ def compare(cases: Sequence[Case], report: Report, other: Report, *, seed: int) 
 
 
 def _count_leading(cases: Sequence[Case], decisions: Sequence[Decision]) -> LeadingCounts:
-    called = [
-        (decision.leading, {_NAMES[finding] for finding in case.truth if finding in _NAMES})
-        for case, decision in zip(cases, decisions, strict=True)
-        if case.is_pathological and decision.is_pathological
-    ]
-    right = sum(leading in truth for leading, truth in called)
-    none = sum(leading == NO_SPECIFIC_PATHOLOGY for leading, _ in called)
-    return LeadingCounts(right=right, wrong=len(called) - right - none, none=none)
+    judged = [_judge_leading(case, decision) for case, decision in zip(cases, decisions, strict=True)]
+    return LeadingCounts(**{name: judged.count(name) for name in ("right", "wrong", "none", "untold")})
+
+
+def _judge_leading(case: Case, decision: Decision) -> str | None:
+    """Return how a leading finding counts; None where there is nothing to lead, or where the study was not called."""
+    if not case.is_pathological:
+        return None
+    if not decision.is_pathological:
+        return None if case.truth else "untold"
+    if decision.leading == NO_SPECIFIC_PATHOLOGY:
+        return "none"
+    if decision.leading in _list_names(case.unknown):
+        return "untold"
+    return "right" if decision.leading in _list_names(case.truth) else "wrong"
+
+
+def _list_names(findings: Iterable[str]) -> set[str]:
+    return {_NAMES[finding] for finding in findings if finding in _NAMES}
 
 
 def judge(

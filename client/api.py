@@ -22,6 +22,7 @@ from client.exchange import (
     TIMEOUT,
     WAIT_LIMIT_S,
     Call,
+    Gateway,
     OnProgress,
     Patience,
     keep_path,
@@ -56,7 +57,7 @@ class Client:
         self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=make_headers(api_key))
         self._retry_limit_s = retry_limit_s
         self._parts_from_bytes = parts_from_bytes
-        self._was_reached = False
+        self._gateway = Gateway(self.url)
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +123,7 @@ class Client:
         seen: Job | None = None
         while True:
             job = self.fetch_job(job_id)
-            if job != seen:
+            if job.has_changed_since(seen):
                 seen = job
                 yield job
             if job.has_ended:
@@ -140,7 +141,7 @@ class Client:
         while not stream.has_ended:
             try:
                 with connect_sse(self._http, **stream.arguments) as source:
-                    self._was_reached = True
+                    self._gateway.was_reached = True
                     if source.response.is_error:
                         source.response.read()
                     if stream.begin(source.response):
@@ -184,6 +185,7 @@ class Client:
         while True:
             try:
                 with self._http.stream("GET", keep_path(artifact.href)) as answer:
+                    self._gateway.was_reached = True
                     if answer.is_success:
                         with receiving(artifact, Path(path)) as write:
                             for chunk in answer.iter_bytes():
@@ -206,8 +208,7 @@ class Client:
         return self._read(Call("GET", path, query=query))
 
     def _make_patience(self, takes_s: float | None = None) -> Patience:
-        limit_s = max(self._retry_limit_s, takes_s or 0)
-        return Patience(self.url, limit_s, was_reached=self._was_reached)
+        return Patience(self._gateway, max(self._retry_limit_s, takes_s or 0))
 
     def _read(self, call: Call) -> Document:
         """Return the JSON object of an answer."""
@@ -219,7 +220,6 @@ class Client:
             except httpx.TransportError as error:
                 outcome = patience.take_silence(error)
             if not isinstance(outcome, float):
-                self._was_reached = True
                 return outcome
             time.sleep(outcome)
 

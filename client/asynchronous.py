@@ -23,6 +23,7 @@ from client.exchange import (
     TIMEOUT,
     WAIT_LIMIT_S,
     Call,
+    Gateway,
     OnProgress,
     Patience,
     keep_path,
@@ -52,7 +53,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout, headers=make_headers(api_key))
         self._retry_limit_s = retry_limit_s
         self._parts_from_bytes = parts_from_bytes
-        self._was_reached = False
+        self._gateway = Gateway(self.url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,7 +122,7 @@ class AsyncClient:
         seen: Job | None = None
         while True:
             job = await self.fetch_job(job_id)
-            if job != seen:
+            if job.has_changed_since(seen):
                 seen = job
                 yield job
             if job.has_ended:
@@ -139,7 +140,7 @@ class AsyncClient:
         while not stream.has_ended:
             try:
                 async with aconnect_sse(self._http, **stream.arguments) as source:
-                    self._was_reached = True
+                    self._gateway.was_reached = True
                     if source.response.is_error:
                         await source.response.aread()
                     if stream.begin(source.response):
@@ -186,6 +187,7 @@ class AsyncClient:
         while True:
             try:
                 async with self._http.stream("GET", keep_path(artifact.href)) as answer:
+                    self._gateway.was_reached = True
                     if answer.is_success:
                         with receiving(artifact, Path(path)) as write:
                             async for chunk in answer.aiter_bytes():
@@ -208,8 +210,7 @@ class AsyncClient:
         return await self._read(Call("GET", path, query=query))
 
     def _make_patience(self, takes_s: float | None = None) -> Patience:
-        limit_s = max(self._retry_limit_s, takes_s or 0)
-        return Patience(self.url, limit_s, was_reached=self._was_reached)
+        return Patience(self._gateway, max(self._retry_limit_s, takes_s or 0))
 
     async def _read(self, call: Call) -> Document:
         """Return the JSON object of an answer."""
@@ -221,7 +222,6 @@ class AsyncClient:
             except httpx.TransportError as error:
                 outcome = patience.take_silence(error)
             if not isinstance(outcome, float):
-                self._was_reached = True
                 return outcome
             await asyncio.sleep(outcome)
 

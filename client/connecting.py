@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+import httpx
 import typer
 
 from client.api import Client
 from client.errors import ApiError, ClientError, Unreachable, WaitExpired
+from client.exchange import DEFAULT_URL, make_headers
 from client.local_stack import choose_key, choose_url
 from client.statuses import NO_RESULT, NOT_ALLOWED, TRY_AGAIN
 from client.words import ADVICE
@@ -35,7 +37,8 @@ _OF_THE_KEY = frozenset({401, 403})
 @contextmanager
 def connected(url: str | None, api_key: str | None, as_json: bool) -> Iterator[Client]:
     """Yield a client; what goes wrong with it is explained, and ends the command."""
-    with _make_client(choose_url(url), choose_key(api_key, url)) as api:
+    address, key = choose_access(url, api_key)
+    with Client(address, api_key=key) as api:
         try:
             yield api
         except ClientError as error:
@@ -45,6 +48,26 @@ def connected(url: str | None, api_key: str | None, as_json: bool) -> Iterator[C
             if isinstance(error, ApiError) and (advice := _find_advice(api, error)):
                 typer.echo(advice, err=True)
             raise typer.Exit(exit_status_of(error)) from error
+
+
+def choose_access(url: str | None, api_key: str | None) -> tuple[str, str | None]:
+    """Return the address to speak to and the key. Raises BadParameter for what cannot be one."""
+    address, key = choose_address(url), choose_key(api_key, url)
+    try:
+        make_headers(key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--api-key") from error
+    return address, key
+
+
+def choose_address(url: str | None) -> str:
+    """Return the address to speak to. Raises BadParameter for what cannot be one."""
+    address = choose_url(url)
+    try:
+        httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise typer.BadParameter(f"{error}. An address is like {DEFAULT_URL}.", param_hint="--api-url") from error
+    return address
 
 
 def exit_status_of(error: ClientError) -> int:
@@ -57,13 +80,6 @@ def exit_status_of(error: ClientError) -> int:
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document in one line."""
     typer.echo(json.dumps(document, ensure_ascii=False))
-
-
-def _make_client(url: str, api_key: str | None) -> Client:
-    try:
-        return Client(url, api_key=api_key)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--api-key") from error
 
 
 def _find_advice(api: Client, error: ApiError) -> str | None:

@@ -126,6 +126,10 @@ class Job:
         """Whether there is a result to fetch."""
         return self.has_succeeded and not self.is_validation
 
+    def has_changed_since(self, seen: Job | None) -> bool:
+        """Whether it stands elsewhere than when it was seen. Its `eta` shrinks with every second and does not count."""
+        return seen is None or _drop_estimate(self.document) != _drop_estimate(seen.document)
+
     @property
     def parts(self) -> Sequence[str]:
         """Ids of the jobs that this one was split into, one for each study of the upload."""
@@ -234,6 +238,10 @@ class ResultDocument(TypedDict):
     models: Sequence[Document]
     timings: Document
     disclaimer: str
+
+
+def _drop_estimate(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "eta"}
 
 
 def _parse_time(text: str | None) -> datetime | None:

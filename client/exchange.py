@@ -33,8 +33,8 @@ _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 20.0
 _SHORTEST_SHARE = 0.8
 _PATIENCE_ASKED = frozenset({429, 502, 503, 504, 507})
-_PASSING = frozenset({"idempotency_key_in_flight", "upload_busy"})
-"""Refusals for what somebody else is doing at this moment."""
+PASSING = frozenset({"idempotency_key_in_flight", "upload_busy", "upload_interrupted"})
+"""Refusals for a broken line, or for what somebody else is doing at this moment."""
 
 OnProgress = Callable[[int, int], None]
 """Is told of an upload: bytes sent, and bytes of all. Begins again at 0 when the upload is repeated."""
@@ -77,7 +77,7 @@ class Call:
             return
         with self.upload.path.open("rb") as body:
             content = body if self.upload.on_progress is None else _CountedFile(body, self.upload.on_progress)
-            yield {**arguments, "files": {"file": (self.upload.path.name, cast("IO[bytes]", content))}}
+            yield {**arguments, "files": {"file": (make_file_name(self.upload.path), cast("IO[bytes]", content))}}
 
     def confirm(self) -> None:
         """Tell whoever wants to know that the request was answered well."""
@@ -91,6 +91,11 @@ def make_submission(
     """Return the request that submits a study in one go."""
     headers = {"Idempotency-Key": idempotency_key}
     return Call("POST", "/v1/jobs", query=options, headers=headers, upload=Upload(study, on_progress))
+
+
+def make_file_name(path: Path) -> str:
+    """Return the name under which a file is sent: bytes of it that are not UTF-8 cannot be."""
+    return path.name.encode("utf-8", "replace").decode()
 
 
 def make_job_path(job_id: str, noun: str = "") -> str:
@@ -113,15 +118,20 @@ def make_headers(api_key: str | None) -> dict[str, str]:
     return {"User-Agent": USER_AGENT, "Authorization": f"Bearer {api_key}"}
 
 
+@dataclass
+class Gateway:
+    """An address, and whether anything has answered there."""
+
+    url: str
+    was_reached: bool = False
+
+
 class Patience:
     """How long one goes on asking: as `Retry-After` says, else longer and longer, `limit_s` in all."""
 
-    def __init__(
-        self, url: str, limit_s: float, *, was_reached: bool, draw: Callable[[], float] = random.random
-    ) -> None:
-        self._url = url
+    def __init__(self, gateway: Gateway, limit_s: float, *, draw: Callable[[], float] = random.random) -> None:
+        self._gateway = gateway
         self._limit_s = limit_s
-        self._was_reached = was_reached
         self._draw = draw
         self.renew()
 
@@ -132,6 +142,7 @@ class Patience:
 
     def read(self, answer: httpx.Response) -> Document | float:
         """Return the JSON object of an answer, or after how many seconds to ask again. Raises ApiError."""
+        self._gateway.was_reached = True
         document = _parse_object(answer)
         if answer.is_success and document is not None:
             return document
@@ -142,19 +153,21 @@ class Patience:
         document = _parse_object(answer)
         problem = Problem.parse(document or {"title": f"Not an answer of this API (HTTP {answer.status_code})"})
         error = ApiError(answer.status_code, problem)
-        if answer.status_code not in _PATIENCE_ASKED and problem.code not in _PASSING:
+        if answer.status_code not in _PATIENCE_ASKED and problem.code not in PASSING:
             raise error
         asked = answer.headers.get("Retry-After", "")
         return self._delay_or_raise(float(asked) if asked.isdecimal() else self._grow(), error)
 
     def take_end(self) -> float:
         """Return after how many seconds to open a stream again that ended before its job did. Raises Unreachable."""
-        return self._delay_or_raise(self._grow(), Unreachable(f"The stream of {self._url} ends again and again."))
+        return self._delay_or_raise(
+            self._grow(), Unreachable(f"The stream of {self._gateway.url} ends again and again.")
+        )
 
     def take_silence(self, error: httpx.TransportError) -> float:
         """Return after how many seconds to ask again a gateway that is away. Raises Unreachable."""
-        failure = Unreachable(describe_silence(self._url, error))
-        if not self._was_reached:
+        failure = Unreachable(describe_silence(self._gateway.url, error))
+        if not self._gateway.was_reached:
             raise failure from error
         return self._delay_or_raise(self._grow(), failure)
 

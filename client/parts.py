@@ -16,16 +16,16 @@ from typing import Any
 
 from client.documents import Document
 from client.errors import ApiError
-from client.exchange import Call, OnProgress, make_submission
+from client.exchange import Call, OnProgress, make_file_name, make_submission
 
 PARTS_FROM_BYTES = 64 * 1024 * 1024
 """Size from which a file goes in parts, unless a client is told another."""
 
 _PLACE = "/v1/uploads"
 _ASSEMBLY_S = 900.0  # the parts of gigabytes are read and written once more
-_NOT_TO_BE_LISTED = "insufficient_scope"
 _COMPLETE_BY_NOW = "upload_already_complete"
-_ANOTHERS = frozenset({"upload_not_found", "upload_already_submitted"})
+ANOTHERS = frozenset({"upload_not_found", "upload_already_submitted"})
+"""Refusals of an upload that somebody else made a job of meanwhile, or that has expired."""
 
 Steps = Generator[Call, Document, Document]
 """Yields requests, is sent their answers, and returns the last of them."""
@@ -75,28 +75,21 @@ def submit_study(
 def _submit_in_parts(
     path: Path, options: Mapping[str, str], idempotency_key: str, on_progress: OnProgress | None
 ) -> Steps:
-    """Go on with an upload of the same bytes that was begun earlier, or begin one."""
+    """Go on with an upload of the same bytes that was begun earlier, or begin one; once more where another takes it."""
     file = PartedFile.read(path)
     submit = _Submission(file, options, idempotency_key, on_progress)
-    begun = yield from _find_begun(file)
-    if begun is not None:
-        try:
-            return (yield from submit.finish(begun))
-        except ApiError as error:
-            if error.code not in _ANOTHERS:  # or else somebody else made a job of it meanwhile, or it has expired
-                raise
-    announced = {"size_bytes": file.size_bytes, "sha256": file.sha256}
-    return (yield from submit.finish((yield Call("POST", _PLACE, json=announced))))
+    begin = Call("POST", _PLACE, json={"size_bytes": file.size_bytes, "sha256": file.sha256})
+    try:
+        return (yield from submit.finish((yield from _find_begun(file)) or (yield begin)))
+    except ApiError as error:
+        if error.code not in ANOTHERS:
+            raise
+    return (yield from submit.finish((yield begin)))
 
 
 def _find_begun(file: PartedFile) -> Generator[Call, Document, Document | None]:
-    """Return an upload of the same bytes that is no job yet; None also for a key that may not look."""
-    try:
-        listed = yield Call("GET", _PLACE)
-    except ApiError as error:
-        if error.code != _NOT_TO_BE_LISTED:
-            raise
-        return None
+    """Return an upload of the same bytes that is no job yet."""
+    listed = yield Call("GET", _PLACE)
     wanted = (file.size_bytes, file.sha256)
     same = [one for one in listed["items"] if (one["size_bytes"], one.get("announced_sha256")) == wanted]
     return next(iter(same), None)
@@ -126,7 +119,7 @@ class _Submission:
                 "/v1/jobs",
                 query=self.options,
                 headers={"Idempotency-Key": self.idempotency_key},
-                json={"upload_id": upload["id"], "file_name": self.file.path.name},
+                json={"upload_id": upload["id"], "file_name": make_file_name(self.file.path)},
             )
         )
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from client.acceptance.manifest import BadManifest, read_manifest
 from client.acceptance.running import Verdict, count_verdicts, iterate_documents, run_corpus
 from client.acceptance.sending import Platform
+from client.connecting import choose_address
 from client.exchange import describe_silence
-from client.local_stack import choose_url
 from client.plugins import KnownCommand, add_plugins
 
 GROUP = "ctclip.acceptance"
@@ -58,7 +58,7 @@ def run(
 
     Each job only validates its study, so no model runs. The jobs stay in the platform like any others.
     """
-    url = choose_url(api_url)
+    url = choose_address(api_url)
     platform = Platform(url, run_id=uuid.uuid4().hex, limit_s=limit_s)
     try:
         verdicts = run_corpus(read_manifest(folder), platform, at_once=at_once)

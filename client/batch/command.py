@@ -22,9 +22,8 @@ from client.batch.running import PATIENCE_S, Batch, list_outcomes, run_batch
 from client.batch.sheets import make_sheets
 from client.batch.studies import ENDINGS, Study, find_studies
 from client.batch.writing import FormatUnavailable, check_format, write_sheets
-from client.connecting import ApiKey, Json, Url, exit_status_of
+from client.connecting import ApiKey, Json, Url, choose_access, exit_status_of
 from client.errors import ClientError
-from client.local_stack import choose_key, choose_url
 from client.statuses import INTERRUPTED, NO_RESULT, TRY_AGAIN
 
 Concurrency = Annotated[int, typer.Option(min=1, max=64, help="Studies under way at once.")]
@@ -56,15 +55,13 @@ def batch(
     A batch that was stopped or killed goes on when it is started again: OUTPUT.journal remembers what was sent.
     """
     studies = _find(input_dir, output)
+    url, key = choose_access(api_url, api_key)
     asked = {"models": models, "policy": policy, "priority": None if priority is None else str(priority)}
     options = {name: value for name, value in asked.items() if value is not None}
-    journal_path = output.with_name(f"{output.name}.journal")
-    if fresh:
-        journal_path.unlink(missing_ok=True)
-    with _opened(journal_path, options) as journal:
+    with _opened(output.with_name(f"{output.name}.journal"), options, is_fresh=fresh) as journal:
         whole = Batch(studies, journal, options, concurrency, study_limit_s)
         _prepare(whole, retry_failed=retry_failed)
-        status = _run(whole, choose_url(api_url), choose_key(api_key, api_url), as_json)
+        status = _run(whole, url, key, as_json)
         outcomes = list_outcomes(whole)
         files = write_sheets(make_sheets(outcomes), output)
     _tell(outcomes, files, as_json)
@@ -88,9 +85,9 @@ def _find(input_dir: Path, output: Path) -> Sequence[Study]:
 
 
 @contextmanager
-def _opened(path: Path, options: dict[str, str]) -> Iterator[Journal]:
+def _opened(path: Path, options: dict[str, str], *, is_fresh: bool) -> Iterator[Journal]:
     try:
-        with open_journal(path, options) as journal:
+        with open_journal(path, options, is_fresh=is_fresh) as journal:
             yield journal
     except JournalRefused as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error

@@ -90,10 +90,12 @@ class Journal:
 
 
 @contextmanager
-def open_journal(path: Path, options: Mapping[str, str]) -> Iterator[Journal]:
-    """Open the journal of a batch, or begin one. Raises JournalRefused."""
+def open_journal(path: Path, options: Mapping[str, str], *, is_fresh: bool = False) -> Iterator[Journal]:
+    """Open the journal of a batch, or begin one; where `is_fresh`, forget what it held. Raises JournalRefused."""
     with path.open("a+b") as file:
         _lock(file, path)
+        if is_fresh:
+            file.truncate(0)
         lines = _read_lines(file)
         if not lines:
             file.write(_encode({"kind": "batch", "version": VERSION, "options": dict(options)}))

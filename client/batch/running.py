@@ -19,6 +19,8 @@ from client.batch.progress import Progress
 from client.batch.studies import Study
 from client.documents import Job, Problem
 from client.errors import ApiError, ClientError, WaitExpired
+from client.exchange import PASSING
+from client.parts import ANOTHERS
 
 # A key whose upload was cut off is free again after a minute.
 PATIENCE_S = 300.0
@@ -27,6 +29,8 @@ _POLL_S = 1.0
 _NOT_FOUND, _GONE = 404, 410
 _ABOUT_THE_STUDY = frozenset({400, 409, _GONE, 413, 415, 422})
 """Refusals that another try of the same study would meet again; any other one ends the batch."""
+_OF_THIS_TRY = PASSING | ANOTHERS | {"checksum_mismatch"}
+"""Refusals of this try only, whatever their status: the next run sends the study again."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class _Sender:
             outcome = await self._find_outcome(study)
         except WaitExpired as error:
             self._leave(study, describe_unfinished(study, detail=str(error)))
+        except ApiError as error:
+            if error.code not in _OF_THIS_TRY:
+                raise
+            self._leave(study, describe_unfinished(study, detail=str(error)))
         except OSError as error:
             self._leave(study, describe_unfinished(study, FILE_UNREADABLE, error.strerror or ""))
         else:
@@ -101,7 +109,7 @@ class _Sender:
             if job.has_result:
                 return describe_result(study, job, await self._api.fetch_result(job.id))
         except ApiError as error:
-            if error.status not in _ABOUT_THE_STUDY:
+            if error.status not in _ABOUT_THE_STUDY or error.code in _OF_THIS_TRY:
                 raise
             return describe_failure(study, error.problem)
         return describe_failure(study, job.problem or Problem(job.state, f"The job was {job.state}", "", None, {}), job)

@@ -65,11 +65,12 @@ _GROUPS: Mapping[str, Action] = {
 }
 _ACTIONS = {Tag(*tag): action for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 2}
 # The table is silent on some names, times, comments and UIDs that link an image with its source (0020,0242; 0008,1167),
-# on the birth date in another calendar (0010,0033), and on numbers of orders. None of them is needed to read an image.
+# on the birth date in another calendar (0010,0033), on addresses in archives (0008,1190; 0040,E010), and on numbers of
+# orders. None of them is needed to read an image.
 _OF_THE_PATIENT = frozenset({0x0010, 0x0032, 0x0038, 0x4008})  # patient, request, visit, interpretation
-_ORDER_NUMBERS = frozenset({Tag(0x0040, 0x1060), Tag(0x0040, 0x2006), Tag(0x0040, 0x2007)})
+_ORDER_NUMBERS = frozenset(Tag(0x0040, element) for element in (0x1006, 0x1007, 0x1060, 0x2006, 0x2007))
 _UNLISTED: Mapping[str, Action] = {
-    **dict.fromkeys(("PN", "DA", "TM", "DT", "LT", "ST", "UT"), Action.REMOVE),
+    **dict.fromkeys(("PN", "DA", "TM", "DT", "LT", "ST", "UR", "UT"), Action.REMOVE),
     "UI": Action.RENAME_OWN,
 }
 _MASKED = [(tag, action) for name, action in _GROUPS.items() for tag in getattr(table, name) if len(tag) == 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -15,13 +16,17 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner, Result
 
+from client.asynchronous import AsyncClient
 from client.batch.journal import JournalRefused, open_journal
 from client.batch.outcomes import Outcome, describe_failure, describe_result, describe_unfinished
+from client.batch.progress import QuietProgress
+from client.batch.running import Batch, list_outcomes, run_batch
 from client.batch.sheets import CONTRACT, make_sheets
 from client.batch.studies import Study, find_studies
 from client.batch.writing import write_sheets
 from client.command import app
 from client.documents import Job, Problem
+from client.errors import ClientError
 from client.results import StudyResult
 from tests.client.tiny_api import Answer, job_document, problem, serving
 
@@ -118,6 +123,19 @@ class TestJournal:
         ):
             pass
 
+    def test_is_forgotten_only_by_whoever_holds_it(self, tmp_path: Path) -> None:
+        path, study = tmp_path / "journal", make_study(tmp_path)
+        with open_journal(path, {"models": "mednext"}) as journal:
+            journal.plan([study])
+            kept = path.read_bytes()
+            with pytest.raises(JournalRefused, match="Another batch"), open_journal(path, {}, is_fresh=True):
+                pass
+            assert path.read_bytes() == kept
+            key = journal.get(study).key
+        with open_journal(path, {}, is_fresh=True) as journal:
+            journal.plan([study])
+            assert journal.get(study).key != key
+
     def test_of_other_options_is_refused(self, tmp_path: Path) -> None:
         with open_journal(tmp_path / "journal", {"models": "mednext"}):
             pass
@@ -187,6 +205,30 @@ class _Unprintable:
         raise ZeroDivisionError
 
 
+class TestRunning:
+    @pytest.mark.parametrize(
+        "code", ["checksum_mismatch", "upload_interrupted", "upload_busy", "idempotency_key_in_flight"]
+    )
+    def test_leaves_a_study_that_did_not_get_through_to_the_next_run(self, tmp_path: Path, code: str) -> None:
+        studies = [make_study(tmp_path / "in", name) for name in ("a.zip", "b.zip")]
+        with (
+            serving(problem(409, code), problem(415, "not_an_archive")) as api,
+            open_journal(tmp_path / "journal", {}) as journal,
+        ):
+            assert self._run(api.url, Batch(studies, journal, concurrency=1)) == ["not_finished", "not_an_archive"]
+            assert self._run(api.url, Batch(studies, journal, concurrency=1)) == ["not_an_archive", "not_an_archive"]
+        first, _, again = (request.headers["Idempotency-Key"] for request in api.requests)
+        assert again == first
+
+    def _run(self, url: str, batch: Batch) -> list[str | None]:
+        async def run() -> ClientError | None:
+            async with AsyncClient(url, retry_limit_s=0) as api:
+                return await run_batch(api, batch, QuietProgress())
+
+        assert asyncio.run(run()) is None
+        return [outcome.problem_code for outcome in list_outcomes(batch)]
+
+
 class TestCommand:
     def test_writes_a_row_for_a_study_that_is_refused(self, tmp_path: Path) -> None:
         make_study(tmp_path / "in")
@@ -210,6 +252,23 @@ class TestCommand:
         done = self._run(tmp_path, "http://127.0.0.1:9")
         assert done.exit_code == 75
         assert self._read_codes(tmp_path) == ["file_unreadable"]
+
+    def test_begins_nothing_anew_while_another_runs(self, tmp_path: Path) -> None:
+        make_study(tmp_path / "in")
+        with open_journal(tmp_path / "out.csv.journal", {}):
+            done = self._run(tmp_path, "http://127.0.0.1:9", "--fresh")
+        assert done.exit_code == 2
+        assert "Another batch" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("--api-key", "a b"), ("--api-url", "http://127.0.0.1:PORT")], ids=["key", "url"]
+    )
+    def test_refuses_what_is_no_key_and_no_address(self, tmp_path: Path, option: str, value: str) -> None:
+        make_study(tmp_path / "in")
+        done = self._run(tmp_path, "http://127.0.0.1:9", option, value)
+        assert done.exit_code == 2
+        assert option in done.stderr
+        assert not (tmp_path / "out.csv.journal").exists()
 
     def test_stops_at_once_when_the_key_is_refused(self, tmp_path: Path) -> None:
         for name in ("a.zip", "b.zip", "c.zip"):

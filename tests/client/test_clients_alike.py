@@ -8,18 +8,22 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from client import ApiError, ArtifactLink, AsyncClient, Client, Damaged, Event, Unreachable
-from client.exchange import Patience, make_headers
+from client.exchange import Gateway, Patience, make_headers
 from tests.client.tiny_api import CUT, Answer, TinyApi, job_document, problem, serving
 
 ACCEPTED = Answer(202, job_document("queued"))
 NEVER = 1_000_000_000
 STREAM = {"Content-Type": "text/event-stream"}
+
+MADE = Answer(201, {"id": "up-1", "part_size_bytes": 100_000, "received_parts": []})
+PART = Answer(200, {"number": 1})
 
 
 def make_events(*events: tuple[int, str, str]) -> Answer:
@@ -48,6 +52,19 @@ def read_events(api: TinyApi) -> list[Event]:
         return list(client.iterate_events("job-1"))
 
 
+def read_states(api: TinyApi) -> list[str]:
+    with Client(api.url) as client:
+        return [job.state for job in client.iterate_updates("job-1", poll_s=0.01)]
+
+
+def read_states_asynchronously(api: TinyApi) -> list[str]:
+    async def run() -> list[str]:
+        async with AsyncClient(api.url) as client:
+            return [job.state async for job in client.iterate_updates("job-1", poll_s=0.01)]
+
+    return asyncio.run(run())
+
+
 def read_events_asynchronously(api: TinyApi) -> list[Event]:
     async def run() -> list[Event]:
         async with AsyncClient(api.url, retry_limit_s=2) as client:
@@ -65,6 +82,10 @@ def study(tmp_path: Path) -> Path:
     path = tmp_path / "study.zip"
     path.write_bytes(bytes(range(256)) * 1000)
     return path
+
+
+def cut_short(answer: Answer) -> Answer:
+    return replace(answer, headers={**answer.headers, "Content-Length": str(len(answer.document) + 1)})
 
 
 class TestSubmission:
@@ -91,6 +112,22 @@ class TestSubmission:
         assert study.read_bytes() in second.body
 
     @SUBMIT
+    def test_is_repeated_when_it_came_in_only_in_part(self, study: Path, send: Callable[[TinyApi, Path], str]) -> None:
+        with serving(problem(400, "upload_interrupted", Retry_After="0"), ACCEPTED) as api:
+            assert send(api, study) == "job-1"
+        assert len(api.requests) == 2
+
+    @SUBMIT
+    @pytest.mark.parametrize("answers", [(ACCEPTED,), (Answer(200, {"items": []}), MADE, *[PART] * 4, ACCEPTED)])
+    def test_goes_under_a_readable_name_whatever_the_file_is_called(
+        self, study: Path, send: Callable[..., str], answers: tuple[Answer, ...]
+    ) -> None:
+        named = study.rename(study.with_name("\udcff.zip"))
+        with serving(*answers) as api:
+            assert send(api, named, parts_from_bytes=NEVER if len(answers) == 1 else 100_000) == "job-1"
+        assert b'"?.zip"' in api.requests[-1].body
+
+    @SUBMIT
     def test_that_is_refused_carries_the_code(self, study: Path, send: Callable[[TinyApi, Path], str]) -> None:
         with serving(problem(415, "not_an_archive")) as api, pytest.raises(ApiError) as raised:
             send(api, study)
@@ -102,9 +139,8 @@ class TestALargeFile:
     def test_repeats_the_part_that_was_cut_and_waits_while_the_parts_are_put_together(
         self, study: Path, send: Callable[..., str]
     ) -> None:
-        made = Answer(201, {"id": "up-1", "part_size_bytes": 100_000, "received_parts": []})
-        part, busy = Answer(200, {"number": 1}), problem(409, "upload_busy", Retry_After="0")
-        answers = (Answer(200, {"items": []}), made, part, CUT, part, part, busy, Answer(200, {"id": "up-1"}), ACCEPTED)
+        busy = problem(409, "upload_busy", Retry_After="0")
+        answers = (Answer(200, {"items": []}), MADE, PART, CUT, PART, PART, busy, Answer(200, {"id": "up-1"}), ACCEPTED)
         with serving(*answers) as api:
             assert send(api, study, parts_from_bytes=100_000) == "job-1"
         parts = [request for request in api.requests if request.method == "PUT"]
@@ -120,6 +156,21 @@ class TestALargeFile:
         assert submission.path == "/v1/jobs?models=mednext&priority=9"
         assert json.loads(submission.body) == {"upload_id": "up-1", "file_name": "study.zip"}
 
+    @SUBMIT
+    @pytest.mark.parametrize("refusal", [problem(409, "upload_already_submitted"), problem(404, "upload_not_found")])
+    @pytest.mark.parametrize("was_found", [False, True])
+    def test_is_sent_once_more_where_another_took_the_upload(
+        self, study: Path, send: Callable[..., str], refusal: Answer, was_found: bool
+    ) -> None:
+        announced = {"size_bytes": 256_000, "announced_sha256": hashlib.sha256(study.read_bytes()).hexdigest()}
+        listed = Answer(200, {"items": [{**MADE.document, **announced}] if was_found else []})
+        sent = (*[PART] * 3, Answer(200, {"id": "up-1"}))
+        begun = () if was_found else (MADE,)
+        with serving(listed, *begun, *sent, refusal, MADE, *sent, ACCEPTED) as api:
+            assert send(api, study, parts_from_bytes=100_000) == "job-1"
+        with serving(listed, *begun, *sent, refusal, MADE, *sent, refusal) as api, pytest.raises(ApiError):
+            send(api, study, parts_from_bytes=100_000)
+
 
 class TestEvents:
     @READ
@@ -130,6 +181,20 @@ class TestEvents:
         assert [event.id for event in events] == [7, 9, 12]
         assert events[-1].ends_job
         assert [request.headers["Last-Event-ID"] for request in api.requests] == ["0", "9", "9"]
+
+    @READ
+    @pytest.mark.parametrize(
+        "first",
+        [
+            cut_short(make_events((7, "stage.state", "leased"))),
+            cut_short(Answer(200, b": ping\n\n", STREAM)),
+            problem(503, "busy", Retry_After="0"),
+        ],
+    )
+    def test_go_on_behind_a_gateway_that_was_away(self, read: Callable[[TinyApi], list[Event]], first: Answer) -> None:
+        with serving(first, CUT, make_events((9, "job.state", "completed"))) as api:
+            assert read(api)[-1].id == 9
+        assert len(api.requests) == 3
 
     @READ
     def test_are_none_when_all_were_had(self, read: Callable[[TinyApi], list[Event]]) -> None:
@@ -145,6 +210,15 @@ class TestEvents:
     def test_that_are_none_of_this_api_are_told(self, read: Callable[[TinyApi], list[Event]]) -> None:
         with serving(Answer(200, b"data: hello\n\n", STREAM)) as api, pytest.raises(Unreachable, match="not this API"):
             read(api)
+
+
+class TestUpdates:
+    @pytest.mark.parametrize("read", [read_states, read_states_asynchronously])
+    def test_are_none_while_only_the_estimate_shrinks(self, read: Callable[[TinyApi], list[str]]) -> None:
+        estimates = ({"p50_s": seconds, "p90_s": 9.0} for seconds in (4.0, 3.0, 2.0))
+        running = [Answer(200, job_document(eta=estimate)) for estimate in estimates]
+        with serving(*running, Answer(200, job_document("completed", eta=None))) as api:
+            assert read(api) == ["running", "completed"]
 
 
 def download(api: TinyApi, artifact: ArtifactLink, path: Path) -> Path:
@@ -170,6 +244,13 @@ class TestDownload:
         assert path.read_bytes() == self.CONTENT
         assert [request.path for request in api.requests] == ["/v1/jobs/job-1/artifacts/masks"] * 2
 
+    def test_is_repeated_when_it_was_cut_and_the_gateway_was_away(
+        self, tmp_path: Path, fetch: Callable[..., Path]
+    ) -> None:
+        with serving(cut_short(Answer(200, self.CONTENT[:-1])), CUT, Answer(200, self.CONTENT)) as api:
+            path = fetch(api, self._link(self.CONTENT), tmp_path / "masks.nii.gz")
+        assert path.read_bytes() == self.CONTENT
+
     def test_leaves_nothing_where_the_digest_is_another(self, tmp_path: Path, fetch: Callable[..., Path]) -> None:
         with serving(Answer(200, self.CONTENT[1:])) as api, pytest.raises(Damaged, match="SHA-256"):
             fetch(api, self._link(self.CONTENT), tmp_path / "masks.nii.gz")
@@ -185,14 +266,14 @@ class TestDownload:
 class TestPatience:
     def test_grows_from_try_to_try_and_is_drawn(self) -> None:
         for drawn in (0.0, 1.0):
-            patience = Patience("http://host", 600, was_reached=True, draw=partial(float, drawn))
+            patience = Patience(Gateway("http://host"), 600, draw=partial(float, drawn))
             delays = [patience.take_end() for _ in range(8)]
             assert delays == sorted(delays)
             assert delays[0] == pytest.approx(0.4 + 0.1 * drawn)
             assert delays[-1] == pytest.approx(16 + 4 * drawn)
 
     def test_ends_at_its_limit(self) -> None:
-        patience = Patience("http://host", 0.1, was_reached=True)
+        patience = Patience(Gateway("http://host"), 0.1)
         with pytest.raises(Unreachable):
             patience.take_end()
 

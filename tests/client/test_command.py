@@ -372,6 +372,12 @@ class TestAddress:
     def test_is_the_one_named_before_all_others(self) -> None:
         assert choose_url("http://named") == "http://named"
 
+    @pytest.mark.parametrize("command", [["watch", "job-1"], ["acceptance", "run", "."]], ids=["watch", "acceptance"])
+    def test_that_cannot_be_one_is_wrong_usage(self, command: list[str]) -> None:
+        done = CliRunner().invoke(app, [*command, "--api-url", "http://127.0.0.1:PORT"], env=PLAIN)
+        assert done.exit_code == 2
+        assert "Invalid port: 'PORT'. An address is like http://localhost:8000." in done.stderr
+
     def test_is_that_of_the_platform_running_here(self, tmp_path: Path) -> None:
         self._write_report(tmp_path, launcher=1)
         assert find_local_url(tmp_path) == "http://127.0.0.1:12345"

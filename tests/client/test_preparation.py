@@ -204,6 +204,7 @@ class TestDeidentification:
             "PatientBirthDateInAlternativeCalendar": "1390-01-01",
             "CommentsOnTheScheduledProcedureStep": MARK,
             "AssertionComments": MARK,
+            "RetrieveURL": f"https://pacs.example.org/studies/{MARK}",
         }
         written = deidentify(change(tree_file(tree), **linked, **told), PSEUDONYMS)
         after = pydicom.dcmread(io.BytesIO(written))
@@ -252,9 +253,15 @@ class TestDeidentification:
         assert choose_action(Tag(keyword)) is action
 
     @pytest.mark.parametrize(
-        "tag", [0x60003000, 0x601E3000, 0x50100010, 0x00091001, 0x00081FFE, 0x00402006, 0x00380016]
+        "tag",
+        [
+            *(0x60003000, 0x601E3000, 0x50100010, 0x00091001, 0x00081FFE),
+            *(0x00402006, 0x00401006, 0x00401007, 0x00380016, 0x00080409, 0x00081190, 0x0040E010),
+        ],
     )
-    def test_takes_overlays_curves_and_what_is_private_or_unknown_away(self, tag: int) -> None:
+    def test_takes_overlays_curves_numbers_of_orders_addresses_and_what_is_private_or_unknown_away(
+        self, tag: int
+    ) -> None:
         assert choose_action(Tag(tag)) is Action.REMOVE
 
     def _mark(self, content: bytes) -> bytes:

@@ -14,7 +14,7 @@ from tests.loopback import running
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the server."""
+    """One answer of the server. A `Content-Length` in `headers` that is too large cuts it short."""
 
     status: int
     document: Any
@@ -67,8 +67,7 @@ def _make_handler(api: TinyApi) -> type[BaseHTTPRequestHandler]:
                 return
             content = answer.document if isinstance(answer.document, bytes) else json.dumps(answer.document).encode()
             self.send_response(answer.status)
-            self.send_header("Content-Length", str(len(content)))
-            for name, value in answer.headers.items():
+            for name, value in {"Content-Length": str(len(content)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)

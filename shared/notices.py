@@ -204,8 +204,8 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "Do not use the probability; see `completeness` for the reasons.",
     ),
     NoticeCode.NO_FINDING_WITH_EVIDENCE: NoticeKind(
-        "The study was judged pathological although no single finding both raised the score and reached a model's own "
-        "threshold.",
+        "The study was judged pathological although no single finding both raised the score and reached the "
+        "threshold from which it is evidence.",
         "Read the study without a hint of where to look.",
     ),
     NoticeCode.REPORT_NOT_MADE: NoticeKind(

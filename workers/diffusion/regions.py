@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from model_weights.policies.reconstruction import RegionOptions
 from shared.json_values import JsonObject
-from workers.diffusion.slice_grid import SliceGrid
+from workers.diffusion.slice_grid import Matrix, SliceGrid
 from workers.volume.geometry import Triple
 
 _JOINED_WITHIN_MM = 5.0
@@ -27,21 +27,31 @@ _HU_MM2 = 1e5
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the map over the threshold. `score` grows with area and difference, over all its slices."""
+    """A connected part of the map over the threshold. `score` grows with area and difference, over all its slices.
+
+    The centre is weighted by difference; the box (lowest and highest corner) holds whole pixels and slices.
+    """
 
     centre_lps_mm: Triple
-    extent_lps_mm: Triple
+    low_lps_mm: Triple
+    high_lps_mm: Triple
     slices: tuple[int, ...]
     area_mm2: float
     mean_hu: float
     largest_hu: float
     score: float
 
+    @property
+    def extent_lps_mm(self) -> Triple:
+        """Sides of the box along L, P and S."""
+        return _triple(np.subtract(self.high_lps_mm, self.low_lps_mm))
+
     def to_document(self) -> JsonObject:
         """Return the region as plain JSON values."""
         return {
             "centre_lps_mm": list(self.centre_lps_mm),
             "extent_lps_mm": list(self.extent_lps_mm),
+            "box_lps_mm": {"low": list(self.low_lps_mm), "high": list(self.high_lps_mm)},
             "slices": list(self.slices),
             "area_mm2": self.area_mm2,
             "mean_hu": self.mean_hu,
@@ -103,10 +113,12 @@ def _describe(
     points = np.stack([x + left, y + top, slices], axis=1)
     differences = part[is_in].astype(np.float64)
     centre = np.average(grid.locate(points), axis=0, weights=differences)
+    corners = _locate_corners(points, grid)
     area_mm2 = len(points) * grid.pixel_area_mm2
     return Region(
         centre_lps_mm=_triple(centre),
-        extent_lps_mm=_triple(_measure_extent(points, grid)),
+        low_lps_mm=_triple(corners.min(axis=0)),
+        high_lps_mm=_triple(corners.max(axis=0)),
         slices=tuple(np.unique(slices).tolist()),
         area_mm2=area_mm2,
         mean_hu=float(differences.mean()),
@@ -115,11 +127,10 @@ def _describe(
     )
 
 
-def _measure_extent(points: npt.NDArray[np.int64], grid: SliceGrid) -> npt.NDArray[np.float64]:
-    """Return the sides of the box along L, P and S, whole pixels and slices included."""
+def _locate_corners(points: npt.NDArray[np.int64], grid: SliceGrid) -> Matrix:
+    """Return where the corners of the box around some pixels lie, whole pixels and slices included."""
     ends = zip(points.min(axis=0) - 0.5, points.max(axis=0) + 0.5, strict=True)
-    corners = grid.locate(list(product(*ends)))
-    return np.asarray(corners.max(axis=0) - corners.min(axis=0), np.float64)
+    return grid.locate(list(product(*ends)))
 
 
 def _triple(values: npt.NDArray[np.float64]) -> Triple:

@@ -39,7 +39,7 @@ class Answers:
 
     `shown` are the records whose evidence is shown: those that answered, and those that said only what no feature of
     the fusion carries. Those are missing from the probability, and are declared so. `thresholds`: from what probability
-    on each model stands for a finding; None where the model cards say it.
+    on each model stands for a finding; None where the model cards say it, as they do of labels that are not weighed.
     """
 
     answered: Mapping[StageName, StageRecord]
@@ -57,7 +57,7 @@ class Answers:
         return {model: _get_probability(self.shown[model], label) for model, label in self._find_labels(finding)}
 
     def get_thresholds(self, finding: Finding) -> dict[StageName, float]:
-        """Return each model's own evidence threshold for a finding, where it has one."""
+        """Return from what probability on each model's answer is evidence of a finding, where it ever is."""
         return {
             model: thresholds[label]
             for model, label in self._find_labels(finding)
@@ -65,7 +65,12 @@ class Answers:
         }
 
     def _get_table(self, model: StageName) -> Mapping[str, float]:
-        return _get_thresholds(self.shown[model]) if self.thresholds is None else self.thresholds.get(model, {})
+        record = self.shown[model]
+        of_the_card = _get_thresholds(record)
+        if self.thresholds is None:
+            return of_the_card
+        unfused = {label: of_the_card[label] for label in _get_unfused(record) if label in of_the_card}
+        return {**unfused, **self.thresholds.get(model, {})}
 
     def get_relevance(self, finding: Finding) -> dict[StageName, JsonObject]:
         """Return where each model saw a finding, of the models that tell it and for the findings they tell it of."""
@@ -112,8 +117,12 @@ def _is_own(feature: str, model: StageName) -> bool:
 
 def _get_probability(record: StageRecord, label: str) -> float:
     """Return what a model said of a label; NaN where it said nothing."""
-    unfused = cast("Mapping[str, float]", record.facts.get(UNFUSED, {}))
-    return unfused.get(label, record.features.get(make_feature_name(record.name, label), math.nan))
+    return _get_unfused(record).get(label, record.features.get(make_feature_name(record.name, label), math.nan))
+
+
+def _get_unfused(record: StageRecord) -> Mapping[str, float]:
+    """Return what a model said of labels that the fusion does not weigh."""
+    return cast("Mapping[str, float]", record.facts.get(UNFUSED, {}))
 
 
 def _get_thresholds(record: StageRecord) -> Mapping[str, float]:

@@ -34,7 +34,7 @@ DISCLAIMERS: Mapping[WeightsProfile, str] = {
 }
 
 NO_FINDING_WITH_EVIDENCE = "no_finding_with_evidence"
-"""Class 1 although no finding both raised the score and reached a model's own threshold."""
+"""Class 1 although no finding both raised the score and reached the threshold of its evidence."""
 
 NO_MODEL_ANSWERED = "no_model_answered"
 """The probability is only the base rate of the training, which the policy allowed."""
@@ -65,7 +65,7 @@ def make_document(reading: Reading) -> Document:
         **_make_contract(reading, intake),
         "schema_version": SCHEMA_VERSION,
         "job_id": reading.job_id,
-        "state": str(_judge_state(reading.records)),
+        "state": str(_judge_state(reading.answers)),
         "completeness": _make_completeness(reading.answers),
         "threshold": reading.policy.threshold,
         "policy_id": reading.policy.id,
@@ -99,10 +99,9 @@ def _make_contract(reading: Reading, intake: Mapping[str, Any]) -> Document:
     }
 
 
-def _judge_state(records: Mapping[StageName, StageRecord]) -> JobState:
-    """Return the state that the job takes when this result is published; the runtime judges alike."""
-    has_all = all(model in records and records[model].state == StageState.SUCCEEDED for model in MODELS)
-    return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL
+def _judge_state(answers: Answers) -> JobState:
+    """Return the state that the job takes when this result is published; the runtime judges by the same number."""
+    return JobState.COMPLETED if len(answers.answered) == len(MODELS) else JobState.COMPLETED_PARTIAL
 
 
 def _make_completeness(answers: Answers) -> Document:

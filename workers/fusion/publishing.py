@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -28,7 +29,11 @@ class Publisher:
         )
 
     def publish(self, context: StageContext, reading: Reading) -> tuple[Result, list[ProducedArtefact]]:
-        """Return the row of the result, and manifest and reports as artefacts; the result names their digests."""
+        """Return the row of the result, and manifest and reports as artefacts; the result names their digests.
+
+        The times of the result are those after its reports were made.
+        """
+        started = time.monotonic()
         manifest = self._make_manifest(context, reading)
         path = context.scratch / ArtefactKind.RUN_MANIFEST
         path.write_bytes(manifest)
@@ -36,7 +41,15 @@ class Publisher:
         record = ArtefactRecord(ArtefactKind.RUN_MANIFEST, MEDIA_TYPE, len(manifest), sha256)
         reports = self._reports.make(context, make_document(reading))
         artefacts = [*reading.artefacts, record, *reports.records]
-        document = make_document(replace(reading, artefacts=artefacts, warnings=reports.warnings))
+        document = make_document(
+            replace(
+                reading,
+                artefacts=artefacts,
+                warnings=reports.warnings,
+                fusion_s=reading.fusion_s + time.monotonic() - started,
+                elapsed_s=context.fetch_elapsed_s(),
+            )
+        )
         row = Result(
             document=document,
             policy_id=reading.policy.id,

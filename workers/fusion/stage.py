@@ -7,6 +7,7 @@ import time
 from model_weights.catalogue import ModelEntry, find_installed
 from model_weights.policies import Policy, parse_policy
 from shared.errors import Unanswerable
+from shared.json_values import JsonObject
 from shared.problems import ProblemCode
 from shared.settings import Settings
 from shared.stages import MODELS, StageName
@@ -18,7 +19,7 @@ from workers.fusion.decision import decide
 from workers.fusion.document import Reading
 from workers.fusion.omission import compute_omissions
 from workers.fusion.publishing import Publisher
-from workers.runtime.stage import Stage, StageContext, StageOutput
+from workers.runtime.stage import ANSWERED, Stage, StageContext, StageOutput
 
 
 class Fusion:
@@ -41,11 +42,12 @@ class Fusion:
         reading = self._read(context, policy, started)
         row, artefacts = self._publisher.publish(context, reading)
         entry = self._entry
-        facts = {
+        facts: JsonObject = {
             "name": entry.name,
             "version": entry.version,
             "digest": entry.digest,
             "weights_profile": entry.weights_profile,
+            ANSWERED: len(reading.answers.answered),
         }
         return StageOutput(rows=[row], artefacts=artefacts, facts=facts)
 

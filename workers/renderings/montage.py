@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,16 @@ def _choose_range(planes: npt.NDArray[np.float16]) -> float:
 
 
 def _make_box(upright: _Upright, rank: int, region: Mapping[str, Any]) -> _Box:
-    centre, half = np.asarray(region["centre_lps_mm"]), np.asarray(region["extent_lps_mm"]) / 2
-    signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
-    places = upright.find(centre + signs * half)
+    places = upright.find(np.asarray(list(product(*zip(*_get_ends(region), strict=True))), np.float64))
     return _Box(rank, places.min(axis=0), places.max(axis=0))
+
+
+def _get_ends(region: Mapping[str, Any]) -> tuple[Reals, Reals]:
+    """Return the lowest and the highest corner; earlier reconstructions told only a centre, weighted by difference."""
+    if box := region.get("box_lps_mm"):
+        return np.asarray(box["low"]), np.asarray(box["high"])
+    centre, half = np.asarray(region["centre_lps_mm"]), np.asarray(region["extent_lps_mm"]) / 2
+    return centre - half, centre + half
 
 
 def _draw_pair(upright: _Upright, index: int, boxes: Sequence[_Box], largest_hu: float) -> Image.Image:

@@ -51,7 +51,7 @@ def draw_gauge(result: Mapping[str, Any], language: Language) -> str:
         threshold=threshold * _WIDTH,
         is_ill=bool(result["pathology"]),
         ticks=[(share * _WIDTH, language.write(share, 1)) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)],
-        threshold_text=f"{language.say('verdict', 'threshold')} {language.write(threshold)}",
+        threshold_text=f"{language.say('verdict', 'threshold')} {language.write_threshold(threshold)}",
     )
 
 

@@ -50,12 +50,13 @@ def _make_profile(result: Document, language: Language) -> JsonObject:
 
 def _make_verdict(result: Document, language: Language) -> JsonObject:
     is_ill, completeness = bool(result["pathology"]), result["completeness"]
+    is_calibrated = result["attribution"]["calibration"] is not None
     numbers = {
-        "probability": language.write(result["probability_of_pathology"], 3),
-        "threshold": language.write(result["threshold"]),
+        "probability": language.write_beside(result["probability_of_pathology"], result["threshold"]),
+        "threshold": language.write_threshold(result["threshold"]),
     }
     facts = {
-        "probability": numbers["probability"],
+        "calibrated_probability" if is_calibrated else "raw_probability": numbers["probability"],
         "threshold": numbers["threshold"],
         "answered": language.say("verdict", "of", answered=completeness["answered"], expected=completeness["expected"]),
         "policy": result["policy_id"],
@@ -67,7 +68,7 @@ def _make_verdict(result: Document, language: Language) -> JsonObject:
         "leading_label": language.say("verdict", "leading"),
         "leading": _name_leading(result, language),
         "facts": [[language.say("verdict", key), value] for key, value in facts.items()],
-        "note": language.say("verdict", "calibrated"),
+        "note": language.say("verdict", "calibrated" if is_calibrated else "not_calibrated"),
     }
 
 

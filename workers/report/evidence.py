@@ -12,6 +12,8 @@ from workers.report.language import Language
 Document = Mapping[str, Any]
 
 MOST_FINDINGS = 12
+"""How many are shown, unless more than these reached a threshold."""
+
 SMALLEST_SHOWN = 0.005
 """Log-odds below which a finding without evidence is left to the result: it would read as 0.00."""
 
@@ -20,7 +22,6 @@ def make_findings(result: Document, language: Language) -> JsonObject:
     """Return the table of findings, the most important first."""
     findings = choose_findings(result["findings"])
     models = [model for model in MODELS if any(model in finding["models"] for finding in findings)]
-    others = len(result["findings"]) - len(findings)
     return {
         "heading": language.say("findings", "heading"),
         "columns": [
@@ -30,18 +31,30 @@ def make_findings(result: Document, language: Language) -> JsonObject:
         ],
         "rows": [_make_row(finding, models, result, language) for finding in findings],
         "note": language.say("findings", "note" if findings else "none"),
-        "others": language.say("findings", "others", count=others) if others else "",
+        "others": _count_others(result["findings"], findings, language),
         "site_heading": language.say("findings", "site"),
         "site": [[site["name"], language.write(site["probability"])] for site in result.get("site_findings", ())],
     }
 
 
 def choose_findings(findings: Sequence[Document]) -> list[Document]:
-    """Return the findings that reached a threshold or moved the score, in the order of the result."""
-    told = [f for f in findings if f["above_threshold"] or abs(f["attribution"]) >= SMALLEST_SHOWN]
-    weight = {f["finding"]: (f["above_threshold"], abs(f["attribution"])) for f in told}
-    kept = set(sorted(weight, key=lambda name: weight[name], reverse=True)[:MOST_FINDINGS])
-    return [finding for finding in told if finding["finding"] in kept]
+    """Return all findings that reached a threshold, and some that only moved the score, in the order of the result."""
+    reached = {finding["finding"] for finding in findings if finding["above_threshold"]}
+    moved = {f["finding"]: abs(f["attribution"]) for f in findings if f["finding"] not in reached and _has_moved(f)}
+    most = max(0, MOST_FINDINGS - len(reached))
+    kept = reached | set(sorted(moved, key=lambda name: moved[name], reverse=True)[:most])
+    return [finding for finding in findings if finding["finding"] in kept]
+
+
+def _has_moved(finding: Document) -> bool:
+    return bool(abs(finding["attribution"]) >= SMALLEST_SHOWN)
+
+
+def _count_others(findings: Sequence[Document], shown: Sequence[Document], language: Language) -> str:
+    """Return how many findings are not shown: those that moved the score, and those that did nothing."""
+    told = sum(finding["above_threshold"] or _has_moved(finding) for finding in findings)
+    counts = {"cut": told - len(shown), "others": len(findings) - told}
+    return " ".join(language.say("findings", key, count=count) for key, count in counts.items() if count)
 
 
 def _make_row(finding: Document, models: Sequence[str], result: Document, language: Language) -> JsonObject:
@@ -80,7 +93,7 @@ def make_omissions(result: Document, language: Language) -> JsonObject:
 def _make_omission(model: str, told: Document, result: Document, language: Language) -> JsonValue:
     probability = told["probability_of_pathology"]
     change = probability - result["probability_of_pathology"]
-    numbers = [language.write(probability, 3), language.write(change, 3, signed=True)]
+    numbers = [language.write_beside(probability, result["threshold"]), language.write(change, 3, signed=True)]
     return [language.name_stage(model), *numbers, _judge(told, result, language)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject, JsonValue
 from workers.report.charts import draw_contributions, draw_gauge, draw_profile
 from workers.report.language import Language
-from workers.report.pictures import Seen, draw_sight, shrink
+from workers.report.pictures import Seen, draw_sight, find_slice, shrink
 from workers.report.slices import Sight, choose_sights
 from workers.volume import VolumeFile
 
@@ -45,7 +46,8 @@ def draw_figures(result: Document, files: Mapping[ArtefactKind, Path]) -> Figure
     slices = []
     if volume is not None:
         opened = VolumeFile(volume)
-        slices = [(sight, draw_sight(opened, sight)) for sight in choose_sights(result)]
+        sights = choose_sights(result, partial(find_slice, opened))
+        slices = [(sight, draw_sight(opened, sight)) for sight in sights]
     drawn = {section: shrink(files[kind]) for section, kind in DRAWN.items() if kind in files}
     return Figures(slices, drawn)
 
@@ -95,7 +97,7 @@ def _describe(sight: Sight, seen: Seen, language: Language) -> JsonObject:
     facts = {
         "model": language.name_stage(sight.model),
         "slice": seen.index,
-        "z": language.write(seen.position_mm, 0),
+        "z": language.write(seen.height_mm, 0),
         "share": f"{language.write(100 * sight.figure, 0)} %",
         "probability": language.write(sight.figure),
     }

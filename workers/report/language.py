@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from itertools import count
 from typing import Any
 
 from shared.notices import NOTICES, NoticeCode, NoticeKind
@@ -46,6 +48,17 @@ class Language(StrEnum):
         """Return a number with so many decimals, with a true minus and the language's decimal sign."""
         text = f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
         return text.replace(".", ",") if self is Language.RUSSIAN else text
+
+    def write_threshold(self, threshold: float) -> str:
+        """Return a threshold with all the decimals that it has, two at least."""
+        exponent = Decimal(str(threshold)).as_tuple().exponent
+        return self.write(threshold, max(2, -int(exponent)))
+
+    def write_beside(self, probability: float, threshold: float) -> str:
+        """Return a probability with three decimals, or as many more as leave it on its side of the threshold."""
+        is_reached = probability >= threshold
+        digits = next(digits for digits in count(3) if (round(probability, digits) >= threshold) == is_reached)
+        return self.write(probability, digits)
 
 
 @cache

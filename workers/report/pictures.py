@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from workers.renderings.pictures import AXIAL, CORONAL, SAGITTAL, Size, View, frame
-from workers.report.slices import Box, Sight, Window
+from workers.report.slices import Box, Point, Sight, Window
 from workers.volume import Geometry, VolumeFile
 from workers.volume.pose import Pose, find_pose
 
@@ -28,18 +28,17 @@ _VIEWS = (AXIAL, CORONAL, SAGITTAL)
 
 @dataclass(frozen=True)
 class Seen:
-    """A drawn slice: its index z in the volume, its position along the normal in mm, and a JPEG."""
+    """A drawn slice: its index z in the volume, the height of its centre in the patient (z of LPS), and a JPEG."""
 
     index: int
-    position_mm: float
+    height_mm: float
     jpeg: bytes
 
 
 def draw_sight(volume: VolumeFile, sight: Sight) -> Seen:
     """Return the stored slice that a place lies in, upright, with a frame around what is meant."""
-    geometry, (depth, _, _) = volume.geometry, volume.shape
-    centre = _find(geometry, np.asarray([sight.point_lps_mm], np.float64))[0]
-    index = int(np.clip(round(float(centre[0])), 0, depth - 1))
+    geometry, (_, rows, columns) = volume.geometry, volume.shape
+    index = find_slice(volume, sight.point_lps_mm)
     pose = find_pose(geometry.row_direction, geometry.column_direction)
     view = _VIEWS[pose.axes.index(0)]
     plane = view.cut(pose.turn(volume.read_slices(index, index + 1)), 0)
@@ -47,8 +46,14 @@ def draw_sight(volume: VolumeFile, sight: Sight) -> Seen:
     picture = _draw(plane, size, sight.window)
     if sight.box is not None:
         _frame(picture, _place(sight.box, volume, pose, view), plane.shape)
-    origin = geometry.compute_affine_lps() @ np.asarray([0.0, 0.0, index, 1.0])
-    return Seen(index, float(origin[:3] @ geometry.normal), encode_jpeg(frame(picture, view, _SIDE_PX)))
+    centre = geometry.compute_affine_lps() @ ((columns - 1) / 2, (rows - 1) / 2, index, 1)
+    return Seen(index, float(centre[2]), encode_jpeg(frame(picture, view, _SIDE_PX)))
+
+
+def find_slice(volume: VolumeFile, point_lps_mm: Point) -> int:
+    """Return the index of the stored slice that a point lies in, or is nearest to."""
+    found = _find(volume.geometry, np.asarray([point_lps_mm], np.float64))[0]
+    return int(np.clip(round(float(found[0])), 0, volume.shape[0] - 1))
 
 
 def shrink(path: Path) -> bytes:

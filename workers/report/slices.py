@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,6 +13,7 @@ Point = Sequence[float]
 
 MOST_FINDINGS = 4
 MOST_ANOMALIES = 2
+_APART_MM = 8.0
 
 
 class Window(Enum):
@@ -52,10 +54,13 @@ class Sight:
     window: Window
 
 
-def choose_sights(result: Document) -> list[Sight]:
-    """Return the places that speak for the findings that matter most, and the most suspicious slices."""
+def choose_sights(result: Document, find_slice: Callable[[Point], int]) -> list[Sight]:
+    """Return the places that speak for the findings that matter most, and the most suspicious slices.
+
+    `find_slice` tells the stored slice of a point: scored slices may lie closer than stored ones.
+    """
     of_findings = [sight for finding in choose_findings(result) if (sight := _see_finding(finding)) is not None]
-    return [*of_findings[:MOST_FINDINGS], *list(_see_anomalies(result))[:MOST_ANOMALIES]]
+    return [*of_findings[:MOST_FINDINGS], *_choose_anomalies(list(_see_anomalies(result)), find_slice)]
 
 
 def choose_findings(result: Document) -> list[Document]:
@@ -72,6 +77,21 @@ def _see_finding(finding: Document) -> Sight | None:
     box = Box(place["box_lps_mm"]["low"], place["box_lps_mm"]["high"])
     window = _WINDOWS.get(finding["organ"], Window.SOFT_TISSUE)
     return Sight(model, finding, place["peak_lps_mm"], box, place["share"], window)
+
+
+def _choose_anomalies(sights: Sequence[Sight], find_slice: Callable[[Point], int]) -> list[Sight]:
+    """Return the first sights, no stored slice twice, and some mm apart where any of them are."""
+    chosen: list[Sight] = []
+    left = list(sights)
+    while left and len(chosen) < MOST_ANOMALIES:
+        chosen.append(next((sight for sight in left if _is_apart(sight, chosen)), left[0]))
+        shown = {find_slice(sight.point_lps_mm) for sight in chosen}
+        left = [sight for sight in left if find_slice(sight.point_lps_mm) not in shown]
+    return chosen
+
+
+def _is_apart(sight: Sight, others: Sequence[Sight]) -> bool:
+    return all(math.dist(sight.point_lps_mm, other.point_lps_mm) >= _APART_MM for other in others)
 
 
 def _see_anomalies(result: Document) -> Iterator[Sight]:

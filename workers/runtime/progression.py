@@ -18,6 +18,7 @@ from shared.stages import MODELS, SkipReason, StageName, Transition, compute_tra
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
 from workers.reuse import EarlierAnswers
+from workers.runtime.stage import ANSWERED
 
 
 def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = None) -> None:
@@ -36,7 +37,8 @@ def advance_job(session: Session, job: Job, earlier: EarlierAnswers | None = Non
             _apply(session, job.id, transition)
             ready += [transition.stage] if is_ready else []
     publish_stages(session, job.id, ready, priority=job.priority)
-    ending = judge_ending(states)
+    is_fused = states[StageName.FUSION] is StageState.SUCCEEDED
+    ending = judge_ending(states, _fetch_answered(session, job.id) if is_fused else None)
     if ending is not None:
         end_job(session, job, ending)
         _count_models(states)
@@ -48,10 +50,14 @@ def _withhold(transition: Transition) -> Transition:
     return Transition(transition.stage, StageState.SKIPPED, SkipReason.MODEL_PAUSED) if is_ready else transition
 
 
-def judge_ending(states: Mapping[StageName, StageState]) -> JobState | None:
-    """Return how the job ends now, or None while it goes on. A job without fusion only validates: intake ends it."""
+def judge_ending(states: Mapping[StageName, StageState], answered: int | None = None) -> JobState | None:
+    """Return how the job ends now, or None while it goes on. A job without fusion only validates: intake ends it.
+
+    `answered`: how many models the fusion weighed, where it told. One that succeeded may have said nothing to weigh.
+    """
     if states[StageName.FUSION] is StageState.SUCCEEDED:
-        has_all = all(states[model] is StageState.SUCCEEDED for model in MODELS)
+        succeeded = sum(states[model] is StageState.SUCCEEDED for model in MODELS)
+        has_all = (succeeded if answered is None else answered) == len(MODELS)
         return JobState.COMPLETED if has_all else JobState.COMPLETED_PARTIAL
     is_validation = states[StageName.FUSION] is StageState.SKIPPED
     return JobState.COMPLETED if is_validation and states[StageName.INTAKE] is StageState.SUCCEEDED else None
@@ -69,6 +75,12 @@ def fetch_stage_states(session: Session, job_id: uuid.UUID) -> Mapping[StageName
     session.flush()
     rows = session.execute(select(StageRun.stage, StageRun.state).where(StageRun.job_id == job_id))
     return {stage: state for stage, state in rows}  # noqa: C416  # rows are not plain tuples to mypy
+
+
+def _fetch_answered(session: Session, job_id: uuid.UUID) -> int | None:
+    facts = session.scalar(select(StageRun.facts).where(StageRun.job_id == job_id, StageRun.stage == StageName.FUSION))
+    answered: int | None = (facts or {}).get(ANSWERED)
+    return answered
 
 
 def _apply(session: Session, job_id: uuid.UUID, transition: Transition) -> None:

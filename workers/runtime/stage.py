@@ -14,6 +14,9 @@ from shared.problems import Problem
 from shared.stages import StageName
 from shared.tables import Base
 
+ANSWERED = "answered"
+"""Fact of the fusion: how many models gave it something to weigh. The job is complete when all did."""
+
 
 @dataclass(frozen=True)
 class StageWarning:

@@ -129,6 +129,17 @@ class TestRegions:
         assert first.area_mm2 == pytest.approx(9 * grid.pixel_area_mm2)
         assert first.score == pytest.approx(first.area_mm2 * 500 / 1e5)
 
+    def test_the_box_is_that_of_the_pixels_however_the_difference_is_spread(self) -> None:
+        grid = make_grid(AXIAL, SHAPE)
+        maps = self.make_maps()
+        maps[2, 10, 8] = 5000
+        first, *_ = find_regions(maps, [5, 10, 15], grid, RegionOptions(), 150.0)
+        box = first.to_document()["box_lps_mm"]
+        assert box == {"low": list(first.low_lps_mm), "high": list(first.high_lps_mm)}
+        ends = grid.locate([(9.5, 7.5, 14.5), (12.5, 10.5, 15.5)])
+        assert np.allclose([first.low_lps_mm, first.high_lps_mm], [ends.min(axis=0), ends.max(axis=0)])
+        assert not np.allclose(first.centre_lps_mm, np.mean(ends, axis=0), atol=5)
+
     def test_slices_far_from_each_other_are_not_joined(self) -> None:
         maps = np.zeros((2, SLICING.slice_size, SLICING.slice_size), np.float32)
         maps[:, 4:9, 4:9] = 400

@@ -87,6 +87,7 @@ ANOMALY: Mapping[str, Any] = {
             {
                 "centre_lps_mm": [40.0, -10.0, -56.0],
                 "extent_lps_mm": [20.0, 15.0, 4.0],
+                "box_lps_mm": {"low": [32.0, -18.0, -58.0], "high": [52.0, -3.0, -54.0]},
                 "slices": [31],
                 "area_mm2": 240.0,
                 "mean_hu": 210.0,
@@ -113,15 +114,15 @@ CLOSED = Draft202012Validator(
 )
 
 
-def write(
+def make_reading(
     fitted: FittedBooster, catalogue: Path, records: Mapping[StageName, StageRecord], policy: Policy = POLICY
-) -> dict[str, Any]:
-    """Return the document of a job, as JSON leaves and enters it."""
+) -> Reading:
+    """Return what the fusion reads of a job."""
     answers = collect_answers(records)
     vector = compute_vector(answers.features)
     explanation = fitted.booster.explain(vector)
     attribution = compute_attribution(explanation, vector)
-    reading = Reading(
+    return Reading(
         job_id="6f4f5c7e-0d5a-4a44-9d3a-0e6f0c1f2a3b",
         elapsed_s=12.5,
         fusion_s=0.01,
@@ -134,6 +135,13 @@ def write(
         policy=policy,
         model=load_catalogue(catalogue / "catalogue.toml")[0],
     )
+
+
+def write(
+    fitted: FittedBooster, catalogue: Path, records: Mapping[StageName, StageRecord], policy: Policy = POLICY
+) -> dict[str, Any]:
+    """Return the document of a job, as JSON leaves and enters it."""
+    reading = make_reading(fitted, catalogue, records, policy)
     document: dict[str, Any] = json.loads(json.dumps(make_document(reading), allow_nan=False))
     return document
 

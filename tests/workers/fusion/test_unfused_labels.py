@@ -52,6 +52,14 @@ class TestPublicClassifier:
         assert "supervised" in {model["name"] for model in document["models"]}
         assert document["completeness"]["answered"] == 4
 
+    def test_keeps_the_threshold_of_its_card_where_the_fusion_has_others(self) -> None:
+        answers = collect_answers(make_public_records({"Cardiomegaly": 0.9}), {SUPERVISED: {"emphysema": 0.7}})
+        assert answers.get_thresholds(FINDING_OF_LABEL[SUPERVISED, "Cardiomegaly"]) == {SUPERVISED: 0.6}
+        assert answers.get_thresholds(FINDING_OF_LABEL[SUPERVISED, "emphysema"]) == {}
+
+    def test_makes_the_result_partial(self, fitted: FittedBooster, catalogue: Path) -> None:
+        assert write(fitted, catalogue, make_public_records({"Cardiomegaly": 0.9}))["state"] == "completed_partial"
+
     def test_changes_no_probability(self, fitted: FittedBooster, catalogue: Path) -> None:
         without = write(fitted, catalogue, make_public_records({}))
         with_it = write(fitted, catalogue, make_public_records({"Cardiomegaly": 0.9}))

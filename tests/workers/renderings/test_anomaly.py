@@ -157,6 +157,15 @@ class TestMontage:
         assert is_cyan.any()
         assert not (plain == (0, 255, 255)).all(axis=2).any()
 
+    def test_a_frame_is_the_box_wherever_the_centre_is(self) -> None:
+        """The centre of a region is weighted by difference, so it may lie at an end of its box."""
+        box: JsonObject = {"low": [-15.0, -23.0, 110.25], "high": [-10.0, -17.0, 112.25]}
+        lopsided: JsonObject = {**REGION, "centre_lps_mm": [-10.5, -22.0, 110.5], "box_lps_mm": box}
+        volume, map_hu = make_volume(), make_map().map_hu
+        montages = [render_montage(volume, map_hu, [region], "caption") for region in (REGION, lopsided)]
+        by_centre, by_box = (np.asarray(Image.open(io.BytesIO(montage))) == (0, 255, 255) for montage in montages)
+        assert np.array_equal(by_centre.all(axis=2), by_box.all(axis=2))
+
     def test_is_made_of_a_map_without_slices(self) -> None:
         empty = np.full(SHAPE, np.nan, np.float16)
         assert render_montage(make_volume(), empty, [], "caption").startswith(b"\x89PNG")

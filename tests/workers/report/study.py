@@ -98,6 +98,7 @@ _ANOMALY = {
             {
                 "centre_lps_mm": [60.0, 70.0, -100.0],
                 "extent_lps_mm": [40.0, 30.0, 10.0],
+                "box_lps_mm": {"low": [40.0, 55.0, -105.0], "high": [80.0, 85.0, -95.0]},
                 "slices": [20, 21],
                 "area_mm2": 900.0,
                 "mean_hu": 210.0,
@@ -165,6 +166,7 @@ RESULT: dict[str, Any] = {
         ),
         "beyond_findings": 0.0,
         "raw_score": 1.61,
+        "calibration": {"slope": 0.9, "intercept": 0.17},
     },
     "without_model": {
         "ct_clip": {"probability_of_pathology": 0.5712, "pathology": 0, "is_allowed": True},
@@ -201,6 +203,11 @@ RESULT: dict[str, Any] = {
 def make_result(**changes: object) -> dict[str, Any]:
     """Return a result of its own, with fields changed."""
     return copy.deepcopy(RESULT) | changes
+
+
+def find_slice(point_lps_mm: Sequence[float]) -> int:
+    """Return the slice of the volume that a point lies in."""
+    return round((point_lps_mm[2] - GEOMETRY.origin_lps_mm[2]) / GEOMETRY.spacing_zyx_mm[0])
 
 
 def make_volume() -> Volume:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.workers.report.study import RESULT, make_result
+from tests.workers.report.study import RESULT, find_slice, make_result
+from workers.report.charts import draw_gauge
 from workers.report.content import make_content
 from workers.report.evidence import MOST_FINDINGS, choose_findings
 from workers.report.language import Language
@@ -39,6 +41,38 @@ class TestVerdict:
     )
     def test_names_probability_and_threshold(self, language: Language, sentence: str) -> None:
         assert tell(language)["verdict"]["sentence"] == sentence
+
+    @pytest.mark.parametrize(
+        ("probability", "threshold", "sentence"),
+        [
+            (0.5899996, 0.59, "The probability of pathology, 0.5899996, is below the threshold of 0.59."),
+            (0.5996, 0.5995, "The probability of pathology, 0.600, reaches the threshold of 0.5995."),
+            (0.59948, 0.5995, "The probability of pathology, 0.599, is below the threshold of 0.5995."),
+            (0.12349, 0.1235, "The probability of pathology, 0.123, is below the threshold of 0.1235."),
+            (0.1235, 0.1235, "The probability of pathology, 0.1235, reaches the threshold of 0.1235."),
+            (0.5, 0.5, "The probability of pathology, 0.500, reaches the threshold of 0.50."),
+        ],
+    )
+    def test_is_what_the_numbers_beside_it_say(self, probability: float, threshold: float, sentence: str) -> None:
+        fields: dict[str, Any] = {"probability_of_pathology": probability, "threshold": threshold}
+        fields["pathology"] = int(probability >= threshold)
+        assert tell(**fields)["verdict"]["sentence"] == sentence
+        written = sentence.rsplit(maxsplit=1)[-1].removesuffix(".")
+        assert f"Threshold of the policy {written}<" in draw_gauge(make_result(**fields), ENGLISH)
+
+    @pytest.mark.parametrize(
+        ("calibration", "label", "note"),
+        [
+            ({"slope": 0.9, "intercept": 0.17}, "Calibrated probability", "The probability is calibrated for"),
+            (None, "Probability (not calibrated)", "The probability is not calibrated:"),
+        ],
+    )
+    def test_says_whether_the_probability_is_calibrated(
+        self, calibration: dict[str, float] | None, label: str, note: str
+    ) -> None:
+        verdict = tell(attribution={**RESULT["attribution"], "calibration": calibration})["verdict"]
+        assert verdict["facts"][0] == [label, "0.834"]
+        assert verdict["note"].startswith(note)
 
     def test_names_the_leading_finding_in_the_language(self) -> None:
         assert tell(RUSSIAN)["verdict"]["leading"] == "Плевральный выпот"
@@ -98,6 +132,14 @@ class TestFindings:
         assert len(shown) == MOST_FINDINGS
         assert {"pleural_effusion", "atelectasis"} <= {finding["finding"] for finding in shown}
 
+    def test_nothing_that_reached_a_threshold_is_cut_and_what_is_cut_is_counted(self) -> None:
+        reached = [{**RESULT["findings"][1], "finding": f"loud_{number}"} for number in range(14)]
+        told = tell(findings=[*reached, *RESULT["findings"]])["findings"]
+        assert [row["name"] for row in told["rows"]].count("Atelectasis") == 15
+        assert len(told["rows"]) == 16
+        assert "moved the score and reached no threshold: 1;" in told["others"]
+        assert "neither moved the score nor reached a threshold: 1;" in told["others"]
+
 
 class TestWithoutEachModel:
     def test_the_change_and_the_verdict_are_told(self) -> None:
@@ -105,6 +147,10 @@ class TestWithoutEachModel:
         assert rows[0] == ["CT-CLIP", "0.571", "\u22120.263", "no pathology"]
         assert rows[1][3] == "the same"
         assert rows[3][3].startswith("no result")
+
+    def test_the_probability_is_never_rounded_over_the_threshold(self) -> None:
+        without = {"ct_clip": {"probability_of_pathology": 0.58999, "pathology": 0, "is_allowed": True}}
+        assert tell(without_model=without)["omissions"]["rows"][0][1] == "0.58999"
 
 
 class TestQuality:
@@ -119,7 +165,7 @@ class TestQuality:
 
 class TestSlices:
     def test_are_those_of_the_findings_and_then_the_suspicious_ones(self) -> None:
-        sights = choose_sights(RESULT)
+        sights = choose_sights(RESULT, find_slice)
         assert [sight.finding and sight.finding["finding"] for sight in sights] == [
             "pleural_effusion",
             "atelectasis",
@@ -129,7 +175,7 @@ class TestSlices:
     def test_are_seen_as_the_organ_asks_for(self) -> None:
         findings = make_result()["findings"]
         findings[0]["organ"] = "aorta"
-        assert [sight.window for sight in choose_sights(make_result(findings=findings))][:2] == [
+        assert [sight.window for sight in choose_sights(make_result(findings=findings), find_slice)][:2] == [
             Window.SOFT_TISSUE,
             Window.LUNG,
         ]
@@ -138,4 +184,20 @@ class TestSlices:
         findings = make_result()["findings"]
         for finding in findings[:2]:
             finding["relevance"]["ct_clip"]["place"] = None
-        assert choose_sights(make_result(findings=findings, anomaly=None)) == []
+        assert choose_sights(make_result(findings=findings, anomaly=None), find_slice) == []
+
+    @pytest.mark.parametrize(
+        ("heights_mm", "shown_mm"),
+        [
+            ((-100.0, -98.5, -101.5), [-100.0]),
+            ((-100.0, -98.5, -97.0, -95.5), [-100.0, -97.0]),
+            ((-100.0, -97.0, -60.0, -59.0), [-100.0, -60.0]),
+        ],
+        ids=["one stored slice", "neighbours", "apart"],
+    )
+    def test_that_are_suspicious_are_no_stored_slice_twice(
+        self, heights_mm: Sequence[float], shown_mm: list[float]
+    ) -> None:
+        highest = [{"probability": 0.7, "centre_lps_mm": [0.0, 0.0, height]} for height in heights_mm]
+        sights = choose_sights(make_result(findings=[], anomaly={"slices": {"highest": highest}}), find_slice)
+        assert [sight.point_lps_mm[2] for sight in sights] == shown_mm

@@ -17,13 +17,22 @@ from PIL import Image
 
 from shared.artefacts import ArtefactKind
 from shared.errors import StaleLease
-from tests.workers.report.study import GEOMETRY, RESULT, ReportContext, make_result, make_volume, write_artefacts
+from tests.workers.report.study import (
+    GEOMETRY,
+    RESULT,
+    ReportContext,
+    find_slice,
+    make_result,
+    make_volume,
+    write_artefacts,
+)
 from workers.report.language import Language
 from workers.report.maker import ReportMaker, Reports
 from workers.report.pictures import draw_sight
-from workers.report.slices import choose_sights
+from workers.report.slices import Sight, Window, choose_sights
 from workers.runtime.stage import StageContext
 from workers.volume import Volume, VolumeFile, write_volume
+from workers.volume.geometry import Triple
 
 LIMIT = timedelta(seconds=120)
 EVIL = '<script>alert(1)</script> #panic("x") *bold* $x$ {{ 7 }}'
@@ -169,10 +178,33 @@ class TestSlices:
             )
             volume = Volume(volume.hu[:, ::-1, ::-1].copy(), turned)
         write_volume(volume, tmp_path / "volume")
-        seen = draw_sight(VolumeFile(tmp_path / "volume"), choose_sights(RESULT)[0])
+        seen = draw_sight(VolumeFile(tmp_path / "volume"), choose_sights(RESULT, find_slice)[0])
         picture = np.asarray(Image.open(io.BytesIO(seen.jpeg)).convert("RGB"), np.int16)
         is_frame = (picture[..., 0] - picture[..., 2] > 100).nonzero()
         shares = [int(end) / 460 for axis in is_frame for end in (axis.min(), axis.max())]
         assert seen.index == 20
         # y 45 to 95 mm and x 35 to 85 mm, of a plane from -130 to 126 mm
         assert shares == pytest.approx([175 / 256, 225 / 256, 165 / 256, 215 / 256], abs=0.02)
+
+    @pytest.mark.parametrize(
+        ("directions", "heights_mm"),
+        [
+            (((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), (-200.0, -195.0)),
+            (((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), (-200.0, -205.0)),
+            (((1.0, 0.0, 0.0), (0.0, 0.8, -0.6)), (-275.6, -271.6)),  # the middle lies 126 mm down the columns
+        ],
+        ids=["from the feet", "from the head", "tilted"],
+    )
+    def test_the_height_is_that_of_the_middle_of_the_slice_in_the_patient(
+        self, tmp_path: Path, directions: tuple[Triple, Triple], heights_mm: Sequence[float]
+    ) -> None:
+        row, column = directions
+        geometry = replace(GEOMETRY, row_direction=row, column_direction=column)
+        write_volume(Volume(make_volume().hu, geometry), tmp_path / "volume")
+        for index, height_mm in enumerate(heights_mm):
+            x, y, z, _ = map(float, geometry.compute_affine_lps() @ (31.5, 31.5, index, 1))
+            seen = draw_sight(
+                VolumeFile(tmp_path / "volume"), Sight("diffusion", None, (x, y, z), None, 0.5, Window.LUNG)
+            )
+            assert seen.index == index
+            assert seen.height_mm == pytest.approx(height_mm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,14 +17,14 @@ from shared.errors import Defect, InputProblem, SpoiledProcess, StaleLease, Tran
 from shared.events import record_stage_progress
 from shared.problems import Problem, ProblemCode
 from shared.settings import Settings
-from shared.stages import StageName
+from shared.stages import MODELS, StageName
 from shared.states import JobState, StageState
 from shared.tables import DeadLetter, Feature, Job, Outbox, Result, StageRun
 from tests.workers.runtime.conftest import JobMaker
 from workers.runtime.completion import complete_stage
 from workers.runtime.lease import Lease, claim
 from workers.runtime.outcomes import end_after_error, end_rejected
-from workers.runtime.stage import StageOutput
+from workers.runtime.stage import ANSWERED, StageOutput
 
 DURATION = timedelta(seconds=30)
 
@@ -86,6 +87,19 @@ class TestFanIn:
         assert fetch_job(engine, job_id).state is JobState.COMPLETED_PARTIAL
         with transaction(engine) as session:
             assert session.get_one(Feature, (job_id, StageName.MEDNEXT)).values == {"a": 0.25}
+
+    @pytest.mark.parametrize(
+        ("answered", "state"), [(len(MODELS), JobState.COMPLETED), (len(MODELS) - 1, JobState.COMPLETED_PARTIAL)]
+    )
+    def test_a_model_with_nothing_to_weigh_makes_the_result_partial(
+        self, engine: Engine, make_job: JobMaker, answered: int, state: JobState
+    ) -> None:
+        stages = (StageName.SEGMENTATION, *MODELS)
+        job_id = make_job(models=stages)
+        for stage in (StageName.INTAKE, *stages):
+            complete(engine, job_id, stage)
+        complete(engine, job_id, StageName.FUSION, replace(make_result(), facts={ANSWERED: answered}))
+        assert fetch_job(engine, job_id).state is state
 
     def test_a_second_completion_writes_nothing(self, engine: Engine, make_job: JobMaker) -> None:
         job_id = make_job()

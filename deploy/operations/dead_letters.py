@@ -146,6 +146,8 @@ def _retry(session: Session, letter_id: int) -> dict[str, object]:
     _, job = _lock(session, letter_id)
     if not job.state.is_terminal:
         return {"job": str(job.id), "retried": False, "why": f"It is {job.state}; come back when it has ended."}
+    if not (job.state is JobState.FAILED or job.state.has_result):
+        return {"job": str(job.id), "retried": False, "why": f"It was {job.state}: discard the letter."}
     try:
         if job.state is JobState.FAILED:
             retry_job(session, get_settings(), Tenant(job.tenant), job.id)

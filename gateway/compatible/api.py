@@ -14,7 +14,7 @@ from gateway.compatible.service import Prediction, PredictionFailed, ReadStudy, 
 from gateway.jobs.documentation import describe_upload_form
 from gateway.jobs.schemas import make_job_path
 from gateway.problems.examples import SUBMISSION_PROBLEMS
-from gateway.problems.handlers import describe_fault
+from gateway.problems.handlers import RetryLater, describe_fault
 from gateway.problems.responses import leaves_a_long_body
 from gateway.resources import Resources, ResourcesOf
 from gateway.tenants import Tenant, TenantOf
@@ -130,7 +130,8 @@ async def _answer(resources: Resources, tenant: Tenant, request: Request, extens
         _log.warning(
             "no prediction", code=problem.code, reason=str(error) if isinstance(error, TransientFault) else None
         )
-        return _fail(request, choose_status(problem.to_document()), _explain(problem), prediction.seconds)
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, RetryLater) else None
+        return _fail(request, choose_status(problem.to_document()), _explain(problem), prediction.seconds, headers)
 
 
 def _explain(problem: Problem) -> str:

@@ -24,6 +24,7 @@ from shared.tables import Job, Result
 
 _CALLERS_FAULTS = range(400, 500)
 _STATUS_OF_BAD_STUDY = 422
+_TOO_MUCH = 429
 # Statuses of ours that the predecessor's callers know for an unread upload too.
 _KEPT_STATUSES = frozenset({413, 500, 503})
 
@@ -95,11 +96,17 @@ class Prediction:
 
 
 def choose_status(problem: Mapping[str, Any] | None) -> int:
-    """Return the status of the predecessor for a problem: the study's fault is 422, ours is 500 or 503."""
+    """Return the status of the predecessor for a problem.
+
+    The study's fault is 422, ours is 500 or 503; 503 too is what may succeed when it is sent again.
+    """
     status = int(problem["status"]) if problem else CATALOGUE[ProblemCode.INTERNAL_ERROR].status
     if status in _KEPT_STATUSES:
         return status
-    return _STATUS_OF_BAD_STUDY if status in _CALLERS_FAULTS else CATALOGUE[ProblemCode.STORAGE_UNAVAILABLE].status
+    is_early = problem is not None and (status == _TOO_MUCH or problem["code"] == ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT)
+    if status in _CALLERS_FAULTS and not is_early:
+        return _STATUS_OF_BAD_STUDY
+    return CATALOGUE[ProblemCode.STORAGE_UNAVAILABLE].status
 
 
 def _fetch_outcome(session: Session, tenant: Tenant, job_id: uuid.UUID) -> tuple[Job, Result | None]:

@@ -1,7 +1,7 @@
 """Retrying: a failed job goes on from where it failed, under its own id, with fresh budgets and a fresh deadline.
 
-What has succeeded is kept with its features and artefacts; what failed or was cancelled with the job waits anew. It is
-the one way in which an ended job changes, and only a job that we failed has it.
+What has succeeded is kept with its features and artefacts; what failed or was cancelled with the job waits anew, and
+its dead letters are gone. It is the one way in which an ended job changes, and only a job that we failed has it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gateway.jobs.errors import JobCannotBeRetried
@@ -22,7 +22,7 @@ from shared.outbox import publish_stages
 from shared.settings import Settings
 from shared.stages import SkipReason, StageName, Transition, compute_transitions
 from shared.states import JobState, StageState
-from shared.tables import Artefact, Job, StageRun
+from shared.tables import Artefact, DeadLetter, Job, StageRun
 from shared.webhooks import is_anybody_told
 
 _NOT_FAILED, _STUDY_REMOVED = "not_failed", "study_removed"
@@ -37,6 +37,7 @@ def retry_job(session: Session, settings: Settings, tenant: Tenant, job_id: uuid
     reopened = [run for run in runs if _is_to_run_again(run)]
     _require_study(session, job, reopened)
     _reopen_job(session, job, settings)
+    session.execute(delete(DeadLetter).where(DeadLetter.job_id == job_id))
     _reopen_stages(session, job, runs, reopened)
     session.flush()
     session.refresh(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Any
 
@@ -83,7 +84,11 @@ def describe_models(
     paused: Collection[StageName] = (),
 ) -> ModelList:
     """Return all nine stages, honest about what is missing or paused."""
-    items = [_describe_stage(stage, versions.get(stage), is_paused=stage in paused) for stage in StageName]
+    items: list[ModelBody] = []
+    for stage in StageName:  # each behind those that it needs
+        unavailable = {item.name for item in items if not item.is_available}
+        reason = _find_reason(stage, versions.get(stage), is_paused=stage in paused, unavailable=unavailable)
+        items.append(_describe_stage(stage, versions.get(stage), reason))
     return ModelList(
         items=items,
         completeness=_describe_completeness(items),
@@ -93,8 +98,7 @@ def describe_models(
     )
 
 
-def _describe_stage(stage: StageName, version: ModelVersion | None, *, is_paused: bool) -> ModelBody:
-    reason = _find_reason(stage, version) or (SkipReason.MODEL_PAUSED if is_paused else None)
+def _describe_stage(stage: StageName, version: ModelVersion | None, reason: SkipReason | None) -> ModelBody:
     return ModelBody(
         name=stage,
         role=_get_role(stage),
@@ -114,9 +118,17 @@ def _get_role(stage: StageName) -> StageRole:
     return {StageName.SEGMENTATION: StageRole.SERVICE, StageName.FUSION: StageRole.FUSION}.get(stage, StageRole.STEP)
 
 
-def _find_reason(stage: StageName, version: ModelVersion | None) -> SkipReason | None:
+def _find_reason(
+    stage: StageName, version: ModelVersion | None, *, is_paused: bool, unavailable: AbstractSet[StageName]
+) -> SkipReason | None:
+    """Return why new jobs do not run a stage."""
     has_weights = stage in WEIGHTED_STAGES or stage is StageName.FUSION
-    return SkipReason.MODEL_NOT_INSTALLED if has_weights and version is None else None
+    if has_weights and version is None:
+        return SkipReason.MODEL_NOT_INSTALLED
+    if is_paused:
+        return SkipReason.MODEL_PAUSED
+    lacks_need = stage in WEIGHTED_STAGES and not unavailable.isdisjoint(STAGES[stage].needs)
+    return SkipReason.NEEDED_STAGE_MISSING if lacks_need else None
 
 
 def _describe_completeness(items: list[ModelBody]) -> CompletenessBody:

@@ -238,6 +238,15 @@ class TestDeadLetters:
         again = fail_quietly(engine, job_id)
         assert "come back" in run(dead_letters.app, "retry", again, expected=1)[str(again)]["why"]
 
+    def test_of_a_cancelled_job_are_not_retried(
+        self, run: Run, engine: Engine, accept: Callable[[], uuid.UUID]
+    ) -> None:
+        job_id = accept()
+        letter = fail(engine, job_id, StageName.INTAKE)
+        with transaction(engine) as session:
+            session.get_one(Job, job_id).state = JobState.CANCELLED
+        assert "discard" in run(dead_letters.app, "retry", letter, expected=1)[str(letter)]["why"]
+
     def test_are_put_away_and_the_job_stays(
         self, run: Run, engine: Engine, accept: Callable[[], uuid.UUID], tenant: str
     ) -> None:

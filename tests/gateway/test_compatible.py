@@ -203,6 +203,16 @@ class TestFailure:
     def test_of_any_problem_of_a_study_is_422(self, code: ProblemCode) -> None:
         assert choose_status(Problem(code, "").to_document()) == 422
 
+    @pytest.mark.parametrize("code", [ProblemCode.TENANT_QUEUE_FULL, ProblemCode.IDEMPOTENCY_KEY_IN_FLIGHT])
+    def test_of_what_may_be_sent_again_is_503(self, code: ProblemCode) -> None:
+        assert choose_status(Problem(code, "").to_document()) == 503
+
+    def test_for_want_of_room_says_when_to_come_back(self, gateway: RunningGateway, settings: Settings) -> None:
+        gateway.submit()
+        with running_gateway(settings.model_copy(update={"tenant_queue_limit": 1})) as full:
+            answer = full.http.post("/predict", files={"file": ("study.zip", ZIP)})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+
     @pytest.mark.parametrize("code", list(ProblemCode))
     def test_has_only_statuses_that_callers_know(self, code: ProblemCode) -> None:
         assert choose_status(Problem(code, "").to_document()) in {413, 422, 500, 503}

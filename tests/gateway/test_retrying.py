@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.stages import StageName
 from shared.states import JobState
 from shared.storage import ObjectStore
-from shared.tables import Artefact, Event, Feature, Job, Outbox, Result, StageRun
+from shared.tables import Artefact, DeadLetter, Event, Feature, Job, Outbox, Result, StageRun
 from tests.gateway.conftest import RunningGateway
 from tests.gateway.pipeline import (
     SEVEN_FIELDS,
@@ -94,6 +94,7 @@ class TestRetrying:
         with transaction(engine) as session:
             run = session.get_one(StageRun, (job_id, StageName.INTAKE))
             assert (run.defects, run.attempt, run.lease_token, run.problem) == (0, 2, None, None)
+            assert session.scalars(select(DeadLetter).where(DeadLetter.job_id == job_id)).all() == []
         finish_job(engine, job_id)
         assert gateway.http.get(f"/v1/jobs/{job_id}").json()["state"] == "completed_partial"
 

@@ -6,6 +6,7 @@ words of ours (stages, states, codes); never an id, and nothing that a study or 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
 
 from shared.notices import NoticeCode
-from shared.problems import ProblemCode
+from shared.problems import ProblemCode, archives, faults, studies
 from shared.settings import Settings
 from shared.stages import MODELS, StageName
 from shared.states import JobState, StageState
@@ -27,6 +28,9 @@ _PIXEL_BUCKETS_MM = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 2, 3)
 _SLICE_BUCKETS = (20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1200)
 _CANDIDATE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 20)
 _SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+
+_REJECTED_BEFORE_READING = (ProblemCode.EMPTY_UPLOAD, ProblemCode.NOT_AN_ARCHIVE)
+"""Codes of requests with which intake rejects a job too."""
 
 REQUEST_SECONDS = Histogram(
     "ctclip_request_seconds",
@@ -126,6 +130,7 @@ ARTEFACTS_EXPIRED = Counter("ctclip_artefacts_expired_total", "Artefacts that re
 SELF_CHECK_PASSED = Gauge(
     "ctclip_self_check_passed", "1 where the last self-check passed, 0 where it failed, NaN before the first."
 )
+SELF_CHECK_PASSED.set(math.nan)  # every process shows it, and control alone knows better
 SELF_CHECK_AT = Gauge("ctclip_self_check_timestamp_seconds", "When the last self-check was judged.")
 FEATURE_DRIFT = Gauge(
     "ctclip_feature_drift_psi",
@@ -171,8 +176,7 @@ def serve_metrics(settings: Settings, stages: Collection[StageName] = ()) -> Non
 
 
 def _begin_at_zero(stages: Collection[StageName]) -> None:
-    for state in filter(lambda state: state.is_terminal, JobState):
-        JOBS_ENDED.labels(state=state, code="")
+    _begin_endings_at_zero()
     for outcome in ("delivered", "refused", "timeout", "connection_failed"):
         WEBHOOK_TRIES.labels(outcome=outcome)
     for model in MODELS:
@@ -183,6 +187,16 @@ def _begin_at_zero(stages: Collection[StageName]) -> None:
         OUTBOX_RELAYED.labels(stage=stage)
     for stage in stages:
         _begin_stage_at_zero(stage)
+
+
+def _begin_endings_at_zero() -> None:
+    """A job that fails or is rejected ends with a code; the others end without one."""
+    for code in faults.KINDS:
+        JOBS_ENDED.labels(state=JobState.FAILED, code=code)
+    for code in (*archives.KINDS, *studies.KINDS, *_REJECTED_BEFORE_READING):
+        JOBS_ENDED.labels(state=JobState.REJECTED, code=code)
+    for state in (JobState.COMPLETED, JobState.COMPLETED_PARTIAL, JobState.CANCELLED):
+        JOBS_ENDED.labels(state=state, code="")
 
 
 def _begin_stage_at_zero(stage: StageName) -> None:

@@ -35,6 +35,8 @@ ReceiptKeyText = Annotated[SecretStr, AfterValidator(_require_receipt_key)]
 Networks = Annotated[
     tuple[IpNetwork, ...],
     NoDecode,
-    BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    ),
 ]
-"""Networks in CIDR notation, in the environment with commas between them."""
+"""Networks in CIDR notation, in the environment with commas between them; nothing between them is no network."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class under a lower-case name
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  # and another
@@ -15,6 +16,9 @@ from sqlalchemy.orm import Session
 from deploy.backups.manifest import Manifest, TableFile, compute_sha256, place_table
 from shared import access_tables, pauses, queue_tables, upload_tables
 from shared.access_tables import Allowance
+from shared.database import transaction
+from shared.errors import TransientFault
+from shared.problems import ProblemCode
 from shared.queue_tables import QueueMark
 from shared.storage import StoredObject
 from shared.tables import Artefact, Base
@@ -31,8 +35,8 @@ _FILLED = ("jobs", "audit_entries", "webhook_endpoints", "uploads", "erasures")
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Session]:
-    """Open a transaction that sees one moment, for as long as it takes."""
-    with Session(engine) as session, session.begin():
+    """Open a transaction that sees one moment, for as long as it takes. Raises TransientFault as `transaction` does."""
+    with transaction(engine) as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         session.execute(text("SET LOCAL statement_timeout = 0"))
         yield session
@@ -108,8 +112,11 @@ def _compose(session: Session, command: str, name: str, columns: Sequence[str]) 
 
 @contextmanager
 def _cursor(session: Session) -> Iterator[Cursor]:
-    with _get_connection(session).cursor() as cursor:
-        yield cursor
+    try:
+        with _get_connection(session).cursor() as cursor:
+            yield cursor
+    except psycopg2.Error as error:  # COPY goes past SQLAlchemy, which would have named it
+        raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, f"database: {type(error).__name__}") from error
 
 
 def _get_connection(session: Session) -> Connection:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from typer import Typer
@@ -17,11 +18,12 @@ from typer.testing import CliRunner, Result
 
 from deploy.backups.command import backup, restore
 from deploy.backups.manifest import Manifest, place_object, place_table
+from deploy.backups.restoring import restore as put_back
 from migrations import upgrade
 from shared.acceptance import NewJob, StoredUpload, add_job
 from shared.artefacts import UploadKind
 from shared.audit import Deed, record, verify_chain
-from shared.database import make_engine, transaction
+from shared.database import SWEEP_LOCK, holding_lock, make_engine, transaction
 from shared.events import record_job_state
 from shared.settings import Settings, get_settings
 from shared.states import JobState
@@ -183,6 +185,35 @@ class TestABackup:
         kept = keep(run, source, tmp_path / "kept")
         assert kept.gone == [key]
         assert len(kept.objects) == 1
+
+    def test_is_put_back_while_no_sweep_looks_for_objects_without_rows(
+        self, run: Run, source: Installation, make_installation: Callable[[], Installation], tmp_path: Path
+    ) -> None:
+        keep(run, source, tmp_path / "kept")
+        target, swept = make_installation(), []
+        with holding_lock(target.engine, SWEEP_LOCK):
+            assert "the sweep of control" in run(restore, target, tmp_path / "kept").output
+
+        def try_to_sweep(done: int, total: int) -> None:
+            with holding_lock(target.engine, SWEEP_LOCK) as is_held:
+                swept.append(is_held)
+
+        put_back(target.engine, target.store, target.settings, tmp_path / "kept", try_to_sweep)
+        assert swept == [False, False]
+
+    def test_breaks_off_where_the_database_is_away(self, run: Run, source: Installation, tmp_path: Path) -> None:
+        away = make_url(source.settings.database_url.get_secret_value()).set(port=1)
+        address = SecretStr(away.render_as_string(hide_password=False))
+        unreached = replace(source, settings=source.settings.model_copy(update={"database_url": address}))
+        done = run(backup, unreached, tmp_path / "kept")
+        assert (done.exit_code, "Broke off" in done.output) == (2, True), done.output
+
+    def test_breaks_off_where_rows_cannot_be_copied(
+        self, run: Run, make_installation: Callable[[], Installation], tmp_path: Path
+    ) -> None:
+        """There is no schema yet, so COPY finds no table."""
+        done = run(backup, make_installation(), tmp_path / "kept")
+        assert (done.exit_code, "Broke off" in done.output) == (2, True), done.output
 
 
 def source_bytes(source: Installation, kept: Manifest) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -10,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from deploy.checking.chart import DEFAULT, find_faults, lint, list_value_sets, read_values, render
+from shared.settings import Settings
 from shared.stages import STAGES, StageName
 
 KEDA = {"keda": {"enabled": True}}
@@ -25,6 +28,10 @@ def iterate_pods(made: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, An
 
 def list_secrets(pod: dict[str, Any]) -> set[str]:
     return {item["key"] for volume in pod["volumes"] if "secret" in volume for item in volume["secret"]["items"]}
+
+
+def list_settings(pod: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +52,27 @@ class TestEverySetOfValues:
         commands = [pod["containers"][0]["args"] for _, pod in iterate_pods(render(read_values(name)))]
         offered = [args[args.index("--stages") + 1] for args in commands if "--stages" in args]
         assert sorted(",".join(offered).split(",")) == sorted(STAGES.keys() - {StageName.DELIVERY})
+
+    @pytest.mark.parametrize("name", list_value_sets())
+    def test_gives_every_pod_settings_that_it_can_start_with(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for variable in [variable for variable in os.environ if variable.startswith("CTCLIP_")]:
+            monkeypatch.delenv(variable)
+        for process, pod in iterate_pods(render(read_values(name))):
+            secrets = tmp_path / process
+            secrets.mkdir()
+            for secret in list_secrets(pod):
+                (secrets / secret).write_text("0" * 64)
+            with monkeypatch.context() as environment:
+                for variable, value in list_settings(pod).items():
+                    environment.setenv(variable, value)
+                Settings(_secrets_dir=secrets)
+
+    def test_tells_the_gateway_which_networks_delivery_may_call(self) -> None:
+        pods = dict(iterate_pods(render({"delivery": {"allowedNetworks": ["10.20.0.0/16", "fd00::/8"]}})))
+        told = [list_settings(pods[name])["CTCLIP_WEBHOOK_ALLOWED_NETWORKS"] for name in ("gateway", "delivery")]
+        assert told == ["10.20.0.0/16,fd00::/8"] * 2
 
 
 class TestFaults:
@@ -103,8 +131,7 @@ class TestPods:
     def test_may_end_their_stages_before_they_are_killed(self, made: list[dict[str, Any]]) -> None:
         workers = [pod for name, pod in iterate_pods(made) if name.startswith("worker-")]
         for pod in workers:
-            settings = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
-            assert settings["CTCLIP_SHUTDOWN_GRACE"] == "PT120S"
+            assert list_settings(pod)["CTCLIP_SHUTDOWN_GRACE"] == "PT120S"
             assert pod["terminationGracePeriodSeconds"] > 120
             assert "preStop" in pod["containers"][0]["lifecycle"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ import workers.fvlm.memory
 import workers.mednext.memory
 from deploy.embedded.servers import ServerSet
 from shared.byte_units import GIB
+from shared.settings import Settings
 from shared.stages import STAGES, StageName
-from tests.deploy.compose import ROOT, prepare, read_all_services, read_services
+from tests.deploy.compose import COMPOSE, ROOT, prepare, read_all_services, read_services
 from tests.deploy.through_compose import running_file
 from tests.pages import read_blocks
 from tests.rabbitmq import RabbitMq
@@ -85,6 +88,47 @@ class TestWhoIsGivenWhat:
             assert service["mem_limit"], name
 
 
+READERS = ("gateway", "control", "worker-")
+"""Beginnings of the names of processes that read settings of their own."""
+
+
+class TestSettings:
+    def test_that_the_file_does_not_name_reach_every_process_that_reads_any(self, tmp_path: Path) -> None:
+        prepare(tmp_path)
+        (tmp_path / "settings.env").write_text("CTCLIP_UPLOAD_RETENTION=PT72H\nCTCLIP_METRICS_PORT=1\n")
+        services = read_all_services(tmp_path)
+        told = {name: one.get("environment") or {} for name, one in services.items()}
+        reached = {name for name, settings in told.items() if settings.get("CTCLIP_UPLOAD_RETENTION") == "PT72H"}
+        assert reached == {name for name in services if name.startswith(READERS)}
+        assert {told[name]["CTCLIP_METRICS_PORT"] for name in reached} == {"9100"}
+
+    def test_of_internal_networks_are_the_same_for_whom_takes_addresses_and_who_calls_them(
+        self, tmp_path: Path
+    ) -> None:
+        prepare(tmp_path)
+        with (tmp_path / ".env").open("a") as environment:
+            environment.write("CTCLIP_WEBHOOK_ALLOWED_NETWORKS=10.1.0.0/16\n")
+        told = {name: one.get("environment") or {} for name, one in read_services(tmp_path).items()}
+        holders = {name for name, settings in told.items() if "CTCLIP_WEBHOOK_ALLOWED_NETWORKS" in settings}
+        assert holders == {"gateway", "worker-delivery"}
+        assert {told[name]["CTCLIP_WEBHOOK_ALLOWED_NETWORKS"] for name in holders} == {"10.1.0.0/16"}
+
+    def test_leave_a_stopping_gateway_its_grace(self, services: dict[str, Any]) -> None:
+        grace: timedelta = Settings.model_fields["gateway_shutdown_grace"].default
+        assert services["gateway"]["stop_grace_period"] == "30s"
+        assert timedelta(seconds=30) > grace
+
+
+class TestServersOfYourOwn:
+    @pytest.mark.parametrize("server", ["postgres", "storage"])
+    def test_take_the_place_of_one_that_is_left_out(self, tmp_path: Path, server: str) -> None:
+        prepare(tmp_path)
+        (tmp_path / "docker-compose.override.yml").write_text(f"services: {{{server}: {{profiles: [unused]}}}}")
+        done = subprocess.run([str(COMPOSE), "config", "--quiet"], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert server not in read_services(tmp_path)
+
+
 def predict_host_memory(shape_zyx: tuple[int, int, int]) -> dict[str, int]:
     """Return what workers of published models are predicted to take of the host, beside the process itself."""
     gpu = torch.device("cuda")
@@ -110,7 +154,7 @@ class TestTraces:
         senders = {
             name: one for name, one in services.items() if "CTCLIP_TRACES_ENDPOINT" in one.get("environment", {})
         }
-        assert senders.keys() == {name for name in services if name.startswith(("gateway", "control", "worker-"))}
+        assert senders.keys() == {name for name in services if name.startswith(READERS)}
         for name, sender in senders.items():
             assert sender["environment"]["CTCLIP_TRACES_ENDPOINT"] == "http://collector:4318", name
             assert "inside" in sender["networks"], name

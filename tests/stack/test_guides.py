@@ -79,7 +79,7 @@ class TestDeploymentGuide:
             "install -d -o 10001 -m 0700 /backups": NO_ENGINE,
             "docker compose up --detach --wait postgres storage": NO_ENGINE,
             "kubectl -n imaging get deployment ct-control -o json \\": "tests/deploy/test_guides.py makes the jobs",
-            f"{INSTALL} --set control.replicas=0 --wait --timeout 30m": NO_CLUSTER,
+            f"{INSTALL} --set control.replicas=0 --timeout 30m": NO_CLUSTER,
         }
         told = Walk(page, self._make_shell(stack, tmp_path), left_out, statuses=TOLD).go()
         assert "worker-mednext 2560 MiB" in told

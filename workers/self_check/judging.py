@@ -1,4 +1,4 @@
-"""Whether a self-check passed: every installed model answered, and said what it said before. Pure."""
+"""Whether a self-check passed: every model that was to answer did, and said what it said before. Pure."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Verdict:
         return not self.failures
 
 
-def judge_run(run: CheckedRun, installed: Iterable[str], expected: CheckedRun | None) -> Verdict:
-    """Judge a run by what is installed, and by the first run of the same weights and policy."""
-    silent = [f"no_answer: {stage}" for stage in sorted(set(installed) - set(run.weights))]
+def judge_run(run: CheckedRun, stages: Iterable[str], expected: CheckedRun | None) -> Verdict:
+    """Judge a run by the stages that must have answered, and by the first run of the same weights and policy."""
+    silent = [f"no_answer: {stage}" for stage in sorted(set(stages) - set(run.weights))]
     if expected is None:
         return Verdict(tuple(silent), is_first=True, largest_difference=None)
     differences = compare_numbers(run.numbers, expected.numbers)

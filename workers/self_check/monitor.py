@@ -28,7 +28,7 @@ from workers.self_check.phantom import write_phantom
 from workers.self_check.repository import (
     find_expected,
     is_due,
-    list_installed_stages,
+    list_expected_stages,
     list_unjudged,
     read_run,
     record_outcome,
@@ -124,7 +124,7 @@ def _judge(session: Session, job: Job) -> None:
         code = "unknown" if job.problem is None else str(job.problem["code"])
         _tell(session, job.id, SelfCheckState.FAILED, {"failures": [f"no_result: {code}"]})
         return
-    verdict = judge_run(run, list_installed_stages(session), find_expected(session, job, run))
+    verdict = judge_run(run, list_expected_stages(session, job.id), find_expected(session, job, run))
     state = SelfCheckState.PASSED if verdict.is_passed else SelfCheckState.FAILED
     facts = {
         "failures": list(verdict.failures),

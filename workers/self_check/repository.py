@@ -14,7 +14,7 @@ from shared.artefacts import UploadKind
 from shared.events import EventType
 from shared.self_check import SELF_CHECK_TENANT, SelfCheckState
 from shared.settings import Settings
-from shared.stages import STAGES, WEIGHTED_STAGES
+from shared.stages import STAGES, WEIGHTED_STAGES, SkipReason
 from shared.states import StageState
 from shared.storage import StoredObject
 from shared.tables import Document, Event, Feature, Job, ModelVersion, Policy, Result, StageRun
@@ -95,11 +95,16 @@ def find_expected(session: Session, job: Job, run: CheckedRun) -> CheckedRun | N
     return None
 
 
-def list_installed_stages(session: Session) -> list[str]:
-    """Return the installed stages that must succeed: those that need another one only where it is installed too."""
+def list_expected_stages(session: Session, job_id: uuid.UUID) -> list[str]:
+    """Return the stages that must succeed in a self-check: what is installed and was not paused when it ran.
+
+    Those that need another stage must only together with that one.
+    """
+    paused = select(StageRun.stage).where(StageRun.job_id == job_id, StageRun.reason == SkipReason.MODEL_PAUSED)
     active = set(session.scalars(select(ModelVersion.stage).where(ModelVersion.is_active)))
-    lacking = set(WEIGHTED_STAGES) - active
-    return [str(stage) for stage in active if not lacking & set(STAGES[stage].needs)]
+    expected = active - set(session.scalars(paused))
+    lacking = set(WEIGHTED_STAGES) - expected
+    return [str(stage) for stage in expected if not lacking & set(STAGES[stage].needs)]
 
 
 def record_outcome(session: Session, job_id: uuid.UUID, state: SelfCheckState, facts: Mapping[str, object]) -> None:

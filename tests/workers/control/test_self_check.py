@@ -13,6 +13,7 @@ from sqlalchemy import Engine, create_engine, delete, func, make_url, select, te
 
 from migrations import upgrade
 from shared.database import make_engine, transaction
+from shared.pauses import Pause
 from shared.self_check import SELF_CHECK_TENANT, SelfCheckState, fetch_self_check
 from shared.settings import Settings
 from shared.stages import StageName
@@ -147,6 +148,20 @@ class TestJudging:
         with transaction(engine) as session:
             outcome = fetch_self_check(session)
         assert outcome.state is SelfCheckState.FAILED
+
+    def test_a_model_that_was_paused_when_it_ran_need_not_answer(self, engine: Engine, check: SelfCheck) -> None:
+        """Nor need fVLM, which the masks of the paused segmentation would have served."""
+        with transaction(engine) as session:
+            session.add(Pause(stage=StageName.SEGMENTATION, reason="new weights", paused_by="an operator"))
+        job_id = check.submit()
+        assert job_id is not None
+        with transaction(engine) as session:
+            session.execute(delete(Pause))
+        answer(engine, job_id, mass=0.4, lacking=StageName.FVLM)
+        check.judge_ended()
+        with transaction(engine) as session:
+            outcome = fetch_self_check(session)
+        assert outcome.state is SelfCheckState.PASSED, outcome.facts
 
     def test_a_job_without_a_result_fails_it(self, engine: Engine, check: SelfCheck) -> None:
         job_id = check.submit()

@@ -59,7 +59,7 @@ class SelfCheck:
         self._settings = settings
 
     def run(self, stopped: threading.Event) -> None:
-        """Look until told to stop. Faults are waited out, and a defect of a monitor is told and goes no further."""
+        """Look until told to stop. Faults are waited out; a defect, or a full disk, is told and goes no further."""
         looks = 0
         while not stopped.wait(_LOOK_EVERY_S):
             try:
@@ -68,7 +68,7 @@ class SelfCheck:
                     self.measure_drift()
             except TransientFault as fault:
                 _log.warning("self-check waits", reason=str(fault))
-            except Defect as defect:
+            except (Defect, OSError) as defect:
                 SELF_CHECK_PASSED.set(0)
                 _log.error("self-check cannot run", reason=str(defect))
             looks += 1

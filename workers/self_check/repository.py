@@ -86,9 +86,13 @@ def read_run(session: Session, job_id: uuid.UUID) -> CheckedRun | None:
 
 
 def find_expected(session: Session, job: Job, run: CheckedRun) -> CheckedRun | None:
-    """Return what the first self-check of the same weights and policy said; None where this is the first."""
+    """Return what the first self-check of the same weights and policy said; None where this is the first.
+
+    Of very many only the latest are looked through.
+    """
     earlier = select(Job.id).where(Job.tenant == SELF_CHECK_TENANT, Job.created_at < job.created_at)
-    for job_id in session.scalars(earlier.order_by(Job.created_at).limit(_MOST_EARLIER)):
+    latest = session.scalars(earlier.order_by(Job.created_at.desc()).limit(_MOST_EARLIER)).all()
+    for job_id in reversed(latest):
         found = read_run(session, job_id)
         if found is not None and (found.weights, found.policy_id) == (run.weights, run.policy_id):
             return found

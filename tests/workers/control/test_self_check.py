@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,7 +23,7 @@ from shared.states import JobState, StageState
 from shared.storage import ObjectStore
 from shared.tables import Artefact, Event, Feature, Job, Policy, Result, StageRun
 from workers.control.registration import register_installation
-from workers.self_check import SelfCheck
+from workers.self_check import SelfCheck, monitor, repository
 
 DAY = timedelta(days=1)
 
@@ -73,14 +75,16 @@ def list_checks(engine: Engine) -> list[uuid.UUID]:
         return list(session.scalars(query))
 
 
-def answer(engine: Engine, job_id: uuid.UUID, *, mass: float, lacking: StageName | None = None) -> None:
+def answer(
+    engine: Engine, job_id: uuid.UUID, *, mass: float, lacking: StageName | None = None, digest: str = "d" * 64
+) -> None:
     """End a self-check as the platform would."""
     with transaction(engine) as session:
         job = session.get_one(Job, job_id)
         for run in session.scalars(select(StageRun).where(StageRun.job_id == job_id)):
             is_lacking = run.stage is lacking or run.reason is not None
             run.state = StageState.FAILED if is_lacking else StageState.SUCCEEDED
-            run.facts = {} if is_lacking else {"digest": "d" * 64}
+            run.facts = {} if is_lacking else {"digest": digest}
         session.add(
             Feature(job_id=job_id, stage=StageName.MEDNEXT, values={"kolyan_mass": mass, "kolyan_nodule": None})
         )
@@ -122,12 +126,36 @@ class TestSubmitting:
         SelfCheck(engine, store, settings.model_copy(update={"self_check_interval": timedelta(0)})).look()
         assert list_checks(engine) == []
 
+    def test_a_disk_that_is_full_does_not_end_the_monitor(
+        self, engine: Engine, store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(monitor, "_LOOK_EVERY_S", 0.01)
+        stopped, tries = threading.Event(), []
+
+        def write(path: Path) -> None:
+            tries.append(path)
+            if len(tries) == 2:
+                stopped.set()
+            raise OSError(errno.ENOSPC, "full")
+
+        age(engine, DAY)
+        SelfCheck(engine, store, settings, write).run(stopped)
+        assert len(tries) == 2
+
 
 class TestJudging:
-    def run_one(self, engine: Engine, check: SelfCheck, *, mass: float, lacking: StageName | None = None) -> uuid.UUID:
+    def run_one(
+        self,
+        engine: Engine,
+        check: SelfCheck,
+        *,
+        mass: float,
+        lacking: StageName | None = None,
+        digest: str = "d" * 64,
+    ) -> uuid.UUID:
         job_id = check.submit()
         assert job_id is not None
-        answer(engine, job_id, mass=mass, lacking=lacking)
+        answer(engine, job_id, mass=mass, lacking=lacking, digest=digest)
         check.judge_ended()
         return job_id
 
@@ -142,6 +170,17 @@ class TestJudging:
         assert states == [SelfCheckState.PASSED, SelfCheckState.PASSED, SelfCheckState.FAILED]
         assert outcome.facts is not None
         assert outcome.facts["failures"] == ["differs: kolyan_mass by 0.5000"]
+
+    def test_weights_that_came_after_very_many_checks_are_held_to_their_own_first(
+        self, engine: Engine, check: SelfCheck, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(repository, "_MOST_EARLIER", 2)
+        for _ in range(3):
+            self.run_one(engine, check, mass=0.1, digest="e" * 64)
+        for mass in (0.4, 0.9):
+            self.run_one(engine, check, mass=mass)
+        with transaction(engine) as session:
+            assert fetch_self_check(session).state is SelfCheckState.FAILED
 
     def test_an_installed_model_without_an_answer_fails_it(self, engine: Engine, check: SelfCheck) -> None:
         self.run_one(engine, check, mass=0.4, lacking=StageName.MEDNEXT)

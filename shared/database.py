@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from sqlalchemy import Engine, create_engine, text
+from psycopg2.errors import ReadOnlySqlTransaction
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -20,11 +21,14 @@ OUTBOX_CHANNEL = "ctclip_outbox"
 DELIVERY_CHANNEL = "ctclip_deliveries"
 """Channel on which a commit that left something to tell wakes the delivery worker."""
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 """The Alembic revision that this code speaks."""
 
-OLDER_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010", "0011"})
+OLDER_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010", "0011", "0013"})
 """Revisions that lack what this code needs. One that is not known here is newer, and takes nothing away from it."""
+
+SWEEP_LOCK = 0x6374_636C_7377  # "ctclsw"
+"""Advisory lock of whoever removes objects that no row names, and of whoever puts objects back before their rows."""
 
 _STATEMENT_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
@@ -33,7 +37,7 @@ _POOL_TIMEOUT_S = 5
 
 def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str = "ctclip") -> Engine:
     """Return an engine whose waits are all limited."""
-    return create_engine(
+    engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
         max_overflow=0,
@@ -47,6 +51,14 @@ def make_engine(settings: Settings, *, pool_size: int = 5, application_name: str
             "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         },
     )
+    event.listen(engine, "handle_error", _leave_read_only_server)
+    return engine
+
+
+def _leave_read_only_server(context: ExceptionContext) -> None:
+    """Count a server that takes no writes as lost: after a failover, a new connection leads to one that does."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 @contextmanager
@@ -68,6 +80,23 @@ def transaction(engine: Engine) -> Iterator[Session]:
         if error.connection_invalidated:
             raise _make_fault("database: connection lost", is_committing) from error
         raise
+
+
+@contextmanager
+def holding_lock(engine: Engine, lock: int) -> Iterator[bool]:
+    """Hold an advisory lock through many transactions; False inside where somebody else has it.
+
+    It is held by a connection outside of the pool and of any transaction, and ends with it, however the process ends.
+    Raises TransientFault when the database cannot be reached.
+    """
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(engine.connect()).execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            is_held = connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": lock})
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            raise _make_fault(f"database: {type(error).__name__}", is_committing=False) from error
+        yield bool(is_held)
 
 
 def _make_fault(message: str, is_committing: bool) -> TransientFault:

@@ -376,6 +376,7 @@ class WebhookDelivery(Base):
         Index("ix_webhook_deliveries_open_lane", "lane", "sequence", postgresql_where=text("state = 'pending'")),
         Index("ix_webhook_deliveries_endpoint_id_sequence", "endpoint_id", "sequence"),
         Index("ix_webhook_deliveries_job_id", "job_id"),
+        Index("ix_webhook_deliveries_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 
 

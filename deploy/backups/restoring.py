@@ -10,7 +10,7 @@ from deploy.backups.manifest import Manifest, find_faults, place_object
 from deploy.backups.rows import find_filled, read_rows
 from deploy.backups.saving import OnObject
 from migrations import upgrade
-from shared.database import SCHEMA_REVISION, fetch_schema_revision, transaction
+from shared.database import SCHEMA_REVISION, SWEEP_LOCK, fetch_schema_revision, holding_lock, transaction
 from shared.errors import Defect
 from shared.settings import Settings
 from shared.storage import ObjectStore
@@ -37,16 +37,23 @@ def restore(
     manifest = check(folder)
     if manifest.schema_revision > SCHEMA_REVISION:
         raise Defect(f"the backup is of schema {manifest.schema_revision}, newer than this version's {SCHEMA_REVISION}")
-    _require_empty(engine, store, manifest)
-    _migrate(engine, settings, manifest)
+    with holding_lock(engine, SWEEP_LOCK) as is_held:
+        if not is_held:
+            raise Defect("another restore, or the sweep of control, is under way here: try again once it has ended")
+        _require_empty(engine, store, manifest)
+        _migrate(engine, settings, manifest)
+        _put_objects(store, folder, manifest, on_object)
+        with transaction(engine) as session:
+            rows = read_rows(session, folder, manifest)
+    upgrade(settings.database_url.get_secret_value())
+    return manifest, rows
+
+
+def _put_objects(store: ObjectStore, folder: Path, manifest: Manifest, on_object: OnObject) -> None:
     for number, stored in enumerate(manifest.objects, start=1):
         with place_object(folder, stored.key).open("rb") as stream:
             store.put_back(stored, stream)
         on_object(number, len(manifest.objects))
-    with transaction(engine) as session:
-        rows = read_rows(session, folder, manifest)
-    upgrade(settings.database_url.get_secret_value())
-    return manifest, rows
 
 
 def _require_empty(engine: Engine, store: ObjectStore, manifest: Manifest) -> None:

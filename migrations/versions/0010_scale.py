@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.steps import change_at_work
+from migrations.steps import build_index, change_at_work
 
 revision = "0010"
 down_revision = "0008"
@@ -59,18 +59,13 @@ def upgrade() -> None:
         f"ALTER TABLE outbox {turn}",
         "ALTER TABLE stage_runs ADD COLUMN IF NOT EXISTS look_again_at timestamptz",
         *(f"ALTER TABLE {table} SET ({options})" for table, options in _STORAGE.items()),
-        *(step for name, definition in _INDEXES.items() for step in _build(name, definition)),
+        *(build_index(name, definition) for name, definition in _INDEXES.items()),
         f"DROP INDEX CONCURRENTLY IF EXISTS {_REPLACED}",
         # Jobs that are open now get the turns that a new one would have had; a step of priority is half an hour.
         "UPDATE jobs SET turn_at = created_at - priority * interval '30 minutes' WHERE finished_at IS NULL",
         "UPDATE outbox SET turn_at = jobs.turn_at FROM jobs WHERE jobs.id = outbox.job_id",
     )
     _create_tables()
-
-
-def _build(name: str, definition: str) -> Iterable[str]:
-    """Return what builds an index beside the work, once half of one from a migration that broke off is gone."""
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE INDEX CONCURRENTLY {name} ON {definition}"
 
 
 def downgrade() -> None:

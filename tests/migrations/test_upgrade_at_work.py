@@ -6,14 +6,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, text
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
 
 from migrations import upgrade
+from migrations.steps import build_index, change_at_work
 from shared.database import OLDER_REVISIONS, SCHEMA_REVISION, is_served_by, transaction
 from shared.settings import Settings
+from tests.stack.running import wait_until
 from tests.workers.control.own_database import own_database
 
 BEFORE = "0008"
@@ -74,6 +80,13 @@ class OlderVersion:
         self.jobs += 1
 
 
+def is_at(engine: Engine, statement: str) -> bool:
+    """Say whether some connection runs a statement that looks so."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE :statement AND state = 'active'")
+    with transaction(engine) as session:
+        return bool(session.scalar(query, {"statement": statement}))
+
+
 @pytest.fixture
 def older(settings: Settings) -> Iterator[tuple[Settings, Engine]]:
     with own_database(settings, BEFORE) as (own, engine):
@@ -100,6 +113,27 @@ class TestAnUpgrade:
             assert session.scalar(text("SELECT count(*) FROM stage_runs WHERE state <> 'succeeded'")) == 0
             invalid = session.scalar(text("SELECT count(*) FROM pg_index WHERE NOT indisvalid"))
         assert invalid == 0
+
+    def test_builds_an_index_anew_that_waited_too_long_for_its_table(self, engine: Engine) -> None:
+        index = f"ix_{uuid.uuid4().hex}"
+        impatient = create_engine(engine.url, poolclass=NullPool, connect_args={"options": "-c lock_timeout=100ms"})
+
+        def build() -> None:
+            with impatient.connect() as connection:
+                context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+                with Operations.context(context), context.begin_transaction(_per_migration=True):
+                    change_at_work(build_index(index, "policies (name)"))
+
+        with ThreadPoolExecutor(1) as pool:
+            with transaction(engine) as writer:
+                writer.execute(text("LOCK TABLE policies IN ROW EXCLUSIVE MODE"))
+                building = pool.submit(build)
+                wait_until(lambda: building.done() or is_at(engine, f"DROP%{index}%"), "it is tried again", 30)
+            building.result(30)
+        with engine.begin() as connection:
+            is_valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = CAST(:name AS regclass)")
+            assert connection.scalar(is_valid, {"name": index})
+            connection.execute(text(f"DROP INDEX {index}"))
 
     def test_makes_no_older_gateway_unready_and_every_newer_one_wait(self) -> None:
         assert is_served_by(SCHEMA_REVISION)

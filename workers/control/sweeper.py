@@ -15,7 +15,7 @@ from celery import Celery
 from sqlalchemy import Engine, func, literal, select
 from sqlalchemy.orm import Session
 
-from shared.database import transaction
+from shared.database import SWEEP_LOCK, holding_lock, transaction
 from shared.stages import STAGES
 from shared.states import StageState
 from shared.storage import ObjectStore
@@ -89,8 +89,14 @@ def _count_open_stages(session: Session) -> int:
 def sweep(engine: Engine, store: ObjectStore) -> int:
     """Remove objects that no row has named for longer than any work takes; return how many.
 
-    Old objects are looked up some at a time: the names of millions would not fit into memory.
+    Nothing while a backup is put back: its rows come last, after hours.
     """
+    with holding_lock(engine, SWEEP_LOCK) as is_held:
+        return _remove_orphans(engine, store) if is_held else 0
+
+
+def _remove_orphans(engine: Engine, store: ObjectStore) -> int:
+    """Look old objects up some at a time: the names of millions would not fit into memory."""
     latest = datetime.now(UTC) - ORPHAN_AGE
     old = (key for key, written_at in store.iterate_keys() if written_at < latest)
     removed = 0

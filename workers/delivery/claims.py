@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.states import DeliveryState
@@ -52,32 +52,42 @@ def claim_due(session: Session, limit: int, try_limit: timedelta) -> list[Claime
 
 
 def _select_due(limit: int) -> Select[WebhookDelivery]:
-    rank = func.row_number().over(partition_by=WebhookDelivery.lane, order_by=WebhookDelivery.sequence)
-    first = (
-        select(WebhookDelivery.id, rank.label("rank"))
-        .where(WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_attempt_at <= func.now())
-        .where(or_(WebhookDelivery.lease_expires_at.is_(None), WebhookDelivery.lease_expires_at <= func.now()))
-        .where(~_is_held_back())
-        .subquery()
+    # What holds the first of a lane back holds all others back too, so only the first is asked.
+    due = _rank_due()
+    query = select(WebhookDelivery).join(due, due.c.id == WebhookDelivery.id)
+    in_order = (
+        query.where(due.c.rank == 1, ~_is_held_back(due))
+        .order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.sequence)
+        .limit(limit)
     )
-    query = select(WebhookDelivery).join(first, first.c.id == WebhookDelivery.id).where(first.c.rank == 1)
-    in_order = query.order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.sequence).limit(limit)
     # A webhook or a job that is being deleted takes its messages with it: they are nobody's to send any more.
     return in_order.with_for_update(of=WebhookDelivery, skip_locked=True)
 
 
-def _is_held_back() -> ColumnElement[bool]:
+def _rank_due() -> Subquery:
+    """Return what is due and not under way, with its place among those of its lane."""
+    columns = (WebhookDelivery.id, WebhookDelivery.lane, WebhookDelivery.sequence, WebhookDelivery.endpoint_id)
+    rank = func.row_number().over(partition_by=WebhookDelivery.lane, order_by=WebhookDelivery.sequence)
+    return (
+        select(*columns, rank.label("rank"))
+        .where(WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_attempt_at <= func.now())
+        .where(or_(WebhookDelivery.lease_expires_at.is_(None), WebhookDelivery.lease_expires_at <= func.now()))
+        .subquery()
+    )
+
+
+def _is_held_back(due: Subquery) -> ColumnElement[bool]:
     """Say whether something is under way on the lane, or an earlier message of the endpoint still has its chance."""
     other = aliased(WebhookDelivery)
     comes_before = and_(
-        WebhookDelivery.endpoint_id.is_not(None),
-        other.sequence < WebhookDelivery.sequence,
+        due.c.endpoint_id.is_not(None),
+        other.sequence < due.c.sequence,
         other.queued_at > func.now() - ORDER_PATIENCE,
     )
     return exists().where(
-        other.lane == WebhookDelivery.lane,
+        other.lane == due.c.lane,
         other.state == DeliveryState.PENDING,
-        other.id != WebhookDelivery.id,
+        other.id != due.c.id,
         or_(other.lease_expires_at > func.now(), comes_before),
     )
 

@@ -21,7 +21,7 @@ from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.tracing import make_trace_headers, start_span
 from workers.delivery.claims import ClaimedDelivery, claim_due
-from workers.delivery.outcomes import forget_old, record_outcome
+from workers.delivery.outcomes import FORGOTTEN_AT_ONCE, forget_old, record_outcome
 from workers.delivery.sending import Outcome, Sender
 from workers.delivery.signing import make_headers
 from workers.runtime.listener import Listener
@@ -52,6 +52,7 @@ class Deliverer:
 
     async def run(self, stopped: threading.Event) -> None:
         """Deliver until told to stop; a fault of the database is waited out. What is under way then may finish."""
+        forgetting = asyncio.create_task(self._forget_for_ever())
         while not stopped.is_set():
             try:
                 with closing(await self._run(lambda: Listener(self._settings, DELIVERY_CHANNEL))) as listener:
@@ -59,6 +60,7 @@ class Deliverer:
             except (TransientFault, psycopg2.Error) as error:
                 _log.warning("delivery waits", reason=type(error).__name__)
                 await asyncio.sleep(_BACK_OFF_S)
+        forgetting.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=self._settings.shutdown_grace.total_seconds())
 
@@ -70,7 +72,6 @@ class Deliverer:
         return len(begun)
 
     async def _deliver_until(self, stopped: threading.Event, listener: Listener) -> None:
-        forgotten_at = 0.0
         listening = self._run(lambda: listener.wait(_LOOK_EVERY_S))
         try:
             while not stopped.is_set():
@@ -79,11 +80,17 @@ class Deliverer:
                 if listening.done():
                     listening.result()
                     listening = self._run(lambda: listener.wait(_LOOK_EVERY_S))
-                if (now := asyncio.get_running_loop().time()) > forgotten_at + _FORGET_EVERY_S:
-                    forgotten_at = now
-                    await self._run(self._forget)
         finally:
             await asyncio.wait({listening})
+
+    async def _forget_for_ever(self) -> None:
+        while True:
+            try:
+                while await self._run(self._forget) == FORGOTTEN_AT_ONCE:
+                    pass
+            except Exception as error:  # noqa: BLE001  # edge of a task: what is old goes the next time
+                _log.error("old messages stay", exc_info=error)
+            await asyncio.sleep(_FORGET_EVERY_S)
 
     async def _begin(self) -> set[asyncio.Task[None]]:
         free = AT_ONCE - len(self._under_way)
@@ -128,9 +135,9 @@ class Deliverer:
         with transaction(self._engine) as session:
             return record_outcome(session, message, outcome, self._chance.random())
 
-    def _forget(self) -> None:
+    def _forget(self) -> int:
         with transaction(self._engine) as session:
-            forget_old(session, self._settings.webhook_log_retention)
+            return forget_old(session, self._settings.webhook_log_retention)
 
 
 def make_deliverer(engine: Engine, settings: Settings) -> Deliverer:

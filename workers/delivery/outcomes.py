@@ -14,7 +14,7 @@ from workers.delivery.claims import ClaimedDelivery
 from workers.delivery.schedule import compute_delay
 from workers.delivery.sending import Outcome
 
-_BATCH = 1000
+FORGOTTEN_AT_ONCE = 1000
 TRIES_EXHAUSTED = "tries_exhausted"
 
 
@@ -42,10 +42,12 @@ def record_outcome(session: Session, claimed: ClaimedDelivery, outcome: Outcome,
     return True
 
 
-def forget_old(session: Session, retention: timedelta) -> None:
-    """Remove messages that ended long ago, with the log of their tries."""
-    old = select(WebhookDelivery.id).where(WebhookDelivery.finished_at < func.now() - retention).limit(_BATCH)
-    session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
+def forget_old(session: Session, retention: timedelta) -> int:
+    """Remove messages that ended long ago, with the log of their tries, some at a time; return how many."""
+    old = select(WebhookDelivery.id).where(WebhookDelivery.finished_at < func.now() - retention)
+    some = old.limit(FORGOTTEN_AT_ONCE)
+    removed = delete(WebhookDelivery).where(WebhookDelivery.id.in_(some)).returning(WebhookDelivery.id)
+    return len(session.scalars(removed).all())
 
 
 def _lock_endpoint(session: Session, claimed: ClaimedDelivery) -> WebhookEndpoint | None:

@@ -23,7 +23,11 @@ class ModelHost:
     def __init__(self) -> None:
         self._device_turn = threading.Lock()
         self.preparations = SharedPreparations()
-        self.memory = MemoryBudget(release=self.preparations.drop_idle)
+        self.memory = MemoryBudget(release=self._let_go)
+
+    def _let_go(self) -> None:
+        self.preparations.drop_idle()
+        return_freed_memory()
 
     @contextmanager
     def take_turn(self) -> Iterator[None]:

@@ -45,6 +45,10 @@ class MemoryAmount:
     def __sub__(self, other: MemoryAmount) -> MemoryAmount:
         return MemoryAmount(self.host_bytes - other.host_bytes, self.device_bytes - other.device_bytes)
 
+    def or_more(self, other: MemoryAmount) -> MemoryAmount:
+        """Return the larger amount of each kind."""
+        return MemoryAmount(max(self.host_bytes, other.host_bytes), max(self.device_bytes, other.device_bytes))
+
     def fits(self, free: MemoryAmount) -> bool:
         """Whether there is as much of both."""
         return self.host_bytes <= free.host_bytes and self.device_bytes <= free.device_bytes
@@ -57,10 +61,19 @@ def read_free_memory() -> MemoryAmount:
 
 
 def read_total_memory() -> MemoryAmount:
-    """Return what this process could take if nothing else did: of the machine, of its container, of the first GPU."""
+    """Return what this process could take on top of what it has if nothing else ran.
+
+    Of the machine, of its container, of the first GPU.
+    """
     host_bytes = min([psutil.virtual_memory().total, *(allowed for allowed, _ in _iterate_containers())])
     device_bytes = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-    return MemoryAmount(host_bytes, device_bytes)
+    return MemoryAmount(host_bytes, device_bytes) - _read_taken_memory()
+
+
+def _read_taken_memory() -> MemoryAmount:
+    """Return what this process has: its models, once they are loaded. The context of CUDA is not told apart."""
+    device_bytes = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+    return MemoryAmount(psutil.Process().memory_info().rss, device_bytes)
 
 
 def _iterate_container_limits() -> Iterator[int]:
@@ -102,6 +115,7 @@ class MemoryBudget:
         self._held = MemoryAmount()
         self._holders = 0
         self._free_at_rest = MemoryAmount()
+        self._possible = MemoryAmount()
         self._changed = threading.Condition()
 
     def admit(self, need: MemoryAmount) -> AbstractContextManager[bool]:
@@ -109,18 +123,18 @@ class MemoryBudget:
 
         The stage ends it with `require_possible`.
         """
-        return self.hold(need) if need.fits(self._read_total()) else nullcontext(enter_result=True)
+        return self.hold(need) if need.fits(self._find_possible(need)) else nullcontext(enter_result=True)
 
     def require_possible(self, need: MemoryAmount) -> None:
         """Raise Unanswerable when `need` is more than there is at all."""
-        total = self._read_total()
-        if need.fits(total):
+        possible = self._find_possible(need)
+        if need.fits(possible):
             return
-        is_host = need.host_bytes > total.host_bytes
+        is_host = need.host_bytes > possible.host_bytes
         kind, needed, there = (
-            ("main memory", need.host_bytes, total.host_bytes)
+            ("main memory", need.host_bytes, possible.host_bytes)
             if is_host
-            else ("GPU memory", need.device_bytes, total.device_bytes)
+            else ("GPU memory", need.device_bytes, possible.device_bytes)
         )
         raise Unanswerable(
             ProblemCode.MEMORY_INSUFFICIENT,
@@ -128,6 +142,17 @@ class MemoryBudget:
             needed_bytes=needed,
             available_bytes=there,
         )
+
+    def _find_possible(self, need: MemoryAmount) -> MemoryAmount:
+        """Return the most that a stage can have here, as far as `need` asks for it: no waiting makes it more.
+
+        It is read while no stage runs: what a stage takes would pass for this process's own.
+        """
+        with self._changed:
+            if not need.fits(self._possible) and not self._holders:
+                self._release()
+                self._possible = self._possible.or_more(self._read_total())
+            return self._possible
 
     @contextmanager
     def hold(self, need: MemoryAmount) -> Iterator[bool]:

@@ -20,6 +20,7 @@ from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.storage import StoredObject
 from shared.tables import Artefact, Document, Job, ModelVersion, StageRun
+from shared.turns import compute_turn
 from shared.webhooks import UNTOLD
 from workers.reuse.repository import copy_artefact
 from workers.runtime.progression import advance_job
@@ -96,6 +97,7 @@ def _start_from_volume(
         weights_profile=settings.weights_profile,
         patient_pseudonym=job.patient_pseudonym,
         deadline_at=func.now() + settings.job_time_limit,
+        turn_at=compute_turn(job.priority),
     )
     session.add(replay)
     session.flush()

@@ -110,8 +110,9 @@ class ArtefactCache:
             excess_bytes -= stat.st_size
 
     def _iterate_files(self) -> list[tuple[Path, os.stat_result]]:
+        """Return what takes room here, with what killed processes left of their downloads."""
         found = []
-        for path in self._folder.glob("??/*"):
+        for path in (*self._folder.glob("??/*"), *self._folder.glob(f"{tempfile.gettempprefix()}*")):
             try:
                 found.append((path, path.stat()))
             except FileNotFoundError:  # another process evicted it

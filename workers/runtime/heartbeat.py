@@ -61,6 +61,9 @@ class Heartbeat:
             except TransientFault as fault:  # the lease lapses by itself, and the next one may be given back
                 _log.warning("release failed", code=fault.code, job_id=str(lease.job_id), stage=lease.stage)
                 continue
+            except Exception as error:  # noqa: BLE001  # edge of the process: no bug keeps the other stages here
+                _log.error("release broke off", job_id=str(lease.job_id), stage=lease.stage, exc_info=error)
+                continue
             _log.info("stage released", job_id=str(lease.job_id), stage=lease.stage, was_held=is_released)
 
     def _beat_until_stopped(self) -> None:
@@ -77,6 +80,9 @@ class Heartbeat:
         except TransientFault as fault:
             # The database may be back before the lease lapses; the completion is fenced anyway.
             _log.warning("heartbeat failed", code=fault.code, job_id=str(lease.job_id), stage=lease.stage)
+            return
+        except Exception as error:  # noqa: BLE001  # edge of a thread that every lease of this process lives by
+            _log.error("heartbeat broke off", job_id=str(lease.job_id), stage=lease.stage, exc_info=error)
             return
         if not is_ours:
             lost.set()

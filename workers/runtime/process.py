@@ -14,7 +14,6 @@ from celery import signals
 from opentelemetry.trace import SpanKind
 
 from shared.database import make_engine
-from shared.errors import CtclipError
 from shared.metrics import serve_metrics
 from shared.settings import Settings
 from shared.stages import StageName
@@ -89,6 +88,6 @@ def _hand_back_and_exit(heartbeat: Heartbeat) -> None:
     """End the process although stages still run: their leases are released first, so nothing waits for them."""
     try:
         heartbeat.release_all()
-    except CtclipError as error:
-        _log.warning("leases could not be released", reason=str(error))
+    except Exception as error:  # noqa: BLE001  # process edge: the leases lapse by themselves
+        _log.error("leases could not be released", exc_info=error)
     os._exit(0)

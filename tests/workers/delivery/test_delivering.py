@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from standardwebhooks import WebhookVerificationError
 
 from shared.database import transaction
 from shared.errors import InputProblem
 from shared.problems import ProblemCode
+from shared.states import DeliveryState
 from shared.tables import WebhookDelivery, WebhookEndpoint
 from tests.gateway.pipeline import end_intake
 from tests.workers.delivery.conftest import Webhooks
-from workers.delivery.claims import ORDER_PATIENCE, claim_due
-from workers.delivery.outcomes import record_outcome
+from workers.delivery.claims import ORDER_PATIENCE, _select_due, claim_due
+from workers.delivery.outcomes import FORGOTTEN_AT_ONCE, record_outcome
 from workers.delivery.schedule import DELAYS, JITTER
 from workers.delivery.sending import Outcome
 
@@ -196,6 +201,24 @@ class TestAClaim:
             assert record_outcome(session, lost, Outcome(0.1, 500), 0.5) is False
         assert webhooks.receiver.messages[0].id == str(lost.id)
 
+    def test_looks_at_each_message_of_a_long_lane_a_few_times_at_most(self, webhooks: Webhooks) -> None:
+        """Nothing of the lane is under way, and all of it is older than later messages wait for."""
+        webhooks.create()
+        webhooks.finish()
+        lane = 2000
+        with transaction(webhooks.engine) as session:
+            message = session.scalars(select(WebhookDelivery)).one()
+            names = ("tenant", "endpoint_id", "lane", "event_type", "payload", "state")
+            same = {name: getattr(message, name) for name in names}
+            session.execute(insert(WebhookDelivery), [{"id": uuid.uuid4(), **same} for _ in range(lane - 1)])
+            session.execute(update(WebhookDelivery).values(queued_at=func.now() - 2 * ORDER_PATIENCE))
+        with transaction(webhooks.engine) as session:
+            query = str(_select_due(10).compile(webhooks.engine, compile_kwargs={"literal_binds": True}))
+            explained = session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}").scalar_one()
+        assert count_rows(explained[0]["Plan"]) < 10 * lane
+        with transaction(webhooks.engine) as session:
+            assert [claimed.id for claimed in claim_due(session, 10, timedelta(seconds=1))] == [message.id]
+
     def test_passes_over_what_is_being_deleted(self, webhooks: Webhooks) -> None:
         webhooks.create()
         webhooks.finish()
@@ -205,6 +228,42 @@ class TestAClaim:
                 assert claim_due(session, 10, timedelta(seconds=1)) == []
             deleting.rollback()
         assert webhooks.deliver() == 1
+
+
+def count_rows(plan: dict[str, Any]) -> int:
+    """Return how many rows the steps of a plan looked at."""
+    looked_at = sum(
+        plan.get(key, 0) for key in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    )
+    return int(looked_at * plan["Actual Loops"]) + sum(map(count_rows, plan.get("Plans", [])))
+
+
+class TestForgetting:
+    def test_ends_all_that_is_old_though_more_than_goes_at_once(self, webhooks: Webhooks) -> None:
+        webhooks.create()
+        webhooks.finish()
+        webhooks.deliver_all()
+        long_ago = func.now() - webhooks.gateway.settings.webhook_log_retention - timedelta(minutes=1)
+        ended = {"tenant": "default", "lane": "", "event_type": "job.failed", "payload": {}, "state": "failed"}
+        rows = [{"id": uuid.uuid4(), **ended} for _ in range(2 * FORGOTTEN_AT_ONCE + 1)]
+        with transaction(webhooks.engine) as session:
+            session.execute(insert(WebhookDelivery), rows)
+            failed = WebhookDelivery.state == DeliveryState.FAILED
+            session.execute(update(WebhookDelivery).where(failed).values(finished_at=long_ago))
+        asyncio.run(self.run_until_forgotten(webhooks))
+        with transaction(webhooks.engine) as session:
+            assert session.scalars(select(WebhookDelivery.state)).all() == [DeliveryState.DELIVERED]
+
+    async def run_until_forgotten(self, webhooks: Webhooks) -> None:
+        stopped, left = threading.Event(), 2
+        running = asyncio.create_task(webhooks.deliverer.run(stopped))
+        deadline = time.monotonic() + 30
+        while left > 1 and time.monotonic() < deadline:
+            with transaction(webhooks.engine) as session:
+                left = session.scalar(select(func.count()).select_from(WebhookDelivery)) or 0
+            await asyncio.sleep(0.05)
+        stopped.set()
+        await running
 
 
 class TestASecret:

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from shared.byte_units import GIB, MIB
-from workers.model_host.memory import MemoryAmount, MemoryBudget, read_free_memory
+from shared.errors import Unanswerable
+from workers.model_host.memory import MemoryAmount, MemoryBudget, read_free_memory, read_total_memory
 
 
 def make_budget(free: MemoryAmount, *, freed: MemoryAmount | None = None) -> MemoryBudget:
@@ -63,6 +65,23 @@ class TestAdmission:
         budget = make_budget(MemoryAmount(GIB))
         with held(budget, MemoryAmount(GIB // 2)), held(budget, MemoryAmount(GIB // 2)):
             pass
+
+
+class TestWhatIsPossible:
+    def test_is_what_there_is_beside_the_loaded_models(self) -> None:
+        before = read_total_memory().host_bytes
+        model = np.ones(256 * MIB, np.uint8)
+        assert before - read_total_memory().host_bytes > model.nbytes // 2
+
+    def test_is_not_lessened_by_what_a_running_stage_takes(self) -> None:
+        totals = iter([GIB, GIB // 2])
+        budget = MemoryBudget(lambda: MemoryAmount(GIB), read_total=lambda: MemoryAmount(next(totals)))
+        with budget.admit(MemoryAmount(GIB // 4)) as is_held:
+            assert is_held
+            budget.require_possible(MemoryAmount(GIB))
+        with pytest.raises(Unanswerable):
+            budget.require_possible(MemoryAmount(GIB + 1))
+        budget.require_possible(MemoryAmount(GIB))
 
 
 class TestFreeMemory:

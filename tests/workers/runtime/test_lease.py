@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, func, update
+from sqlalchemy import Engine, event, func, text, update
+from structlog.testing import capture_logs
 
-from shared.database import transaction
+from shared.database import make_engine, transaction
 from shared.errors import StaleLease
+from shared.settings import Settings
 from shared.stages import StageName
 from shared.states import JobState, StageState
 from shared.tables import Job, StageRun
+from tests.stack.running import wait_until
 from tests.workers.runtime.conftest import JobMaker
+from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.lease import Lease, claim, end_lease, release, renew
 
 DURATION = timedelta(seconds=30)
@@ -63,6 +67,55 @@ class TestClaim:
         job_id = make_job(avoid_worker="worker-1")
         assert take(engine, job_id, "worker-1") is None
         assert take(engine, job_id, "worker-2") is not None
+
+
+def make_quick(settings: Settings) -> Settings:
+    return settings.model_copy(update={"lease_duration": timedelta(seconds=0.3)})
+
+
+class TestTheHeartbeat:
+    def test_outlives_a_server_that_takes_no_writes_and_leaves_it(
+        self, settings: Settings, engine: Engine, make_job: JobMaker
+    ) -> None:
+        lease = get_lease(engine, make_job())
+        own = make_engine(settings, pool_size=1)
+        with own.connect() as connection:
+            connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+            connection.commit()
+        self.assert_renews(Heartbeat(own, make_quick(settings)), engine, lease)
+
+    def test_outlives_what_nobody_thought_of(self, settings: Settings, engine: Engine, make_job: JobMaker) -> None:
+        lease = get_lease(engine, make_job())
+        own = make_engine(settings, pool_size=1)
+        refused: list[str] = []
+
+        def refuse_once(connection: object, cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("UPDATE stage_runs") and not refused:
+                refused.append(statement)
+                raise RuntimeError("a bug")
+
+        event.listen(own, "before_cursor_execute", refuse_once)
+        heartbeat = Heartbeat(own, make_quick(settings))
+        with capture_logs() as logs:
+            self.assert_renews(heartbeat, engine, lease)
+            refused.clear()
+            with heartbeat.keep(lease):
+                heartbeat.release_all()  # as a process does that must stop: no bug keeps it from its end
+                heartbeat.release_all()
+        assert [log["event"] for log in logs] == ["heartbeat broke off", "release broke off", "stage released"]
+        assert get_lease(engine, lease.job_id, "worker-2")
+
+    def assert_renews(self, heartbeat: Heartbeat, engine: Engine, lease: Lease) -> None:
+        with transaction(engine) as session:
+            before = session.get_one(StageRun, (lease.job_id, lease.stage)).lease_expires_at
+        heartbeat.start()
+        with heartbeat.keep(lease):
+            wait_until(lambda: self.is_renewed(engine, lease, before), "the lease is renewed", 10)
+        heartbeat.stop()
+
+    def is_renewed(self, engine: Engine, lease: Lease, before: datetime | None) -> bool:
+        with transaction(engine) as session:
+            return session.get_one(StageRun, (lease.job_id, lease.stage)).lease_expires_at != before
 
 
 class TestFencing:

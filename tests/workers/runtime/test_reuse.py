@@ -393,6 +393,9 @@ class TestAReplay:
         works.run(first, MEDNEXT)
         replay = self.start(works, first, ArtefactKind.UPLOAD)
         assert replay.begins_at is ArtefactKind.VOLUME
+        with transaction(works.engine) as session:
+            job = session.get_one(Job, replay.job_id)
+            assert job.turn_at < job.created_at  # as one of this priority has that begins at its upload
         assert works.fetch_run(replay.job_id, INTAKE).reused_from == first
         assert works.fetch_run(replay.job_id, MEDNEXT).state is StageState.READY
         works.erase(first)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +27,21 @@ from workers.runtime.runner import StageRunner
 from workers.runtime.stage import StageContext, StageOutput
 
 MORE_THAN_ANY_DISK = 2**62
+
+DOWNLOAD_AND_DIE = """
+import os, signal
+from pathlib import Path
+from shared.storage import StoredObject
+from workers.runtime.artefact_cache import ArtefactCache
+
+class Storage:
+    def fetch(self, stored, target):
+        target.write(b"half")
+        target.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ArtefactCache(Path({folder!r}), 2**40, Storage()).fetch({stored!r})
+"""
 
 
 class FullIntake:
@@ -102,3 +120,17 @@ class TestRetention:
         cache.start_expiring(timedelta(hours=1))
         wait_until(lambda: not forgotten.exists(), "the copy is removed")
         assert asked.exists()
+
+    def test_ends_what_a_killed_process_left_of_a_download(self, store: ObjectStore, tmp_path: Path) -> None:
+        folder = tmp_path / "artefacts"
+        stored = store.write_bytes(b"a volume", prefix="killed")
+        script = DOWNLOAD_AND_DIE.format(folder=str(folder), stored=stored)
+        killed = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+        assert killed.returncode == -signal.SIGKILL
+        (partial,) = folder.iterdir()
+        cache = ArtefactCache(folder, 2**40, store)
+        cache.expire(timedelta(hours=1))
+        assert partial.exists()  # as one of a process that still downloads would
+        os.utime(partial, (0, time.time() - 3601))
+        cache.expire(timedelta(hours=1))
+        assert not partial.exists()

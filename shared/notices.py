@@ -132,7 +132,7 @@ NOTICES: Mapping[NoticeCode, NoticeKind] = {
         "Check RescaleSlope and RescaleIntercept when there are many.",
     ),
     NoticeCode.LOSSY_COMPRESSION: NoticeKind(
-        "The images were compressed with loss (LossyImageCompression 01); `ratio` is what the file states.",
+        "Images were compressed with loss (LossyImageCompression 01); `ratio` is the largest that the files state.",
         "Send the original images where the archive still has them.",
     ),
     NoticeCode.BURNED_IN_ANNOTATION: NoticeKind(

@@ -133,8 +133,9 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         422,
         "Spacing must be positive and direction cosines orthonormal. Export again.",
         cause="PixelSpacing (0028,0030) is zero, negative or not a number, ImageOrientationPatient (0020,0037) is not "
-        "two unit vectors at a right angle (PS3.3 C.7.6.2.1.1), a position is far outside of any scanner, or the "
-        "slices are shifted against each other by more than a gantry tilts.",
+        "two unit vectors at a right angle (PS3.3 C.7.6.2.1.1), a position is far outside of any scanner, the images "
+        "are more than 1 m wide or high, the slices more than 20 mm apart or the series longer than 3 m, or the slices "
+        "are shifted against each other by more than a gantry tilts.",
         example=show_of_job("248 files: direction cosines are not unit and orthogonal.", files=248),
         related=(ProblemCode.MISSING_REQUIRED_TAGS, ProblemCode.SLICE_GAP),
     ),
@@ -153,7 +154,9 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         "Send the whole series. `positions_mm` says where the gaps are.",
         cause="Along the normal of the slices, positions are missing: more than one slice at a place, or more than "
         "one in ten. `positions_mm` are the heights (mm, patient space) of the slices below and above each gap. "
-        "Single missing slices are interpolated with the warning `slices_interpolated`.",
+        "Single missing slices are interpolated with the warning `slices_interpolated`. Or several phases lie at the "
+        "same places and nothing tells their slices apart, not even InstanceNumber (0020,0013): then both heights are "
+        "equal, and each phase must be sent as a series of its own.",
         example=show_of_job(
             "Slices are missing or unevenly spaced at 1 places.",
             spacing_mm=1.25,

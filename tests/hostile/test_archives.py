@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import stat
 import struct
 import tarfile
@@ -12,13 +13,14 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.byte_units import MIB
 from tests.hostile.open_files import few_open_files
-from tests.hostile.packing import Files, RawEntry, deflate, get_code, honest, pack, pack_raw, read
+from tests.hostile.packing import Files, RawEntry, deflate, edit, get_code, honest, pack, pack_raw, read
 from workers.intake.files import FileCode, FileOutcome
 from workers.intake.limits import LONGEST_NAME, IntakeLimits
 
@@ -249,6 +251,23 @@ class TestHonestOddities:
         shown = report.files[0].name
         assert len(shown) <= LONGEST_NAME
         assert shown.isprintable()
+
+    def test_a_large_object_that_does_not_compress_is_sound(self, tmp_path: Path, good_files: Files) -> None:
+        def change(dataset: pydicom.Dataset) -> None:
+            del dataset.PixelData
+            dataset.add_new(0x00420011, "OB", random.Random(1).randbytes(2 * MIB))
+
+        (name, content), *_ = good_files.items()
+        (pdf,) = edit(Files({name: content}), change).values()
+        report = read(pack({**good_files, "report.dcm": pdf}, method=zipfile.ZIP_DEFLATED), tmp_path).report
+        assert [file.code for file in report.files if file.name == "report.dcm"] == [FileCode.NOT_AN_IMAGE]
+
+    def test_a_study_with_its_copies_is_read_within_the_limit_of_its_size(
+        self, tmp_path: Path, good_files: Files
+    ) -> None:
+        files = {**good_files, **{f"copy/{name}": content for name, content in good_files.items()}}
+        limits = IntakeLimits(archive_bytes=sum(map(len, files.values())))
+        assert get_code(pack(files), tmp_path, limits=limits) is None
 
     def test_equal_names_are_both_read(self, tmp_path: Path, good_files: Files) -> None:
         archive = pack_raw(*(honest(b"same.dcm", content) for content in good_files.values()))

@@ -54,6 +54,36 @@ class TestWholeSeries:
     def test_impossible_rescale(self, tmp_path: Path, good_files: Files, text: str) -> None:
         assert code_of(report_of(edit(good_files, put_text("RescaleSlope", text)), tmp_path)) == "invalid_rescale"
 
+    def test_images_wider_than_any_scanner(self, tmp_path: Path, good_files: Files) -> None:
+        assert (
+            code_of(report_of(edit(good_files, put_text("PixelSpacing", "0.7\\100")), tmp_path)) == "invalid_geometry"
+        )
+
+    def test_phases_that_nothing_tells_apart(self, tmp_path: Path, good_files: Files) -> None:
+        def change(dataset: pydicom.Dataset) -> None:
+            dataset.SOPInstanceUID = f"1.2.3.{dataset.InstanceNumber}"
+            dataset.PixelData = bytes(len(dataset.PixelData))
+
+        fifty = Files(dict(sorted(good_files.items())[:50]))
+        other = {f"other/{name}": content for name, content in edit(fifty, change).items()}
+        report = report_of({**good_files, **other}, tmp_path)
+        assert report.problem is not None
+        assert report.problem.code == "slice_gap"
+        assert len(report.problem.facts["positions_mm"]) == 20
+
+    @pytest.mark.parametrize(("damaged", "code"), [(1, "wrong_modality"), (60, "series_incomplete")])
+    def test_damaged_files_decide_only_where_they_are_the_most(
+        self, tmp_path: Path, good_files: Files, damaged: int, code: str
+    ) -> None:
+        files = edit(good_files, put("Modality", "MR"))
+        cut = {name: good_files[name][:-1000] for name in sorted(files)[:damaged]}
+        assert code_of(report_of({**files, **cut}, tmp_path)) == code
+
+    def test_one_damaged_file_is_no_files(self, tmp_path: Path, good_files: Files) -> None:
+        report = report_of({"a.dcm": good_files[min(good_files)][:-1000]}, tmp_path)
+        assert report.problem is not None
+        assert report.problem.detail.startswith("1 file: ")
+
     def test_another_modality_is_named(self, tmp_path: Path, good_files: Files) -> None:
         report = report_of(edit(good_files, put("Modality", "MR")), tmp_path)
         assert code_of(report) == "wrong_modality"

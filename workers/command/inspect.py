@@ -14,16 +14,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from shared.artefacts import UploadKind
 from shared.errors import CtclipError, InputProblem
+from shared.settings import get_settings
 from workers.command.inspect_document import make_document
 from workers.command.inspection import render
 from workers.intake.children import ChildPool
-from workers.intake.local_study import make_local_order
+from workers.intake.limits import IntakeLimits
+from workers.intake.local_study import find_local_limits, make_local_order
 from workers.intake.messages import Order
 from workers.intake.question import Question, VoxelIndex
 from workers.intake.report import IntakeReport, ProblemReport
+
+WRONG_USAGE = 2
+"""Exit status, as typer's own, when the settings of the installation cannot be used."""
 
 FAULT = 1
 """Exit status when the study could not be judged, for no fault of its own."""
@@ -82,7 +88,11 @@ def command(
 
 def _inspect_or_exit(study: Path, question: Question, thumbnail: Path | None) -> IntakeReport:
     try:
-        report, has_picture = inspect(study, question, thumbnail=thumbnail)
+        limits = find_local_limits(get_settings)
+        report, has_picture = inspect(study, question, limits, thumbnail=thumbnail)
+    except ValidationError as error:
+        typer.echo("The CTCLIP_* settings cannot be used.", err=True)
+        raise typer.Exit(WRONG_USAGE) from error
     except CtclipError as error:
         typer.echo(f"Cannot inspect: {error}", err=True)
         raise typer.Exit(FAULT) from error
@@ -91,7 +101,9 @@ def _inspect_or_exit(study: Path, question: Question, thumbnail: Path | None) ->
     return report
 
 
-def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -> tuple[IntakeReport, bool]:
+def inspect(
+    study: Path, question: Question, limits: IntakeLimits, *, thumbnail: Path | None = None
+) -> tuple[IntakeReport, bool]:
     """Read a study in a child process, as the stage does. Return its report, and whether there is a picture.
 
     Where a volume could be made, its picture is written to `thumbnail`. Raises TransientFault and Defect.
@@ -99,7 +111,7 @@ def inspect(study: Path, question: Question, *, thumbnail: Path | None = None) -
     with tempfile.TemporaryDirectory(prefix="ctclip-") as scratch:
         asked = replace(question, has_preview=thumbnail is not None)
         try:
-            order = make_local_order(study, Path(scratch) / "volume.b2nd", asked, keeps_volume=False)
+            order = make_local_order(study, Path(scratch) / "volume.b2nd", asked, keeps_volume=False, limits=limits)
         except InputProblem as refusal:
             return _refuse(refusal), False
         report = _read(order)

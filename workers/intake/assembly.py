@@ -141,19 +141,20 @@ def make_geometry(first: Image, geometry: StackGeometry) -> Geometry:
 
 
 def _tell_counts(stack: Stack, decoded: _Decoded) -> list[Notice]:
-    technique = stack.technique
+    techniques = [image.technique for image in stack.images]
     notices = []
     if decoded.failures:
         notices.append(Notice("slices_undecodable", {"slices": len(decoded.failures)}))
     if decoded.clipped:
         notices.append(Notice("hu_clipped", {"voxels": decoded.clipped}))
-    if technique.is_lossy:
-        notices.append(Notice("lossy_compression", {"ratio": technique.lossy_ratio}))
-    if technique.has_burned_in_text:
+    if any(technique.is_lossy for technique in techniques):
+        ratios = [technique.lossy_ratio for technique in techniques if technique.lossy_ratio is not None]
+        notices.append(Notice("lossy_compression", {"ratio": max(ratios, default=None)}))
+    if any(technique.has_burned_in_text for technique in techniques):
         notices.append(Notice("burned_in_annotation"))
-    if technique.rescale_type not in {"", "HU"}:
+    if any(technique.rescale_type not in {"", "HU"} for technique in techniques):
         notices.append(Notice("rescale_type_not_hu"))
-    if stack.images[0].pixels.bits_allocated == 8:
+    if any(image.pixels.bits_allocated == 8 for image in stack.images):
         notices.append(Notice("eight_bit_images"))
     if not stack.series_uid or not stack.study_uid:
         notices.append(Notice("missing_uids"))

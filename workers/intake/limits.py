@@ -19,6 +19,15 @@ LONGEST_NAME = 255
 LARGEST_SIDE = 4096
 """Rows and columns of one image. Scanners make 512 to 2048."""
 
+LARGEST_FIELD_MM = 1000.0
+"""Height and width of one image. Scanners reach 500, and some 820 where they extrapolate."""
+
+LARGEST_STEP_MM = 20.0
+"""From slice to slice. Single slices of the lung are taken every 10 or 20."""
+
+LARGEST_EXTENT_MM = 3000.0
+"""From the first slice to the last. Tables move by some 2000."""
+
 MOST_FRAMES = 20_000
 """Frames of one file."""
 

@@ -24,7 +24,7 @@ from shared.errors import InputProblem
 from shared.problems import ProblemCode
 from workers.intake.archive import ByteSource, ExpansionBudget
 from workers.intake.dicom.pixels import HIGHEST_HU, LOWEST_HU
-from workers.intake.limits import LARGEST_SIDE, IntakeLimits
+from workers.intake.limits import LARGEST_EXTENT_MM, LARGEST_FIELD_MM, LARGEST_SIDE, LARGEST_STEP_MM, IntakeLimits
 from workers.intake.notices import Notice
 from workers.volume import Geometry
 from workers.volume.geometry import convert_lps_to_ras
@@ -61,7 +61,9 @@ def read_nifti(source: ByteSource, limits: IntakeLimits, *, scratch: Path) -> Ni
     hu, clipped = _to_hu(stored.reshape(image.shape[:3]))
     turned, lps_affine = turn_to_lps(hu, convert_lps_to_ras(affine))
     hu_zyx = np.ascontiguousarray(turned.transpose(2, 1, 0))
-    return NiftiVolume(hu_zyx, _make_geometry(lps_affine), tuple(_tell(image, clipped)))
+    geometry = _make_geometry(lps_affine)
+    _check_extent(hu_zyx.shape, geometry)
+    return NiftiVolume(hu_zyx, geometry, tuple(_tell(image, clipped)))
 
 
 def turn_to_lps(
@@ -167,6 +169,13 @@ def _check_affine(affine: npt.NDArray[np.float64]) -> None:
     cosines = affine[:3, :3] / spacing
     if np.abs(cosines.T @ cosines - np.eye(3)).max() > _ORTHOGONAL:
         raise _unreadable("has axes that are not orthogonal")
+
+
+def _check_extent(shape: tuple[int, ...], geometry: Geometry) -> None:
+    spacing = geometry.spacing_zyx_mm
+    z, y, x = (count * step for count, step in zip(shape, spacing, strict=True))
+    if z > LARGEST_EXTENT_MM or max(y, x) > LARGEST_FIELD_MM or round(spacing[0], 3) > LARGEST_STEP_MM:
+        raise _unreadable(f"is {x:.0f} x {y:.0f} x {z:.0f} mm large, its slices {spacing[0]:.3f} mm apart: no chest")
 
 
 def _to_hu(stored: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int16], int]:

@@ -63,26 +63,31 @@ def _describe_study(found: StudyFiles, study_uid: str) -> JsonObject:
 def explain_no_stack(found: StudyFiles) -> Problem:
     """Return why a study without a single CT slice is refused."""
     codes = Counter(file.code for file in found.files)
-    if any(file.outcome is FileOutcome.REJECTED for file in found.files):
-        return _make_file_problem(found)
-    if codes[FileCode.QUALITY_CONTROL]:
+    least = max(1, _count_rejected(found))
+    if codes[FileCode.QUALITY_CONTROL] >= least:
         return Problem(ProblemCode.PHANTOM_STUDY, "All images are of a phantom for quality control.")
-    if codes[FileCode.LOCALIZER] or codes[FileCode.SECONDARY_CAPTURE]:
+    if codes[FileCode.LOCALIZER] + codes[FileCode.SECONDARY_CAPTURE] >= least:
         return Problem(ProblemCode.NO_USABLE_SERIES, "There are only localisers or secondary captures.")
-    if codes[FileCode.WRONG_MODALITY] or codes[FileCode.NOT_AN_IMAGE]:
+    if codes[FileCode.WRONG_MODALITY] + codes[FileCode.NOT_AN_IMAGE] >= least:
         found_modalities = sorted({_plain(origin.modality) for origin in found.origins.values()})
         detail = f"The files are {', '.join(found_modalities)}, not CT images."
         return Problem(ProblemCode.WRONG_MODALITY, detail, {"found": found_modalities})
+    if _count_rejected(found):
+        return _make_file_problem(found)
     return Problem(ProblemCode.NO_DICOM_IMAGES, f"None of the {len(found.files)} files is a DICOM image.")
 
 
 def prefer_file_problem(found: StudyFiles, problem: Problem) -> Problem:
     """Return the problem of the files where more of them were rejected than are left: that is then the cause."""
-    rejected = sum(file.outcome is FileOutcome.REJECTED for file in found.files)
+    rejected = _count_rejected(found)
     has_holes = problem.code is ProblemCode.SLICE_GAP and rejected > 0
     if has_holes or rejected > len(found.images):
         return _make_file_problem(found)
     return problem
+
+
+def _count_rejected(found: StudyFiles) -> int:
+    return sum(file.outcome is FileOutcome.REJECTED for file in found.files)
 
 
 def make_refusal(problem: Problem) -> InputProblem:
@@ -97,7 +102,7 @@ def _make_file_problem(found: StudyFiles) -> Problem:
     if code is FileCode.MISSING_REQUIRED_TAGS:
         facts["tags"] = dict(found.missing_tags)
     details = {file.detail for file in found.files if file.code is code}
-    detail = f"{count} files: {min(str(one) for one in details)}."
+    detail = f"{count} {'files' if count > 1 else 'file'}: {min(str(one) for one in details)}."
     return Problem(_FROM_FILES.get(code, ProblemCode.NO_USABLE_SERIES), detail, facts)  # type: ignore[arg-type]  # plain counts
 
 

@@ -40,6 +40,9 @@ from workers.volume.source import SourceSeries
 # Identifiers go back to the caller; what is stored as an object is kept without them (PS3.15 Annex E).
 _NOT_IN_VOLUMES = frozenset({"study_instance_uid"})
 
+# Of one slice: as a copy of its instance, as one at its position, in the sparse look, and for the volume.
+_MOST_READS = 4
+
 
 @dataclass(frozen=True)
 class StudyRead:
@@ -63,7 +66,8 @@ def read_study(
     """
     study = StudyFiles()
     with ExitStack() as opened:
-        slices = opened.enter_context(SliceReader(study.members, ExpansionBudget(limits.archive_bytes), scratch))
+        reader_budget = ExpansionBudget(_MOST_READS * limits.archive_bytes)
+        slices = opened.enter_context(SliceReader(study.members, reader_budget, scratch))
         budget = ExpansionBudget(limits.archive_bytes)
         nested = _Nested(opened.enter_context(Spool(scratch)), budget, limits) if limits.archive_depth else None
         reading = Reading(slices, question, limits, report, study)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,28 @@ class TestAccepted:
         assert status == 0
         assert document["hu"]["sha256_int16_zyx"].startswith("39411ea4")
         assert [file["code"] for file in document["files"] if file["outcome"] == "ignored"] == ["not_dicom"]
+
+
+class TestLimits:
+    NEEDED = ("DATABASE_URL", "BROKER_URL", "STORAGE_ENDPOINT", "STORAGE_ACCESS_KEY", "STORAGE_SECRET_KEY")
+
+    def inspect(self, **limits: str) -> subprocess.CompletedProcess[str]:
+        """Run the command beside the settings of an installation, in a process of its own: settings are read once."""
+        code = "import sys; from client.command import main; sys.argv[0] = 'ctclip'; main()"
+        environment = {f"CTCLIP_{name}": "http://127.0.0.1:1" for name in self.NEEDED} | limits
+        return subprocess.run(
+            [sys.executable, "-c", code, "inspect", str(CHEST), "--headers-only"],
+            env=os.environ | environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    def test_those_of_the_operator_hold(self) -> None:
+        done = self.inspect(CTCLIP_ARCHIVE_LIMIT_ENTRIES="10")
+        assert done.returncode == 3, done.stderr
+        assert "archive_too_many_entries" in done.stdout
+
+    def test_settings_that_cannot_be_used_are_a_usage_error(self) -> None:
+        done = self.inspect(CTCLIP_ARCHIVE_LIMIT_ENTRIES="many")
+        assert (done.returncode, done.stderr) == (2, "The CTCLIP_* settings cannot be used.\n")
 
 
 class TestHeadersOnly:

@@ -126,6 +126,11 @@ class TestRefusals:
         struct.pack_into("<2f", content, 112, float(is_scaled), 100.0)
         assert "the kind" in refusal(bytes(content), tmp_path)
 
+    @pytest.mark.parametrize("spacing_mm", [(13, 3, 5), (4, 12, 5), (4, 3, 21), (4, 3, 51)])
+    def test_a_body_larger_than_any_scanner(self, tmp_path: Path, spacing_mm: tuple[int, int, int]) -> None:
+        affine = np.diag([*spacing_mm, 1.0])
+        assert "mm large" in refusal(write(tmp_path, make_chest(), affine), tmp_path)
+
     def test_sheared_axes(self, tmp_path: Path) -> None:
         affine = make_affine()
         affine[0, 1] = 2

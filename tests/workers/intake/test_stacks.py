@@ -67,6 +67,7 @@ class TestGrouping:
         assert len(stack.images) == 10
         assert stack.notices[0].code == "duplicate_positions"
         assert {image.crc32 for image in stack.images} == {1}
+        assert stack.contested_mm == tuple(range(10))
 
     def test_one_instance_twice_is_read_once(self) -> None:
         image = make_image(0, instance_uid="1.5")
@@ -149,6 +150,49 @@ class TestPhases:
         ]
         grouping = group(*images)
         assert [{image.crc32 for image in stack.images} for stack in grouping.stacks] == [{0}, {1}]
+
+    @staticmethod
+    def scan(phase: int, *heights_mm: float) -> list[Image]:
+        """Return slices numbered in the order in which they are named, the second phase after the first."""
+        return [
+            replace(
+                make_image(z, instance_number=100 * phase + number, instance_uid=f"{7 - phase}.{number}"), crc32=phase
+            )
+            for number, z in enumerate(heights_mm)
+        ]
+
+    @pytest.mark.parametrize(
+        "second",
+        [range(50), range(49, -1, -1), range(5, 75), range(-10, 60), range(80, -1, -1)],
+        ids=["shorter", "backwards", "reaches higher", "begins lower", "begins higher, backwards"],
+    )
+    def test_numbers_part_phases_of_unequal_length(self, second: range) -> None:
+        grouping = group(*self.scan(1, *range(60)), *self.scan(2, *second))
+        parts = {frozenset(image.crc32 for image in stack.images): len(stack.images) for stack in grouping.stacks}
+        assert parts == {frozenset({1}): 60, frozenset({2}): len(second)}
+        assert {stack.notices[0].facts["parted_by"] for stack in grouping.stacks} == {"instance_number"}
+
+    def test_stations_that_only_numbers_tell_apart_stay_one_stack(self) -> None:
+        (stack,) = group(*self.scan(1, *range(32)), *self.scan(2, *range(30, 60))).stacks
+        assert heights(stack.images) == list(range(60))
+        assert [image.crc32 for image in stack.images[29:33]] == [1, 1, 1, 2]
+        assert stack.contested_mm == ()
+
+    def test_phases_that_nothing_parts_are_contested(self) -> None:
+        images = [replace(make_image(z), crc32=phase) for phase, length in ((1, 60), (2, 50)) for z in range(length)]
+        (stack,) = group(*images).stacks
+        assert stack.contested_mm == tuple(range(50))
+
+    def test_numbers_that_go_to_and_fro_part_nothing(self) -> None:
+        numbers = {(z, phase): 2 * z + phase for phase, length in ((0, 60), (1, 50)) for z in range(length)}
+        images = [replace(make_image(z, instance_number=number), crc32=phase) for (z, phase), number in numbers.items()]
+        (stack,) = group(*images).stacks
+        assert len(stack.contested_mm) == 50
+
+    def test_a_stray_image_is_left_out(self) -> None:
+        (stack,) = group(*(make_image(z) for z in range(60)), replace(make_image(30), crc32=7)).stacks
+        assert stack.contested_mm == ()
+        assert stack.notices[0].facts == {"dropped": 1}
 
 
 class TestCopies:
@@ -262,6 +306,15 @@ class TestGeometry:
         assert geometry.tilt_degrees == pytest.approx(10)
         assert find_geometry_problem(geometry) is None
         assert [notice.code for notice in find_geometry_notices(geometry)] == ["tilt_corrected"]
+
+    @pytest.mark.parametrize(("slices", "spacing_mm", "codes"), [
+        (30, 20, ["thick_slices"]), (30, 20.1, ["invalid_geometry"]), (60, 5000, ["invalid_geometry"]),
+        (700, 5, ["invalid_geometry"]),
+    ])  # fmt: skip
+    def test_slices_further_apart_than_any_scan_are_refused(
+        self, slices: int, spacing_mm: float, codes: list[str]
+    ) -> None:
+        assert self.measure(*np.arange(slices) * spacing_mm) == codes
 
     def test_too_much_tilt_is_refused(self) -> None:
         geometry = measure_stack([make_image(z, xy_mm=(0, z)) for z in range(20)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def without_lungs(files: Files) -> Files:
 def chosen_uid(report: IntakeReport) -> str:
     assert report.chosen is not None, report.problem
     return report.chosen.series_uid
+
+
+class TestNotices:
+    def test_one_slice_is_enough_to_be_told_of(self, tmp_path: Path, good_files: Files) -> None:
+        def change(dataset: pydicom.Dataset) -> None:
+            dataset.BurnedInAnnotation, dataset.RescaleType = "YES", "US"
+            dataset.LossyImageCompression = "01"
+            dataset.LossyImageCompressionRatio = 10 + int(dataset.InstanceNumber)
+
+        changed = edit(Files({name: good_files[name] for name in sorted(good_files)[40:42]}), change)
+        ratio = max(float(pydicom.dcmread(io.BytesIO(one)).LossyImageCompressionRatio) for one in changed.values())
+        notices = read(pack({**good_files, **changed}), tmp_path).report.notices
+        assert {notice.code for notice in notices} >= {"burned_in_annotation", "rescale_type_not_hu"}
+        assert [notice.facts for notice in notices if notice.code == "lossy_compression"] == [{"ratio": ratio}]
 
 
 class TestSeveralSeries:

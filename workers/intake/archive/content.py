@@ -24,6 +24,7 @@ from workers.intake.archive.source import ByteSource
 from workers.intake.files import FileCode, FileRejected
 
 _PIECE_BYTES = MIB
+_HEADERS_OF_BLOCKS_BYTES = 64
 _INFLATE_ERRORS = (zlib.error, cast("type[Exception]", igzip_lib.IsalError))  # typed there as an instance
 
 
@@ -73,8 +74,10 @@ def read_beginning(source: ByteSource, entry: Entry, start: int, length: int) ->
     Raises InputProblem when more come out than are declared, FileRejected when they are damaged.
     """
     wanted = min(length, entry.declared_bytes + 1)
-    stored = source.read_at(start, min(entry.compressed_bytes, wanted + 64))
-    content = _inflate_whole(stored, wanted) if entry.method == DEFLATED else stored[:wanted]
+    if entry.method == DEFLATED:
+        content = _inflate_beginning(source, entry, start, wanted)
+    else:
+        content = source.read_at(start, min(entry.compressed_bytes, wanted))
     if len(content) > entry.declared_bytes:
         raise expands_too_far(entry.declared_bytes)
     return content
@@ -121,6 +124,20 @@ def inflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
             yield rest
     except _INFLATE_ERRORS as error:
         raise FileRejected(FileCode.ENTRY_DAMAGED, "the compressed bytes are damaged") from error
+
+
+def _inflate_beginning(source: ByteSource, entry: Entry, start: int, wanted: int) -> bytes:
+    """Inflate until `wanted` bytes came out. What does not compress takes more bytes than come out of it."""
+    inflater, content = make_inflater(), bytearray()
+    position, end = start, start + entry.compressed_bytes
+    try:
+        while len(content) < wanted and position < end and not inflater.eof:
+            stored = source.read_at(position, min(end - position, wanted + _HEADERS_OF_BLOCKS_BYTES))
+            content += inflater.decompress(stored, wanted - len(content))
+            position += len(stored)
+    except _INFLATE_ERRORS as error:
+        raise FileRejected(FileCode.ENTRY_DAMAGED, "the compressed bytes are damaged") from error
+    return bytes(content)
 
 
 def _inflate_whole(stored: bytes, most_bytes: int) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from shared.json_values import JsonValue
 from shared.problems import Problem, ProblemCode
 from workers.intake.choice.candidate import Candidate
 from workers.intake.choice.kernels import classify_kernel
@@ -17,8 +18,10 @@ from workers.intake.choice.policy import CHOICE_POLICY, interpolate
 from workers.intake.dicom.descriptions import CHEST_WORDS, OTHER_PART_WORDS
 from workers.intake.dicom.header import Technique
 from workers.intake.files import FileCode
+from workers.intake.limits import LARGEST_FIELD_MM
 from workers.intake.stacks.geometry import (
     AXIAL_DEGREES,
+    MOST_POSITIONS_TOLD,
     StackGeometry,
     compute_axes,
     find_geometry_problem,
@@ -87,7 +90,7 @@ def compute_criteria(stack: Stack, geometry: StackGeometry) -> dict[str, float]:
     return {
         "axial_original": _score_view(stack, geometry),
         "coverage": interpolate(geometry.extent_mm, policy.extent_scores),
-        "field_of_view": interpolate(_measure_width(stack), policy.width_scores),
+        "field_of_view": interpolate(min(_measure_field(stack)), policy.width_scores),
         "slice_spacing": interpolate(geometry.spacing_mm, policy.spacing_scores),
         "kernel": policy.kernel_scores[classify_kernel(technique.kernel, technique.filter_type)],
         "completeness": round(slices / (slices + geometry.missing), 4),
@@ -98,10 +101,10 @@ def compute_criteria(stack: Stack, geometry: StackGeometry) -> dict[str, float]:
     }
 
 
-def _measure_width(stack: Stack) -> float:
-    """Return the shorter side of the images in mm."""
-    spacing = stack.images[0].placement.spacing_yx_mm
-    return min(count * step for count, step in zip(stack.shape_yx, spacing, strict=True))
+def _measure_field(stack: Stack) -> tuple[float, float]:
+    """Return height and width of the images in mm."""
+    (rows, columns), (spacing_y, spacing_x) = stack.shape_yx, stack.images[0].placement.spacing_yx_mm
+    return rows * spacing_y, columns * spacing_x
 
 
 def _score_view(stack: Stack, geometry: StackGeometry) -> float:
@@ -136,7 +139,29 @@ def _find_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int
         detail = f"{len(stack.conflicts)} SOPInstanceUIDs stand for more than one image each."
         uids = list(stack.conflicts[:_MOST_UIDS_TOLD])
         return Problem(ProblemCode.CONFLICTING_DUPLICATES, detail, {"sop_instance_uids": uids})
-    return _find_size_problem(stack, geometry, volume_limit_bytes) or find_geometry_problem(geometry)
+    return (
+        _find_contest(stack)
+        or _find_size_problem(stack, geometry, volume_limit_bytes)
+        or _find_field_problem(stack)
+        or find_geometry_problem(geometry)
+    )
+
+
+def _find_contest(stack: Stack) -> Problem | None:
+    contested = [round(height, 3) for height in stack.contested_mm]
+    if not contested:
+        return None
+    detail = f"Several slices lie at each of {len(contested)} positions, and nothing tells which belong together."
+    places: list[JsonValue] = [[height, height] for height in contested[:MOST_POSITIONS_TOLD]]
+    return Problem(ProblemCode.SLICE_GAP, detail, {"positions_mm": places})
+
+
+def _find_field_problem(stack: Stack) -> Problem | None:
+    height_mm, width_mm = _measure_field(stack)
+    if max(height_mm, width_mm) <= LARGEST_FIELD_MM:
+        return None
+    detail = f"The images are {height_mm:.0f} x {width_mm:.0f} mm large (at most {LARGEST_FIELD_MM:.0f})."
+    return Problem(ProblemCode.INVALID_GEOMETRY, detail)
 
 
 def _find_size_problem(stack: Stack, geometry: StackGeometry, volume_limit_bytes: int) -> Problem | None:

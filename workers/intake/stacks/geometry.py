@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shared.json_values import JsonObject
 from shared.problems import Problem, ProblemCode
 from workers.intake.dicom.header import Image
+from workers.intake.limits import LARGEST_EXTENT_MM, LARGEST_STEP_MM
 from workers.intake.notices import Notice
 
 _UNIFORM_MM = 0.01
@@ -24,7 +25,7 @@ _SMALLEST_SHEAR_MM = 0.02  # positions written with two decimals are no tilt
 _LARGEST_TILT_DEGREES = 30.0
 _LARGEST_JITTER_MM = 1.0
 _LARGEST_THICKNESS_MM = 100.0
-_MOST_POSITIONS_TOLD = 20
+MOST_POSITIONS_TOLD = 20
 AXIAL_DEGREES = 15.0
 _STRAIGHT_DEGREES = 1.0
 _THICK_MM = 5.0
@@ -209,6 +210,12 @@ def find_geometry_problem(geometry: StackGeometry) -> Problem | None:
         )
         facts: JsonObject = {"tilt_degrees": tilt, "limit_degrees": _LARGEST_TILT_DEGREES, "jitter_mm": jitter}
         return Problem(ProblemCode.INVALID_GEOMETRY, detail, facts)
+    if round(geometry.spacing_mm, 3) > LARGEST_STEP_MM or geometry.extent_mm > LARGEST_EXTENT_MM:
+        detail = (
+            f"The slices are {geometry.spacing_mm:.3f} mm apart (at most {LARGEST_STEP_MM:.0f}) and reach over "
+            f"{geometry.extent_mm:.0f} mm (at most {LARGEST_EXTENT_MM:.0f})."
+        )
+        return Problem(ProblemCode.INVALID_GEOMETRY, detail)
     if not _can_bridge(geometry):
         detail = f"Slices are missing or unevenly spaced at {len(geometry.gaps)} places."
         return Problem(ProblemCode.SLICE_GAP, detail, describe_gaps(geometry))
@@ -226,7 +233,7 @@ def describe_gaps(geometry: StackGeometry) -> JsonObject:
     """Return where slices are missing."""
     return {
         "spacing_mm": geometry.spacing_mm,
-        "positions_mm": [[round(gap.from_mm, 3), round(gap.to_mm, 3)] for gap in geometry.gaps[:_MOST_POSITIONS_TOLD]],
+        "positions_mm": [[round(gap.from_mm, 3), round(gap.to_mm, 3)] for gap in geometry.gaps[:MOST_POSITIONS_TOLD]],
         "missing_slices": geometry.missing,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.intake.dicom.header import Image
 from workers.intake.notices import Notice
@@ -165,4 +165,4 @@ def _mark(stack: Stack, conflicts: set[tuple[str, str]], duplicates: Sequence[Im
     if stack.technique.described.is_expiration:
         notices.append(Notice("expiration"))
     uids = sorted(uid for _, uid in own & conflicts)
-    return Stack(stack.images, tuple(notices), tuple(uids))
+    return replace(stack, notices=tuple(notices), conflicts=tuple(uids))

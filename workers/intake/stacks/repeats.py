@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ SAME_POSITION_MM = 0.01
 _JUNCTION_SHARE = 0.2  # stations of one scan overlap by a few slices, phases by nearly all
 _INTERLEAVED_SHARE = 0.5
 _FEWEST_IN_PHASE = 3
+_JUMP_SHARE = 1.5  # of every other step: what is hardly longer may as well be a missing slice
+_PLACES_PER_STRAY = 10
 
 PixelDigest = Callable[[Image], bytes]
 """Returns a digest over the stored values of an image, however they are written; `UNREADABLE` for a damaged one."""
@@ -132,7 +135,7 @@ def _merge_equals(slices: _Slices, digest: PixelDigest) -> tuple[list[Stack], li
             (equals if mark in seen else kept).append(image)
             seen.add(mark)
     rest = _sort(kept)
-    stacks = [Stack(rest.images)] if not rest.has_repeats else _part_by_number(rest)
+    stacks = _part_by_number(rest, digest) if rest.has_repeats else [Stack(rest.images)]
     if equals:
         notice = Notice("duplicate_positions", {"dropped": len(equals), "have_equal_pixels": True})
         stacks = [replace(stack, notices=(notice, *stack.notices)) for stack in stacks]
@@ -146,17 +149,83 @@ def _group_by_place(slices: _Slices) -> list[list[Image]]:
     return groups
 
 
-def _part_by_number(slices: _Slices) -> list[Stack]:
-    """Part phases of which every position has the same number of images; InstanceNumber tells which is the first."""
-    groups = _group_by_place(slices)
+def _part_by_number(slices: _Slices, digest: PixelDigest) -> list[Stack]:
+    """Part phases that InstanceNumber alone tells apart; where it does not either, keep stray images out or refuse."""
+    phases = _find_phases(slices)
+    if phases is None:
+        return [_keep_first(slices)]
+
+    def key(image: Image) -> int:
+        return phases[image.technique.instance_number]
+
+    part = _part if _measure_overlap(slices, key) > _JUNCTION_SHARE else _keep_largest
+    stacks, _ = part(slices, "instance_number", key, digest)
+    return stacks
+
+
+def _find_phases(slices: _Slices) -> dict[int | None, int] | None:
+    """Return the phase of each InstanceNumber, or None when the numbers do not tell."""
     numbers = [image.technique.instance_number for image in slices.images]
-    is_complete = len({len(group) for group in groups}) == 1
-    if not is_complete or None in numbers or len(set(numbers)) < len(numbers):
-        notice = Notice("duplicate_positions", {"dropped": len(slices.images) - len(groups)})
-        return [Stack(tuple(group[0] for group in groups), (notice,))]
-    notice = Notice("duplicate_positions", {"parted_by": "instance_number", "stacks": len(groups[0])})
-    ranked = [sorted(group, key=lambda image: image.technique.instance_number or 0) for group in groups]
-    return [Stack(tuple(phase), (notice,)) for phase in zip(*ranked, strict=True)]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return None
+    return _part_one_after_another(slices) or _part_place_by_place(slices)
+
+
+def _part_one_after_another(slices: _Slices) -> dict[int | None, int] | None:
+    """Walk in the order of numbers; a new phase begins at the jump before a position repeats.
+
+    None when that takes more phases than there are images at any position, or when no jump stands out.
+    """
+    numbers = [image.technique.instance_number for image in slices.images]
+    walk = sorted(range(len(numbers)), key=lambda index: numbers[index] or 0)
+    most = max(Counter(slices.places).values())
+    steps = _measure_steps(slices.heights[walk], most)
+    starts, passed = [0], dict[int, int]()
+    for position, index in enumerate(walk):
+        before = passed.get(slices.places[index], -1)
+        if before >= starts[-1]:
+            jump = _find_jump(steps[before:position])
+            if jump is None or len(starts) == most:
+                return None
+            starts.append(before + 1 + jump)
+        passed[slices.places[index]] = position
+    return {numbers[index]: bisect_right(starts, position) for position, index in enumerate(walk)}
+
+
+def _measure_steps(heights: Numbers, phases: int) -> Numbers:
+    """Return how long each step is; in phases that all run one way, how far it is from the usual one."""
+    steps = np.diff(heights)
+    usual = np.median(steps)
+    runs_one_way = np.count_nonzero(steps * usual < 0) < phases
+    return np.abs(steps - usual) if runs_one_way else np.abs(steps)
+
+
+def _find_jump(steps: Numbers) -> int | None:
+    """Return which step is clearly longer than every other one."""
+    longest = int(np.argmax(steps))
+    others = np.delete(steps, longest)
+    return longest if not len(others) or steps[longest] > _JUMP_SHARE * others.max() else None
+
+
+def _part_place_by_place(slices: _Slices) -> dict[int | None, int] | None:
+    """Part phases of which every position has the same number of images; the lowest number is of the first."""
+    groups = [[image.technique.instance_number for image in group] for group in _group_by_place(slices)]
+    if len({len(group) for group in groups}) > 1:
+        return None
+    return {number: phase for group in groups for phase, number in enumerate(sorted(group, key=lambda one: one or 0))}
+
+
+def _keep_first(slices: _Slices) -> Stack:
+    """Keep one image at each place. Unless the others are single strays, the stack is a mixture: it tells where."""
+    groups = _group_by_place(slices)
+    repeated = [place for place, group in enumerate(groups) if len(group) > 1]
+    is_lone = all(later - place > 1 for place, later in pairwise(repeated))
+    is_sound = is_lone and len(repeated) * _PLACES_PER_STRAY <= len(groups)
+    return Stack(
+        tuple(group[0] for group in groups),
+        (Notice("duplicate_positions", {"dropped": len(slices.images) - len(groups)}),),
+        contested_mm=() if is_sound else tuple(groups[place][0].height_mm for place in repeated),
+    )
 
 
 def _find_interleaved(slices: _Slices) -> tuple[str, _Key] | None:

@@ -12,12 +12,14 @@ from workers.intake.notices import Notice
 class Stack:
     """Images in the order of ascending position along their common normal, no two at the same one.
 
-    `conflicts` are SOPInstanceUIDs that several different images claim.
+    `conflicts` are SOPInstanceUIDs that several different images claim, `contested_mm` positions where several images
+    lay of which nothing tells the right one.
     """
 
     images: tuple[Image, ...]
     notices: tuple[Notice, ...] = ()
     conflicts: tuple[str, ...] = ()
+    contested_mm: tuple[float, ...] = ()
 
     @property
     def series_uid(self) -> str:

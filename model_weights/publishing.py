@@ -1,6 +1,7 @@
-"""Putting a trained or converted model into a catalogue: complete beside the old one, then renamed into its place.
+"""Putting a trained or converted model into a catalogue: complete beside the old one, then the catalogue is renamed.
 
-Files are never written in place: workers have the old ones mapped, and a disk may be full halfway.
+A file's name holds the start of its digest, so that no other file takes its place, and the catalogue is the only
+switch: whoever read the old one finds the old files. They stay, for workers open some only when they are needed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _HEADER = (
 )
 CARD_NAME = "card.md"
 _DRAFT = ".new"
+_DIGITS = 8
+"""Of a file's SHA-256 in its name; the catalogue pins all of it."""
 
 
 def publish_entry(
@@ -43,7 +46,7 @@ def publish_entry(
     card: Path | None = None,
     catalogue: Path = CATALOGUE_FILE,
 ) -> ModelEntry:
-    """Copy the files (role -> path) to `<profile>/<stage>/<role><suffix>`; (re)write the entry of profile and stage.
+    """Copy the files (role -> path) to `<profile>/<stage>/<role>-<digest><suffix>`; (re)write the entry.
 
     Raises Defect, and leaves everything as it was, when the entry is not valid or the disk does not take the files.
     """
@@ -58,10 +61,10 @@ def publish_entry(
             preprocessing=preprocessing,
             labels=tuple(labels),
             thresholds=thresholds,
-            files={role: _draft_file(role, source, drafts) for role, source in sources.items()},
+            files={role: drafts.copy_weights(role, source) for role, source in sources.items()},
             origin=origin,
             licence=licence,
-            card=None if card is None else drafts.copy(card, CARD_NAME).relative_to(catalogue.parent).as_posix(),
+            card=None if card is None else drafts.copy_card(card).relative_to(catalogue.parent).as_posix(),
         )
         draft = _write_entry(entry, catalogue)
         drafts.put_in_place()
@@ -79,37 +82,37 @@ class _Drafts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._drafts: dict[Path, Path] = {}
+        self._targets: dict[Path, Path] = {}
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for draft in self._drafts.values():
+        for draft in self._targets:
             draft.unlink(missing_ok=True)
 
-    def copy(self, source: Path, name: str) -> Path:
-        """Copy a file and return where it will be."""
-        target = self._folder / name
-        draft = self._drafts[target] = self._folder / f"{name}{_DRAFT}"
-        shutil.copyfile(source, draft)
-        return target
+    def copy_weights(self, role: str, source: Path) -> WeightFile:
+        """Copy the file of a role, and return it as it will be."""
+        draft = self._copy(source, f"{role}{source.suffix}")
+        digest = compute_sha256(draft)
+        target = self._targets[draft] = self._folder / f"{role}-{digest[:_DIGITS]}{source.suffix}"
+        return WeightFile(role, target, digest, draft.stat().st_size)
 
-    def get_draft(self, target: Path) -> Path:
-        """Return where a file is meanwhile."""
-        return self._drafts[target]
+    def copy_card(self, source: Path) -> Path:
+        """Copy the card, and return where it will be: always the same place, for people look there and no worker."""
+        return self._targets[self._copy(source, CARD_NAME)]
 
     def put_in_place(self) -> None:
         """Rename all."""
-        for target, draft in self._drafts.items():
+        for draft, target in self._targets.items():
             draft.replace(target)
 
-
-def _draft_file(role: str, source: Path, drafts: _Drafts) -> WeightFile:
-    target = drafts.copy(source, f"{role}{source.suffix}")
-    draft = drafts.get_draft(target)
-    return WeightFile(role, target, compute_sha256(draft), draft.stat().st_size)
+    def _copy(self, source: Path, name: str) -> Path:
+        draft = self._folder / f"{name}{_DRAFT}"
+        self._targets[draft] = self._folder / name
+        shutil.copyfile(source, draft)
+        return draft
 
 
 def _write_entry(entry: ModelEntry, catalogue: Path) -> Path:

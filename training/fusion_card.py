@@ -97,12 +97,10 @@ def describe(trained: Trained) -> dict[str, Any]:
 
 
 def _describe_policy(booster: FusionBooster) -> dict[str, Any]:
-    policy = find_policy()
-    return {
-        "threshold": policy.threshold,
-        "minimum_models": policy.minimum_models,
-        "finding_thresholds": to_document(booster.thresholds or {}),
-    }
+    policy, thresholds = find_policy(), booster.thresholds
+    # Without the key each model's own thresholds serve; an empty table says that nothing is evidence.
+    chosen = {} if thresholds is None else {"finding_thresholds": to_document(thresholds)}
+    return {"threshold": policy.threshold, "minimum_models": policy.minimum_models, **chosen}
 
 
 def make_command(plan: FusionPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ _MOST_PICKLE_BYTES = 64 * MIB
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _BLOCK_BYTES = 4 * MIB
+_NAMES_SHOWN = 8
 _PLAIN_TYPES = ("b1", "i4", "i8", "f2", "f4", "f8")
 
 _BROKEN = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
@@ -87,7 +88,26 @@ def require_plain_tensors(state: Mapping[str, Tensor]) -> None:
     """Raise Defect naming tensors that are not numbers in ordinary order: sparse, quantised, without content."""
     odd = [show_name(name) for name, tensor in state.items() if not _is_plain(tensor)]
     if odd:
-        raise Defect(f"tensors of the checkpoint are sparse, quantised or without numbers: {', '.join(odd[:8])}")
+        raise Defect(
+            f"tensors of the checkpoint are sparse, quantised or without numbers: {', '.join(odd[:_NAMES_SHOWN])}"
+        )
+
+
+def require_finite_numbers(state: Mapping[str, Tensor]) -> None:
+    """Raise Defect naming tensors that are not plain floating-point numbers, all of them finite in float32."""
+    require_plain_tensors(state)
+    _refuse("are no floating-point numbers", [name for name, each in state.items() if not each.is_floating_point()])
+    _refuse("hold values that are not finite", [name for name, each in state.items() if not _is_finite(each)])
+
+
+def _refuse(what: str, names: Sequence[str]) -> None:
+    if names:
+        shown = ", ".join(show_name(name) for name in names[:_NAMES_SHOWN])
+        raise Defect(f"{len(names)} tensors of the checkpoint {what}, it is not usable: {shown}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.float().isfinite().all())
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -65,15 +65,15 @@ def locate_beside(configuration: Path, named: object, shipped: Path) -> Path:
     return shipped if named is None else configuration.parent / str(named)
 
 
-def read_labels(document: Mapping[str, Any]) -> tuple[str, ...] | None:
+def read_labels(document: Mapping[str, Any], field: str = "labels") -> tuple[str, ...] | None:
     """Return the labels of the configuration, None where it has none. Raises Defect."""
-    names = document.get("labels")
+    names = document.get(field)
     if names is None:
         return None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and _is_line(name) for name in names):
-        raise Defect("the configuration: `labels` must be a list of names, each a text of one line")
+        raise Defect(f"the configuration: `{field}` must be a list of names, each a text of one line")
     if len(set(names)) != len(names):
-        raise Defect("the configuration: `labels` names something twice")
+        raise Defect(f"the configuration: `{field}` names something twice")
     return tuple(names)
 
 

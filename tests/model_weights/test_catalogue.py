@@ -198,6 +198,13 @@ class TestVerifiedReading:
             publish(tmp_path).get_file("booster")
 
 
+def test_no_file_is_shipped_that_the_catalogue_does_not_name() -> None:
+    named = {file.path for entry in load_catalogue() for file in entry.files.values()}
+    told = {"card.md", "precision.json"}
+    demo = (path for path in (CATALOGUE_FILE.parent / "demo").rglob("*") if path.is_file() and path.name not in told)
+    assert set(demo) == named
+
+
 @pytest.mark.parametrize("entry", load_catalogue(), ids=lambda entry: entry.name)
 class TestEveryShippedModel:
     def test_its_files_are_those_that_are_pinned(self, entry: ModelEntry) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
+import os
 import resource
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import pytest
 
 from model_weights.catalogue import load_catalogue
 from model_weights.publishing import publish_entry
-from model_weights.verifying import verify
+from model_weights.verifying import read_verified, verify
 from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
 
 _KIB = 1024
+_ENDED = 7
 
 
 @pytest.fixture
@@ -56,7 +60,13 @@ def list_files(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-FILES = {"catalogue.toml", "weights.safetensors", "known_answer.safetensors"}
+def name_files(*contents: bytes) -> set[str]:
+    """Return the names of all files where these were published, the one after the other."""
+    digests = [hashlib.sha256(content).hexdigest()[:8] for content in contents]
+    return {
+        "catalogue.toml",
+        *(f"{role}-{digest}.safetensors" for role in ("weights", "known_answer") for digest in digests),
+    }
 
 
 class TestPublishing:
@@ -64,13 +74,32 @@ class TestPublishing:
         publish(folder, b"old")
         publish(folder, b"newer")
         assert read(folder) == b"newer"
-        assert list_files(folder) == FILES
+        assert list_files(folder) == name_files(b"old", b"newer")
 
-    def test_a_worker_that_has_the_old_file_open_keeps_reading_it(self, folder: Path) -> None:
-        publish(folder, b"old" * 1000)
-        with (folder / "full" / "ct_clip" / "weights.safetensors").open("rb") as stream:
-            publish(folder, b"new")
-            assert stream.read() == b"old" * 1000
+    def test_a_worker_that_runs_on_the_old_one_finds_its_files_later(self, folder: Path) -> None:
+        publish(folder, b"old")
+        (old,) = load_catalogue(folder / "catalogue.toml")
+        publish(folder, b"new")
+        publish(folder, b"newest")
+        assert read_verified(old.get_file("weights")) == b"old"
+
+    def test_the_same_again_leaves_nothing_over(self, folder: Path) -> None:
+        publish(folder, b"old")
+        publish(folder, b"old", thresholds={"a": 0.6})
+        assert read(folder) == b"old"
+        assert list_files(folder) == name_files(b"old")
+
+    def test_one_that_ends_before_the_catalogue_is_renamed_changes_no_entry(self, folder: Path) -> None:
+        publish(folder, b"old")
+        process = multiprocessing.get_context("spawn").Process(target=_publish_until_the_catalogue, args=(folder,))
+        process.start()
+        process.join()
+        assert process.exitcode == _ENDED
+        assert list_files(folder) == name_files(b"old", b"new") | {"catalogue.new"}
+        assert read(folder) == b"old"
+        publish(folder, b"new")
+        assert read(folder) == b"new"
+        assert list_files(folder) == name_files(b"old", b"new")
 
     @pytest.mark.parametrize(
         ("changes", "told"),
@@ -89,7 +118,7 @@ class TestPublishing:
         with pytest.raises(Defect, match=told):
             publish(folder, b"new", **changes)
         assert read(folder) == b"old"
-        assert list_files(folder) == FILES
+        assert list_files(folder) == name_files(b"old")
 
     def test_texts_with_any_character_come_back(self, folder: Path) -> None:
         publish(folder, b"old", origin='a "b" \\ \x7f \t é 肺')
@@ -102,13 +131,13 @@ class TestPublishing:
             told = pool.apply(_publish_with_little_disk, (folder,))
         assert "nothing was changed" in told
         assert read(folder) == b"old"
-        assert list_files(folder) == FILES
+        assert list_files(folder) == name_files(b"old")
 
     def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(self, folder: Path, tmp_path: Path) -> None:
-        publish(folder, b"old")
+        publish(folder, b"new")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.write_bytes(b"precious")
-        target = folder / "full" / "ct_clip" / "weights.safetensors"
+        target = load_catalogue(folder / "catalogue.toml")[0].get_file("weights").path
         target.unlink()
         target.symlink_to(elsewhere)
         publish(folder, b"new")
@@ -120,7 +149,18 @@ class TestPublishing:
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             pool.starmap(publish, [(folder, content) for content in contents])
         assert read(folder) in contents
-        assert list_files(folder) == FILES
+        assert list_files(folder) == name_files(*contents)
+
+
+def _publish_until_the_catalogue(folder: Path) -> None:
+    """End as a killed process does, before the catalogue is renamed, the last of all."""
+
+    def stop(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename" and str(arguments[1]).endswith("catalogue.toml"):
+            os._exit(_ENDED)
+
+    sys.addaudithook(stop)
+    publish(folder, b"new")
 
 
 def _publish_with_little_disk(folder: Path) -> str:

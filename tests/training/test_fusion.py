@@ -41,7 +41,7 @@ from training.fusion_plan import FusionPlan
 from training.mednext_plan import MedNeXtPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.fusion.aggregates import compute_vector
-from workers.fusion.booster import load_booster
+from workers.fusion.booster import FusionBooster, load_booster
 from workers.fvlm.features import name_features
 from workers.fvlm.organs import Organ
 from workers.fvlm.predictor import Predictor
@@ -171,6 +171,15 @@ class TestEvidence:
         entry = publish(trained, catalogue=tmp_path / "catalogue.toml")
         assert load_booster(entry).thresholds == trained.fitted.booster.thresholds
         assert trained.fitted.booster.thresholds
+
+    @pytest.mark.parametrize("chosen", [None, {}], ids=["not chosen", "none is"])
+    def test_is_left_to_the_models_only_where_it_was_not_chosen(
+        self, trained: Trained, tmp_path: Path, chosen: FindingThresholds | None
+    ) -> None:
+        booster = FusionBooster(trained.fitted.text, trained.fitted.booster.features, thresholds=chosen)
+        fitted = replace(trained.fitted, booster=booster)
+        entry = publish(replace(trained, fitted=fitted), catalogue=tmp_path / "catalogue.toml")
+        assert load_booster(entry).thresholds == chosen
 
 
 class TestPublishing:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from shared.errors import Defect
-from workers.checkpoint import open_checkpoint, require_plain_tensors
+from workers.checkpoint import open_checkpoint, require_finite_numbers, require_plain_tensors
 
 WEIGHT = torch.arange(4000, dtype=torch.float32)
 CONTENT = {"weight": WEIGHT, "epoch": 3}
@@ -104,3 +104,23 @@ class TestPlainTensors:
     def test_others_are_named(self, odd: torch.Tensor) -> None:
         with pytest.raises(Defect, match=r"sparse.*: second"):
             require_plain_tensors({"first": torch.zeros(2), "second": odd})
+
+
+class TestFiniteNumbers:
+    def test_floating_point_numbers_of_any_size_pass(self) -> None:
+        require_finite_numbers({"a": torch.zeros(2), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.zeros(0, 3)})
+
+    @pytest.mark.parametrize(
+        ("odd", "told"),
+        [
+            (torch.tensor([1.0, float("nan")]), "not finite"),
+            (torch.tensor([float("-inf")]).half(), "not finite"),
+            (torch.zeros(2, dtype=torch.int64), "no floating-point numbers"),
+            (torch.zeros(2, dtype=torch.complex64), "no floating-point numbers"),
+            (torch.eye(3).to_sparse(), "sparse"),
+        ],
+        ids=["nan", "infinite", "int64", "complex", "sparse"],
+    )
+    def test_others_are_named(self, odd: torch.Tensor, told: str) -> None:
+        with pytest.raises(Defect, match=f"{told}.*: second"):
+            require_finite_numbers({"first": torch.zeros(2), "second": odd})

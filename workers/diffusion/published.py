@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model_weights.matching import Shape, require_fit
+from workers.checkpoint import require_finite_numbers
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import ClassifierShape, UNetShape
 from workers.diffusion.unet import UNet
@@ -77,4 +78,5 @@ def _read(model: str, layout: Mapping[str, tuple[str, Shape]], state: Mapping[st
         {theirs: shape for theirs, (_, shape) in layout.items()},
         {theirs: tuple(tensor.shape) for theirs, tensor in state.items()},
     )
+    require_finite_numbers(state)
     return {ours: state[theirs].float() for theirs, (ours, _) in layout.items()}

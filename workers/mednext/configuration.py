@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -61,7 +62,7 @@ class Architecture:
         values = dict(table)
         for field in ("depth_config", "exp_r"):
             if field in values:
-                values[field] = tuple(int(value) for value in values[field])
+                values[field] = _parse_sizes(values[field], field)
         for field, kind in (("norm_type", NormKind), ("activation", Activation)):
             if field in values:
                 values[field] = _parse_member(values[field], kind, field)
@@ -114,10 +115,18 @@ class Preprocessing:
         }
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Mapping[str, object], what: str) -> None:
+def _refuse_unknown(table: object, known: Mapping[str, object], what: str) -> None:
+    if not isinstance(table, Mapping):
+        raise Defect(f"{what} of MedNeXt: expected a table of names and values")
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise Defect(f"{what} of MedNeXt: unknown {unknown}; known are {sorted(known)}")
+
+
+def _parse_sizes(values: object, field: str) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple) or not all(type(value) is int for value in values):
+        raise Defect(f"architecture of MedNeXt: {field} must be a list of whole numbers, found {values!r}")
+    return tuple(values)
 
 
 def _parse_member(text: object, kind: type[StrEnum], field: str) -> StrEnum:
@@ -128,13 +137,18 @@ def _parse_member(text: object, kind: type[StrEnum], field: str) -> StrEnum:
     return kind(str(text))
 
 
-def _parse_triple(values: Any, kind: type[_Number]) -> tuple[_Number, _Number, _Number]:  # noqa: ANN401  # from TOML
-    if len(values) != 3:
-        raise Defect(f"preprocessing of MedNeXt: expected three numbers (x, y, z), found {len(values)}")
-    first, second, third = (kind(value) for value in values)
+def _parse_triple(values: object, kind: type[_Number]) -> tuple[_Number, _Number, _Number]:
+    first, second, third = (kind(value) for value in _require_numbers(values, 3))
     return (first, second, third)
 
 
-def _parse_pair(values: Any) -> tuple[float, float]:  # noqa: ANN401  # from TOML
-    low, high = (float(value) for value in values)
+def _parse_pair(values: object) -> tuple[float, float]:
+    low, high = (float(value) for value in _require_numbers(values, 2))
     return (low, high)
+
+
+def _require_numbers(values: object, count: int) -> Sequence[float]:
+    numbers = values if isinstance(values, list | tuple) else ()
+    if len(numbers) != count or not all(type(each) in (int, float) and math.isfinite(each) for each in numbers):
+        raise Defect(f"preprocessing of MedNeXt: expected a list of {count} numbers, found {values!r}")
+    return numbers

@@ -25,8 +25,8 @@ from model_weights.publishing import publish_entry
 from shared.errors import Defect
 from shared.settings import WeightsProfile
 from shared.stages import StageName
-from workers.checkpoint import open_checkpoint
-from workers.conversion import PROVENANCE, read_configuration
+from workers.checkpoint import open_checkpoint, require_finite_numbers
+from workers.conversion import PROVENANCE, read_configuration, read_labels, read_thresholds
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.model import MedNeXt
 from workers.mednext.weights import make_model, unwrap_checkpoint
@@ -53,23 +53,30 @@ class Configuration:
     def read(cls, path: Path) -> Self:
         """Read the JSON file. Raises Defect that names what is missing."""
         document = read_configuration(path, _REQUIRED)
-        classes = tuple(str(name) for name in document["classes"])
-        architecture = {"num_classes": len(classes), **document.get("architecture", {})}
-        if architecture["num_classes"] != len(classes):
-            raise Defect(f"the configuration names {len(classes)} classes for {architecture['num_classes']} outputs")
+        classes = read_labels(document, "classes") or ()
         return cls(
             **{field: str(document[field]) for field in PROVENANCE},
             classes=classes,
-            architecture=Architecture.from_table(architecture),
+            architecture=_read_architecture(document.get("architecture", {}), len(classes)),
             preprocessing=Preprocessing.from_table(document.get("preprocessing", {})),
-            thresholds=document.get("thresholds", {}),
+            thresholds=read_thresholds(document),
         )
+
+
+def _read_architecture(table: object, classes: int) -> Architecture:
+    if not isinstance(table, Mapping):
+        raise Defect("the configuration: `architecture` must be an object")
+    outputs = table.get("num_classes", classes)
+    if outputs != classes:
+        raise Defect(f"the configuration names {classes} classes for {outputs} outputs")
+    return Architecture.from_table({**table, "num_classes": classes})
 
 
 def convert_checkpoint(checkpoint: Path, configuration: Configuration, catalogue: Path) -> ModelEntry:
     """Write the weights and their known answer beside the catalogue, and the entry into it."""
-    model = make_model(configuration.architecture, unwrap_checkpoint(open_checkpoint(checkpoint)))
-    return publish_model(model, configuration, WeightsProfile.FULL, catalogue)
+    tensors = unwrap_checkpoint(open_checkpoint(checkpoint))
+    require_finite_numbers(tensors)
+    return publish_model(make_model(configuration.architecture, tensors), configuration, WeightsProfile.FULL, catalogue)
 
 
 def publish_model(

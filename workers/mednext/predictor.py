@@ -10,6 +10,7 @@ from model_weights.loading import load_tensors
 from shared.errors import Defect
 from shared.settings import Precision
 from workers.device import ComputeMode
+from workers.label_roles import sort_labels
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.memory import predict_memory
 from workers.mednext.model import MedNeXt
@@ -38,6 +39,7 @@ class Predictor:
         self._device, self._mode = device, mode
         # Streaming beats what a compiler makes of the network as written.
         self._is_streamed = device.type == "cpu" and mode.precision is Precision.FP32
+        self._labels, self._roles = entry.labels, sort_labels(entry.stage, entry.labels)
         self._model = _load_model(entry, device)
         if mode.is_compiled and not self._is_streamed:
             self._model.compile(dynamic=False)
@@ -58,7 +60,9 @@ class Predictor:
 
     def answer(self, prepared: Tensor, _question: Question) -> Answer:
         """Return how probable each class is in one prepared volume (1, 1, x, y, z)."""
-        return Answer(self.predict(prepared)[0].tolist())
+        probabilities = self.predict(prepared)[0].tolist()
+        unfused = self._roles.describe_unfused(dict(zip(self._labels, probabilities, strict=True)))
+        return Answer(probabilities, (), unfused, self._roles.list_warnings())
 
     def predict(self, volume: Tensor) -> Tensor:
         """Return probabilities (b, classes) of prepared volumes (b, 1, x, y, z), on the CPU in float32."""

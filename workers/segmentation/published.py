@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor
 
 from shared.errors import Defect
-from workers.checkpoint import open_checkpoint, require_plain_tensors
+from workers.checkpoint import open_checkpoint, require_finite_numbers
 from workers.segmentation.configuration import Architecture, Preprocessing
 from workers.segmentation.labels import TOTAL_NAMES, TOTAL_NUMBERS
 from workers.segmentation.network import NETWORK_CLASS, describe_arguments
@@ -87,7 +87,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise Defect("the checkpoint is not nnU-Net's: it has no network_weights")
     tensors = {str(name): tensor for name, tensor in state.items()}
-    require_plain_tensors(tensors)
+    require_finite_numbers(tensors)
     return tensors, str(checkpoint.get("trainer_name"))
 
 

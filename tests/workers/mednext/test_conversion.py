@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,45 @@ class TestRefusal:
         result = convert(tmp_path, make_state(), document)
         assert result.exit_code == 2
         assert f"lacks ['{field}']" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("field", "value", "told"),
+        [
+            ("classes", "abc", "`classes` must be a list of names"),
+            ("classes", [*CLASSES[:21], 22], "`classes` must be a list of names"),
+            ("classes", CLASSES[:1] * 22, "`classes` names something twice"),
+            ("thresholds", [1], "`thresholds` must be an object"),
+            ("thresholds", {"class_3": "0.4"}, "must be numbers between 0 and 1"),
+            ("architecture", [1], "`architecture` must be an object"),
+            ("architecture", {**SMALL, "exp_r": 2}, "exp_r must be a list of whole numbers"),
+            ("preprocessing", [1], "preprocessing of MedNeXt: expected a table"),
+            ("preprocessing", {"roi_xyz": 96}, "expected a list of 3 numbers, found 96"),
+            ("preprocessing", {"window_hu": ["low", "high"]}, "expected a list of 2 numbers"),
+        ],
+    )
+    def test_a_field_of_another_kind(self, tmp_path: Path, field: str, value: object, told: str) -> None:
+        result = convert(tmp_path, make_state(), {**DOCUMENT, "architecture": SMALL, field: value})
+        assert result.exit_code == 2
+        assert told in result.stderr
+
+    @pytest.mark.parametrize(
+        ("spoilt", "told"),
+        [
+            (lambda bias: bias.fill_(float("nan")), "hold values that are not finite"),
+            (lambda bias: bias.double().fill_(1e300), "hold values that are not finite"),
+            (lambda bias: bias.int(), "are no floating-point numbers"),
+        ],
+        ids=["nan", "beyond float32", "int32"],
+    )
+    def test_weights_that_no_worker_could_use(
+        self, tmp_path: Path, spoilt: Callable[[Tensor], Tensor], told: str
+    ) -> None:
+        state = make_state()
+        state["stem.bias"] = spoilt(state["stem.bias"])
+        result = convert(tmp_path, state, {**DOCUMENT, "architecture": SMALL})
+        assert result.exit_code == 2
+        assert f"1 tensors of the checkpoint {told}, it is not usable: stem.bias" in result.stderr
+        assert not (tmp_path / "weights" / "catalogue.toml").exists()
 
     def test_class_names_that_do_not_fit_the_outputs(self, tmp_path: Path) -> None:
         document = {**DOCUMENT, "classes": CLASSES[:21], "architecture": {**SMALL, "num_classes": 22}}

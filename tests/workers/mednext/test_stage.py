@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
 from model_weights.catalogue import find_installed
 from phantom.study import PhantomSettings, make_study
 from shared.artefacts import ArtefactKind
 from shared.errors import StaleLease
-from shared.settings import Settings
+from shared.features import MEDNEXT_LABELS
+from shared.settings import Settings, WeightsProfile
 from shared.stages import StageName
+from shared.states import StageState
 from tests.hostile.packing import read
 from tests.workers.folder_context import FolderContext
+from workers.fusion.answers import NOT_FUSED, collect_answers
+from workers.label_roles import UNFUSED
+from workers.mednext.configuration import Architecture, Preprocessing
+from workers.mednext.conversion import Configuration, publish_model
+from workers.mednext.model import MedNeXt
 from workers.mednext.stage import make_stage
-from workers.runtime.stage import Stage, StageContext, StageOutput
+from workers.runtime.stage import Stage, StageContext, StageOutput, StageRecord
 from workers.volume import Geometry, Volume, write_volume
 
 CHEST = Path(__file__).parents[3] / "deploy" / "demo" / "chest_covid_small.zip"
@@ -38,6 +47,18 @@ def make_settings(**changes: object) -> Settings:
 @pytest.fixture(scope="module")
 def stage() -> Stage:
     stage = make_stage(make_settings())
+    assert stage is not None
+    return stage
+
+
+def make_untrained_stage(folder: Path, *classes: str) -> Stage:
+    """Return the stage with a small network that was never trained, for these classes."""
+    torch.manual_seed(0)
+    architecture = Architecture(len(classes), base_channels=8, depth_config=(1, 1), exp_r=(2, 2))
+    preprocessing = Preprocessing(spacing_xyz_mm=(4.0, 4.0, 4.0), roi_xyz=(48, 48, 48))
+    told = Configuration("m", "1", "here", "Apache-2.0", classes, architecture, preprocessing, {})
+    publish_model(MedNeXt(architecture).eval(), told, WeightsProfile.FULL, folder / "weights" / "catalogue.toml")
+    stage = make_stage(make_settings(weights_profile="full", weights_dir=folder / "weights"))
     assert stage is not None
     return stage
 
@@ -90,6 +111,28 @@ class TestStage:
     def test_work_that_is_no_longer_wanted_ends_there(self, stage: Stage, tmp_path: Path) -> None:
         with pytest.raises(StaleLease):
             run(stage, make_context(tmp_path, 11, is_wanted=False))
+
+
+class TestOtherClasses:
+    def test_are_shown_and_what_the_weights_lack_is_declared(self, tmp_path: Path) -> None:
+        output = run(make_untrained_stage(tmp_path, "mass", "stent"), make_context(tmp_path, 11))
+        assert [*output.features] == ["kolyan_mass"]
+        assert [*cast("Mapping[str, float]", output.facts[UNFUSED])] == ["stent"]
+        (warning,) = output.warnings
+        missing = [label for label in MEDNEXT_LABELS if label != "mass"]
+        assert warning.code == "labels_missing"
+        assert warning.facts == {"missing": missing, "not_fused": ["stent"], "unknown": ["stent"]}
+
+    def test_none_of_which_is_weighed_leave_the_model_out_for_that_reason(self, tmp_path: Path) -> None:
+        output = run(make_untrained_stage(tmp_path, "stent"), make_context(tmp_path, 11))
+        record = StageRecord(StageName.MEDNEXT, StageState.SUCCEEDED, None, output.facts, (), output.features, None)
+        missing = {each.model: each.reason for each in collect_answers({StageName.MEDNEXT: record}).missing}
+        assert missing[StageName.MEDNEXT] == NOT_FUSED
+
+    def test_the_shipped_ones_need_no_word(self, stage: Stage, tmp_path: Path) -> None:
+        output = run(stage, make_context(tmp_path, 11))
+        assert not output.warnings
+        assert UNFUSED not in output.facts
 
 
 class TestRealChest:

@@ -18,10 +18,11 @@ from torch.nn import functional
 from model_weights.catalogue import CATALOGUE_NAME, load_catalogue
 from phantom.dicom import write_zip
 from phantom.study import PhantomSettings, make_study
+from training.kept_files import keep_checkpoint, read_checkpoint
 from training.phantoms import Prevalence
 from training.segmentation import __main__ as command
 from training.segmentation.augmentation import Ranges, augment, move
-from training.segmentation.card import read_duration
+from training.segmentation.card import read_duration, tell_duration
 from training.segmentation.evaluation import compute_dice, measure_study, report_organ
 from training.segmentation.examples import Example, Recipe, iterate_studies, make_example, make_labelled_study
 from training.segmentation.fitting import Fitting, fit, silence_unpainted
@@ -217,16 +218,24 @@ class TestLoss:
 
 class TestFitting:
     def test_a_run_that_was_cut_off_ends_with_the_same_weights(self, examples: list[Example], tmp_path: Path) -> None:
-        whole, _ = fit(TINY, iter(examples), _make(tmp_path / "whole"), _ignore)
+        whole = fit(TINY, iter(examples), _make(tmp_path / "whole"), _ignore)
         cut = _make(tmp_path / "cut")
         with pytest.raises(InterruptedError):
             Fitting(TINY, 0, None, cut, _interrupt, steps_told=1).run([], iter(examples))
         told: list[str] = []
-        again, seconds = fit(TINY, iter(examples), cut, told.append)
+        again = fit(TINY, iter(examples), cut, told.append)
         assert told[0] == "going on from step 1"
-        assert seconds > 0
-        for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert again.seconds > 0
+        for one, other in zip(whole.network.parameters(), again.network.parameters(), strict=True):
             assert torch.equal(one, other)
+
+    def test_updates_on_phantoms_of_another_generator_are_told(self, examples: list[Example], tmp_path: Path) -> None:
+        assert fit(TINY, iter(examples), tmp_path, _ignore).updates_on_others == 0
+        first = tmp_path / "checkpoint-1.pt"
+        keep_checkpoint(first, {**(read_checkpoint(first) or {}), "recipe": "another"})
+        again = fit(TINY, iter(examples), tmp_path, _ignore)
+        assert again.updates_on_others == TINY.cycles[0].steps
+        assert "its first 2 updates" in tell_duration(again.seconds, again.updates_on_others)
 
     def test_unpainted_labels_are_never_chosen_and_no_other_choice_changes(self) -> None:
         torch.manual_seed(0)

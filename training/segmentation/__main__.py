@@ -66,10 +66,10 @@ def train(
     state.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(plan.training_settings, plan.prevalence)
     examples = iterate_examples(plan.training_seeds, recipe, state / "studies", processes)
-    trained, seconds = fit(plan, examples, state, say)
+    fitted = fit(plan, examples, state, say)
     # As the stage builds it: the network of the training computes some layers another way.
-    network = make_network(plan.architecture, OUTPUTS, collect_tensors(trained))
-    took = tell_duration(seconds)
+    network = make_network(plan.architecture, OUTPUTS, collect_tensors(fitted.network))
+    took = tell_duration(fitted.seconds, fitted.updates_on_others)
     return _measure_and_publish(
         network, plan, Measuring(_iterate_held_out(plan, state, processes), real_study), catalogue, took
     )

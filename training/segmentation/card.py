@@ -58,26 +58,31 @@ that the body encloses, without the airways, closed over vessels). Consolidated 
 | Found, though by density no lung: air (of bowel, trachea, clothes around the body) | {real.air_beyond_ml:.0f} ml |
 | Found, though by density no lung: tissue (borders, and lung without air) | {real.tissue_beyond_ml:.0f} ml |
 
-{_tell_limits()}"""
+{_tell_limits(sum(cycle.steps for cycle in plan.cycles))}"""
 
 
-def _tell_limits() -> str:
+def _tell_limits(updates: int) -> str:
     return f"""## Limits
 
 - Trained on phantoms: {len(PAINTED) - 1} of the {len(TOTAL_NAMES)} labels are in them. The other {len(UNPAINTED)} are
   in the map and never chosen: {_list_unpainted()}.
 - Where a real CT shows what phantoms lack (bowel, kidneys, pancreas), neighbours spread into it, or it stays
   background. Only the lungs were compared on a real CT; heart, vessels and bones were not.
-- Fitted in a thousand steps on a CPU: organs with a Dice near 0 above are as good as not found, and whoever needs them
-  trains longer.
+- Fitted in {updates:,} updates on a CPU: organs with a Dice near 0 above are as good as not found, and whoever needs
+  them trains longer.
 - The fissures of phantoms are planes, so the border between lobes lies where most patients have it.
 - The finest stage looks at single voxels, so thin structures (ribs, small vessels) are rough.
 """
 
 
-def tell_duration(seconds: float) -> str:
-    """Return how a card says how long a training took."""
-    return f"{seconds / 60:.0f} minutes on two threads of a shared machine"
+def tell_duration(seconds: float, updates_on_others: int = 0) -> str:
+    """Return how a card says how long a training took, and which updates were on phantoms that are made no more."""
+    took = f"{seconds / 60:.0f} minutes on two threads of a shared machine"
+    if not updates_on_others:
+        return took
+    return (
+        f"{took}; its first {updates_on_others} updates on phantoms as the generator made them before it last changed"
+    )
 
 
 def read_duration(card: str) -> str:

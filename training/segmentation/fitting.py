@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training.kept_files import keep_checkpoint, read_checkpoint
 from training.segmentation.augmentation import Crop, augment
-from training.segmentation.examples import Example
+from training.segmentation.examples import Example, Recipe, compute_recipe_digest
 from training.segmentation.labels import BACKGROUND, OUTPUTS, PAINTED, UNPAINTED
 from training.segmentation.loss import Weighing, compute_features, compute_loss
 from training.segmentation.plan import Phase, SegmentationPlan
@@ -45,21 +45,31 @@ _STEPS_TOLD = 25
 """Steps from one checkpoint, and one line of progress, to the next."""
 
 
-def fit(
-    plan: SegmentationPlan, examples: Iterator[Example], state: Path, report: Report
-) -> tuple[PlainConvUNet, float]:
-    """Fit a plan, and return the network in inference mode and the seconds that it took."""
+class Fitted(NamedTuple):
+    """The network in inference mode, the seconds that it took, and the updates on phantoms of another generator.
+
+    The latter are those of checkpoints from before the generator of the studies changed.
+    """
+
+    network: PlainConvUNet
+    seconds: float
+    updates_on_others: int
+
+
+def fit(plan: SegmentationPlan, examples: Iterator[Example], state: Path, report: Report) -> Fitted:
+    """Fit a plan."""
     assert plan.cycles
     weights: Weights | None = None
-    seconds = 0.0
+    seconds, on_others = 0.0, 0
     seen: list[Example] = []
     for number, cycle in enumerate(plan.cycles):
         fitting = Fitting(plan, number, weights, state, report)
         report(f"cycle {number + 1} of {len(plan.cycles)}: {cycle.steps} steps")
         fitted = fitting.run(seen, examples)
         weights, seconds = fitted.state_dict(), seconds + fitting.seconds
+        on_others += fitting.updates_on_others
     silence_unpainted(fitted)
-    return fitted.eval().requires_grad_(requires_grad=False), seconds
+    return Fitted(fitted.eval().requires_grad_(requires_grad=False), seconds, on_others)
 
 
 class Fitting:
@@ -92,7 +102,8 @@ class Fitting:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, rate, total_steps=self._cycle.steps + 1, pct_start=self._cycle.warm_up_share
         )
-        self._step, self._earlier_seconds = 0, 0.0
+        self._recipe = compute_recipe_digest(Recipe(plan.training_settings, plan.prevalence))
+        self._step, self._earlier_seconds, self.updates_on_others = 0, 0.0, 0
         self._started = time.monotonic()
         self._restore()
 
@@ -168,6 +179,8 @@ class Fitting:
                 "schedule": self._schedule.state_dict(),
                 "step": self._step,
                 "seconds": self.seconds,
+                "recipe": self._recipe,
+                "updates_on_others": self.updates_on_others,
             },
         )
 
@@ -179,6 +192,8 @@ class Fitting:
         self._optimiser.load_state_dict(kept["optimiser"])
         self._schedule.load_state_dict(kept["schedule"])
         self._step, self._earlier_seconds = int(kept["step"]), float(kept["seconds"])
+        is_of_others = kept.get("recipe") != self._recipe
+        self.updates_on_others = self._step if is_of_others else int(kept["updates_on_others"])
         self._report(f"going on from step {self._step}")
 
 

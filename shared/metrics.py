@@ -67,7 +67,9 @@ STAGE_FAULTS = Counter(
     "Tries of stages that broke off, retried ones included: by `kind` (`transient`, `defect`) and problem code.",
     ("stage", "kind", "code"),
 )
-STAGES_POSTPONED = Counter("ctclip_stages_postponed_total", "Stages put off because memory was short.", ("stage",))
+STAGES_POSTPONED = Counter(
+    "ctclip_stages_postponed_total", "Stages put off by what was short (`memory`, `disk`).", ("stage", "short")
+)
 STAGES_REUSED = Counter("ctclip_stages_reused_total", "Stages that an earlier job's answer ended.", ("stage",))
 LEASES_REAPED = Counter("ctclip_leases_reaped_total", "Leases that lapsed and were taken back.", ("stage",))
 OUTBOX_RELAYED = Counter("ctclip_outbox_relayed_total", "Messages handed to the broker.", ("stage",))
@@ -205,7 +207,8 @@ def _begin_stage_at_zero(stage: StageName) -> None:
     STAGE_FAULTS.labels(stage=stage, kind="transient", code=ProblemCode.STORAGE_UNAVAILABLE)
     STAGE_FAULTS.labels(stage=stage, kind="defect", code=ProblemCode.INTERNAL_ERROR)
     STAGE_SECONDS.labels(stage=stage)
-    STAGES_POSTPONED.labels(stage=stage)
+    for short in ("memory", "disk"):
+        STAGES_POSTPONED.labels(stage=stage, short=short)
     STAGES_REUSED.labels(stage=stage)
     if stage is StageName.INTAKE:
         for code in NoticeCode:

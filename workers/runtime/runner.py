@@ -70,19 +70,23 @@ class StageRunner:
         with transaction(self._engine) as session:
             if complete_from_earlier(session, job_id, name, self._earlier):
                 return
+        if not self._cache.make_room(self._settings.scratch_reserve_bytes):
+            self._postpone(job_id, name, short="disk")
+            return
         with self._admit(job_id, name) as is_admitted:
             if is_admitted:
                 self._claim_and_run(job_id, name)
                 return
+        self._postpone(job_id, name, short="memory")
+
+    def _postpone(self, job_id: uuid.UUID, name: StageName, *, short: str) -> None:
         with transaction(self._engine) as session:
             is_postponed = postpone(session, job_id, name, self._settings.transient_retry_delay)
         if is_postponed:
-            STAGES_POSTPONED.labels(stage=name).inc()
-            _log.warning("stage postponed: memory or disk is short", job_id=str(job_id), stage=name)
+            STAGES_POSTPONED.labels(stage=name, short=short).inc()
+            _log.warning("stage postponed", short=short, job_id=str(job_id), stage=name)
 
     def _admit(self, job_id: uuid.UUID, name: StageName) -> AbstractContextManager[bool]:
-        if not self._cache.make_room(self._settings.scratch_reserve_bytes):
-            return nullcontext(enter_result=False)
         stage = self._stages.get(name)
         if not isinstance(stage, AdmittingStage):
             return nullcontext(enter_result=True)

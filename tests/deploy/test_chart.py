@@ -74,6 +74,11 @@ class TestEverySetOfValues:
         told = [list_settings(pods[name])["CTCLIP_WEBHOOK_ALLOWED_NETWORKS"] for name in ("gateway", "delivery")]
         assert told == ["10.20.0.0/16,fd00::/8"] * 2
 
+    def test_lets_a_setting_of_the_gateway_name_other_networks(self) -> None:
+        named = {"CTCLIP_WEBHOOK_ALLOWED_NETWORKS": "10.30.0.0/16"}
+        pods = dict(iterate_pods(render({"gateway": {"settings": named}})))
+        assert list_settings(pods["gateway"]).items() >= named.items()
+
 
 class TestFaults:
     @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ class TestDockerfile:
         assert len(installs) == 3
         assert all("--require-hashes" in install for install in installs)
 
+    def test_lets_torch_find_what_it_depends_on(self) -> None:
+        for target in ("worker-cpu", "worker-gpu"):
+            stage = DOCKERFILE.split(f" AS build-{target}\n", 1)[1].split("\nFROM ", 1)[0]
+            assert 0 < stage.index("--require-hashes") < stage.index("$(grep '^torch=='"), target
+
     def test_runs_nothing_as_root(self) -> None:
         for target in ("gateway", "worker-cpu", "worker-gpu"):
             stage = DOCKERFILE.split(f" AS {target}\n", 1)[1].split("\nFROM ", 1)[0]

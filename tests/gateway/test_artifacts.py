@@ -94,16 +94,6 @@ class TestDownloads:
                 assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
             assert gateway.http.get(path, timeout=20).content == content
 
-    def test_that_a_caller_leaves_end(self, gateway: RunningGateway, engine: Engine, store: ObjectStore) -> None:
-        job_id = uuid.UUID(gateway.submit()["id"])
-        content = bytes(_LARGE_BYTES)
-        add_artefact(engine, store, job_id, content, kind=ArtefactKind.VOLUME, media_type=VOLUME_MEDIA_TYPE)
-        path = f"/v1/jobs/{job_id}/artifacts/volume"
-        for _ in range(_MORE_THAN_THREADS):
-            with gateway.http.stream("GET", path) as answer:
-                assert next(answer.iter_raw(100))
-        assert gateway.http.get(path).content == content
-
     def test_of_other_bytes_than_were_written_break_off(
         self, gateway: RunningGateway, engine: Engine, store: ObjectStore
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,11 @@ def cancel(engine: Engine, job_id: uuid.UUID) -> None:
         end_job(session, job, JobState.CANCELLED)
 
 
+def fill(engine: Engine) -> None:
+    with transaction(engine) as session:
+        session.merge(TenantUsage(tenant="default", stored_bytes=2**40))
+
+
 @pytest.mark.usefixtures("idle")
 class TestAFullQueue:
     def test_refuses_what_comes_and_takes_in_again_once_a_job_has_ended(
@@ -66,19 +71,36 @@ class TestAFullQueue:
         assert (refused.status_code, refused.json()["code"]) == (429, "tenant_queue_full")
 
 
+@pytest.mark.usefixtures("idle")
 class TestAFullTenant:
-    def test_hears_so_before_it_sends_an_upload_or_a_part(
-        self, settings: Settings, engine: Engine, gateway: RunningGateway
-    ) -> None:
-        begun = gateway.http.post("/v1/uploads", json={"size_bytes": 7}).json()["id"]
+    @pytest.fixture
+    def limited(self, settings: Settings, engine: Engine) -> Iterator[RunningGateway]:
+        """A gateway that has room for eight bytes more."""
         with transaction(engine) as session:
-            session.merge(TenantUsage(tenant="default", stored_bytes=2**40))
-        with running_gateway(settings.model_copy(update={"tenant_storage_limit_bytes": 2**40})) as other:
+            session.merge(TenantUsage(tenant="default", stored_bytes=2**40 - 8))
+        with running_gateway(settings.model_copy(update={"tenant_storage_limit_bytes": 2**40})) as gateway:
+            yield gateway
+
+    def test_hears_so_before_it_sends_what_would_not_fit(self, limited: RunningGateway, engine: Engine) -> None:
+        refused = limited.http.post("/v1/uploads", json={"size_bytes": 9})
+        assert (refused.status_code, refused.json()["code"]) == (429, "tenant_storage_full")
+        fill(engine)
+        with running_gateway(limited.settings) as full:
+            refused = full.http.post("/v1/jobs", content=ZIP)
+        assert (refused.status_code, refused.json()["code"]) == (429, "tenant_storage_full")
+
+    def test_finishes_and_submits_an_upload_whose_own_bytes_filled_it(
+        self, limited: RunningGateway, engine: Engine
+    ) -> None:
+        begun = limited.http.post("/v1/uploads", json={"size_bytes": 8}).json()["id"]
+        fill(engine)
+        with running_gateway(limited.settings) as full:
             answers = [
-                other.http.post("/v1/uploads", json={"size_bytes": 7}),
-                other.http.put(f"/v1/uploads/{begun}/parts/1", content=ZIP[:7]),
+                full.http.put(f"/v1/uploads/{begun}/parts/1", content=ZIP[:8]),
+                full.http.post(f"/v1/uploads/{begun}/complete"),
+                full.http.post("/v1/jobs", json={"upload_id": begun}),
             ]
-        assert [(each.status_code, each.json()["code"]) for each in answers] == [(429, "tenant_storage_full")] * 2
+        assert [each.status_code for each in answers] == [200, 200, 202], [each.text for each in answers]
 
 
 class TestAFullDisk:

@@ -71,13 +71,18 @@ class TestWholeSeries:
         assert report.problem.code == "slice_gap"
         assert len(report.problem.facts["positions_mm"]) == 20
 
-    @pytest.mark.parametrize(("damaged", "code"), [(1, "wrong_modality"), (60, "series_incomplete")])
-    def test_damaged_files_decide_only_where_they_are_the_most(
-        self, tmp_path: Path, good_files: Files, damaged: int, code: str
-    ) -> None:
+    def test_a_damaged_file_of_another_kind_decides_nothing(self, tmp_path: Path, good_files: Files) -> None:
         files = edit(good_files, put("Modality", "MR"))
-        cut = {name: good_files[name][:-1000] for name in sorted(files)[:damaged]}
-        assert code_of(report_of({**files, **cut}, tmp_path)) == code
+        first = min(files)
+        assert code_of(report_of({**files, first: files[first][:-1000]}, tmp_path)) == "wrong_modality"
+
+    @pytest.mark.parametrize("change", [put("Modality", "SR"), put("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])])
+    def test_a_damaged_ct_slice_is_told_whatever_else_there_is(
+        self, tmp_path: Path, good_files: Files, change: Callable[[pydicom.Dataset], object]
+    ) -> None:
+        first, *others = sorted(good_files)
+        files = edit(Files({name: good_files[name] for name in others[:5]}), change)
+        assert code_of(report_of({**files, first: good_files[first][:-1000]}, tmp_path)) == "series_incomplete"
 
     def test_one_damaged_file_is_no_files(self, tmp_path: Path, good_files: Files) -> None:
         report = report_of({"a.dcm": good_files[min(good_files)][:-1000]}, tmp_path)

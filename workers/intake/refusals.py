@@ -62,13 +62,14 @@ def _describe_study(found: StudyFiles, study_uid: str) -> JsonObject:
 
 def explain_no_stack(found: StudyFiles) -> Problem:
     """Return why a study without a single CT slice is refused."""
+    if _may_have_lost_slices(found):
+        return _make_file_problem(found)
     codes = Counter(file.code for file in found.files)
-    least = max(1, _count_rejected(found))
-    if codes[FileCode.QUALITY_CONTROL] >= least:
+    if codes[FileCode.QUALITY_CONTROL]:
         return Problem(ProblemCode.PHANTOM_STUDY, "All images are of a phantom for quality control.")
-    if codes[FileCode.LOCALIZER] + codes[FileCode.SECONDARY_CAPTURE] >= least:
+    if codes[FileCode.LOCALIZER] or codes[FileCode.SECONDARY_CAPTURE]:
         return Problem(ProblemCode.NO_USABLE_SERIES, "There are only localisers or secondary captures.")
-    if codes[FileCode.WRONG_MODALITY] + codes[FileCode.NOT_AN_IMAGE] >= least:
+    if codes[FileCode.WRONG_MODALITY] or codes[FileCode.NOT_AN_IMAGE]:
         found_modalities = sorted({_plain(origin.modality) for origin in found.origins.values()})
         detail = f"The files are {', '.join(found_modalities)}, not CT images."
         return Problem(ProblemCode.WRONG_MODALITY, detail, {"found": found_modalities})
@@ -77,10 +78,18 @@ def explain_no_stack(found: StudyFiles) -> Problem:
     return Problem(ProblemCode.NO_DICOM_IMAGES, f"None of the {len(found.files)} files is a DICOM image.")
 
 
+def _may_have_lost_slices(found: StudyFiles) -> bool:
+    """Whether rejected files are the cause: one says that it is CT, or most of all say nothing of what they were."""
+    rejected = [file.ordinal for file in found.files if file.outcome is FileOutcome.REJECTED]
+    nameless = [ordinal for ordinal in rejected if ordinal not in found.origins]
+    is_ct = any(found.origins[ordinal].modality == "CT" for ordinal in rejected if ordinal in found.origins)
+    return is_ct or len(nameless) > len(found.origins)
+
+
 def prefer_file_problem(found: StudyFiles, problem: Problem) -> Problem:
     """Return the problem of the files where more of them were rejected than are left: that is then the cause."""
     rejected = _count_rejected(found)
-    has_holes = problem.code is ProblemCode.SLICE_GAP and rejected > 0
+    has_holes = "missing_slices" in problem.facts and rejected > 0
     if has_holes or rejected > len(found.images):
         return _make_file_problem(found)
     return problem

@@ -121,13 +121,18 @@ class MemoryBudget:
     def admit(self, need: MemoryAmount) -> AbstractContextManager[bool]:
         """As `hold`, but let through what would not fit if nothing else ran here: no waiting helps it.
 
-        The stage ends it with `require_possible`.
+        The stage ends it with `require_possible`. While others run that cannot be known of more than was ever possible:
+        then it yields False.
         """
-        return self.hold(need) if need.fits(self._find_possible(need)) else nullcontext(enter_result=True)
+        with self._changed:
+            possible, is_known = self._find_possible(need), not self._holders
+        return self.hold(need) if need.fits(possible) else nullcontext(enter_result=is_known)
 
     def require_possible(self, need: MemoryAmount) -> None:
-        """Raise Unanswerable when `need` is more than there is at all."""
-        possible = self._find_possible(need)
+        """Raise Unanswerable when `need` is more than there is at all, by what `admit` went by."""
+        with self._changed:
+            was_asked = self._possible != MemoryAmount()
+            possible = self._possible if was_asked else self._find_possible(need)
         if need.fits(possible):
             return
         is_host = need.host_bytes > possible.host_bytes

@@ -88,9 +88,12 @@ def read_run(session: Session, job_id: uuid.UUID) -> CheckedRun | None:
 def find_expected(session: Session, job: Job, run: CheckedRun) -> CheckedRun | None:
     """Return what the first self-check of the same weights and policy said; None where this is the first.
 
-    Of very many only the latest are looked through.
+    Of very many, the first among the latest; never one that failed, or a lasting fault would become what is expected.
     """
-    earlier = select(Job.id).where(Job.tenant == SELF_CHECK_TENANT, Job.created_at < job.created_at)
+    failed = select(Event.job_id).where(
+        Event.job_id == Job.id, Event.type == EventType.SELF_CHECK, Event.state == SelfCheckState.FAILED
+    )
+    earlier = select(Job.id).where(Job.tenant == SELF_CHECK_TENANT, Job.created_at < job.created_at, ~failed.exists())
     latest = session.scalars(earlier.order_by(Job.created_at.desc()).limit(_MOST_EARLIER)).all()
     for job_id in reversed(latest):
         found = read_run(session, job_id)

@@ -182,6 +182,15 @@ class TestJudging:
         with transaction(engine) as session:
             assert fetch_self_check(session).state is SelfCheckState.FAILED
 
+    def test_what_failed_never_becomes_what_is_expected(
+        self, engine: Engine, check: SelfCheck, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(repository, "_MOST_EARLIER", 2)
+        for mass in (0.4, 0.9, 0.9, 0.9):
+            self.run_one(engine, check, mass=mass)
+        with transaction(engine) as session:
+            assert fetch_self_check(session).state is SelfCheckState.FAILED
+
     def test_an_installed_model_without_an_answer_fails_it(self, engine: Engine, check: SelfCheck) -> None:
         self.run_one(engine, check, mass=0.4, lacking=StageName.MEDNEXT)
         with transaction(engine) as session:

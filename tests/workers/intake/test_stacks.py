@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -172,11 +173,42 @@ class TestPhases:
         assert parts == {frozenset({1}): 60, frozenset({2}): len(second)}
         assert {stack.notices[0].facts["parted_by"] for stack in grouping.stacks} == {"instance_number"}
 
-    def test_stations_that_only_numbers_tell_apart_stay_one_stack(self) -> None:
-        (stack,) = group(*self.scan(1, *range(32)), *self.scan(2, *range(30, 60))).stacks
-        assert heights(stack.images) == list(range(60))
-        assert [image.crc32 for image in stack.images[29:33]] == [1, 1, 1, 2]
+    @pytest.mark.parametrize(
+        "stations",
+        [(range(32), range(30, 60)), (range(100), range(97, 200), range(197, 300)), (range(299, 195, -1), range(199))],
+        ids=["two", "three", "downwards"],
+    )
+    def test_stations_that_only_numbers_tell_apart_stay_one_stack(self, stations: tuple[range, ...]) -> None:
+        images = [image for number, station in enumerate(stations, 1) for image in self.scan(number, *station)]
+        (stack,) = group(*images).stacks
+        assert heights(stack.images) == list(range(max(map(max, stations)) + 1))
+        changes = [one.crc32 != two.crc32 for one, two in pairwise(stack.images)]
+        assert sum(changes) == len(stations) - 1
         assert stack.contested_mm == ()
+
+    @pytest.mark.parametrize("place", [2, 3, 150])
+    def test_one_image_too_many_cuts_nothing_off(self, place: int) -> None:
+        walk = [*range(place + 1), *range(place, 300)]
+        (stack,) = group(
+            *(replace(make_image(z, instance_number=number), crc32=number) for number, z in enumerate(walk))
+        ).stacks
+        assert (len(stack.images), stack.contested_mm) == (300, ())
+
+    @pytest.mark.parametrize("first", [1, 1000])
+    def test_slices_of_a_sparser_phase_are_kept_out_by_their_numbers(self, first: int) -> None:
+        dense = [replace(make_image(z, instance_number=z), crc32=1) for z in range(300)]
+        sparse = [
+            replace(make_image(z, instance_number=first + z // 10, instance_uid=f"0.{z}"), crc32=2)
+            for z in range(5, 300, 10)
+        ]
+        (stack,) = group(*dense, *sparse).stacks
+        assert {image.crc32 for image in stack.images} == {1}
+        assert stack.contested_mm == ()
+
+    def test_slices_of_a_sparser_phase_without_numbers_are_contested(self) -> None:
+        images = [replace(make_image(z), crc32=1) for z in range(300)]
+        (stack,) = group(*images, *(replace(make_image(z), crc32=2) for z in range(0, 300, 10))).stacks
+        assert len(stack.contested_mm) == 30
 
     def test_phases_that_nothing_parts_are_contested(self) -> None:
         images = [replace(make_image(z), crc32=phase) for phase, length in ((1, 60), (2, 50)) for z in range(length)]
@@ -196,6 +228,17 @@ class TestPhases:
 
 
 class TestCopies:
+    def test_a_damaged_copy_makes_room_for_the_sound_one(self) -> None:
+        images = [replace(make_image(z, instance_uid=f"{copy}.{z}"), crc32=copy) for copy in (1, 2) for z in range(60)]
+
+        def digest(image: Image) -> bytes:
+            return UNREADABLE if image.crc32 == 1 and image.height_mm in (20, 21) else b"%d" % int(image.height_mm)
+
+        (stack,) = group_into_stacks(images, digest).stacks
+        assert heights(stack.images) == list(range(60))
+        assert stack.contested_mm == ()
+        assert {image.crc32 for image in stack.images if image.height_mm in (20, 21)} == {2}
+
     def test_a_copy_under_another_uid_is_dropped_with_a_notice(self) -> None:
         images = [make_image(z, instance_uid=f"1.{z}.{copy}") for z in range(20) for copy in (1, 2)]
         grouping = group(*images)

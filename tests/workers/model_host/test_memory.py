@@ -79,9 +79,18 @@ class TestWhatIsPossible:
         with budget.admit(MemoryAmount(GIB // 4)) as is_held:
             assert is_held
             budget.require_possible(MemoryAmount(GIB))
-        with pytest.raises(Unanswerable):
+        with budget.admit(MemoryAmount(GIB + 1)), pytest.raises(Unanswerable):
             budget.require_possible(MemoryAmount(GIB + 1))
         budget.require_possible(MemoryAmount(GIB))
+
+    def test_is_not_judged_while_a_stage_runs(self) -> None:
+        totals = iter([10 * GIB, 12 * GIB])
+        budget = MemoryBudget(lambda: MemoryAmount(12 * GIB), read_total=lambda: MemoryAmount(next(totals)))
+        with budget.admit(MemoryAmount(8 * GIB)), budget.admit(MemoryAmount(11 * GIB)) as is_let_in:
+            assert not is_let_in
+        with budget.admit(MemoryAmount(11 * GIB)) as is_held:
+            assert is_held
+            budget.require_possible(MemoryAmount(11 * GIB))
 
 
 class TestFreeMemory:

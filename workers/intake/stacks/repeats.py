@@ -20,7 +20,6 @@ _JUNCTION_SHARE = 0.2  # stations of one scan overlap by a few slices, phases by
 _INTERLEAVED_SHARE = 0.5
 _FEWEST_IN_PHASE = 3
 _JUMP_SHARE = 1.5  # of every other step: what is hardly longer may as well be a missing slice
-_PLACES_PER_STRAY = 10
 
 PixelDigest = Callable[[Image], bytes]
 """Returns a digest over the stored values of an image, however they are written; `UNREADABLE` for a damaged one."""
@@ -125,21 +124,35 @@ def _keep_largest(slices: _Slices, name: str, key: _Key, digest: PixelDigest) ->
 
 
 def _merge_equals(slices: _Slices, digest: PixelDigest) -> tuple[list[Stack], list[Image]]:
-    """Drop the images that equal another one at their position; part the others by their number, else keep one."""
+    """Drop the images that another one at their position makes needless; part the others by their number.
+
+    It equals them, or they are damaged and it is not.
+    """
     kept: list[Image] = []
-    equals: list[Image] = []
+    needless: list[Image] = []
     for group in _group_by_place(slices):
-        seen: set[Hashable] = set()
-        for image in group:
-            mark = digest(image) if len(group) > 1 else UNREADABLE
-            (equals if mark in seen else kept).append(image)
-            seen.add(mark)
+        best, others = _choose_different(group, digest)
+        kept.extend(best)
+        needless.extend(others)
     rest = _sort(kept)
     stacks = _part_by_number(rest, digest) if rest.has_repeats else [Stack(rest.images)]
-    if equals:
-        notice = Notice("duplicate_positions", {"dropped": len(equals), "have_equal_pixels": True})
+    if needless:
+        notice = Notice("duplicate_positions", {"dropped": len(needless), "have_equal_pixels": True})
         stacks = [replace(stack, notices=(notice, *stack.notices)) for stack in stacks]
-    return stacks, equals
+    return stacks, needless
+
+
+def _choose_different(group: Sequence[Image], digest: PixelDigest) -> tuple[list[Image], list[Image]]:
+    """Return the first of each picture at one position, and the others; a damaged one only where all are."""
+    if len(group) == 1:
+        return list(group), []
+    firsts: dict[bytes, Image] = {}
+    for image in group:
+        firsts.setdefault(digest(image), image)
+    if len(firsts) > 1:
+        firsts.pop(UNREADABLE, None)
+    kept = list(firsts.values())
+    return kept, [image for image in group if not any(image is one for one in kept)]
 
 
 def _group_by_place(slices: _Slices) -> list[list[Image]]:
@@ -150,17 +163,62 @@ def _group_by_place(slices: _Slices) -> list[list[Image]]:
 
 
 def _part_by_number(slices: _Slices, digest: PixelDigest) -> list[Stack]:
-    """Part phases that InstanceNumber alone tells apart; where it does not either, keep stray images out or refuse."""
+    """Part phases that InstanceNumber alone tells apart. Nothing else does: phases are never mixed, but refused.
+
+    A few repeats are strays, or the junctions of stations, and one stack is made of them.
+    """
+    groups = _group_by_place(slices)
+    repeated = [place for place, group in enumerate(groups) if len(group) > 1]
+    if len(repeated) <= max(1, _JUNCTION_SHARE * len(groups)):
+        return [_keep_fitting(groups, repeated)]
     phases = _find_phases(slices)
     if phases is None:
-        return [_keep_first(slices)]
-
-    def key(image: Image) -> int:
-        return phases[image.technique.instance_number]
-
-    part = _part if _measure_overlap(slices, key) > _JUNCTION_SHARE else _keep_largest
-    stacks, _ = part(slices, "instance_number", key, digest)
+        return [_contest(groups, repeated)]
+    stacks, _ = _part(slices, "instance_number", lambda image: phases[image.technique.instance_number], digest)
     return stacks
+
+
+def _keep_fitting(groups: Sequence[Sequence[Image]], repeated: Sequence[int]) -> Stack:
+    """Keep at each place the image whose number goes on from those around it, without numbers the first.
+
+    Without numbers, repeats at every so many places are a phase of fewer slices: nothing tells the two apart.
+    """
+    is_told = all(_are_numbered(groups[place]) for place in repeated)
+    if not is_told and _is_every_so_many(repeated):
+        return _contest(groups, repeated)
+    singles = [place for place, group in enumerate(groups) if len(group) == 1]
+    return _keep_one_each(groups, [_choose_fitting(groups, place, singles) for place in range(len(groups))])
+
+
+def _choose_fitting(groups: Sequence[Sequence[Image]], place: int, singles: Sequence[int]) -> Image:
+    """Return the image whose number is nearest to that of the next place below or above that has one image."""
+    group = groups[place]
+    if len(group) == 1 or not _are_numbered(group):
+        return group[0]
+    above = bisect_right(singles, place)
+    around = [groups[other][0].technique.instance_number for other in singles[max(0, above - 1) : above + 1]]
+    numbers = [number for number in around if number is not None]
+    return min(group, key=lambda image: sorted(abs((image.technique.instance_number or 0) - each) for each in numbers))
+
+
+def _are_numbered(group: Sequence[Image]) -> bool:
+    numbers = {image.technique.instance_number for image in group}
+    return None not in numbers and len(numbers) == len(group)
+
+
+def _is_every_so_many(places: Sequence[int]) -> bool:
+    steps = np.diff(places)
+    return len(places) >= _FEWEST_IN_PHASE and bool(steps.min() > 1) and _is_regular(np.asarray(places, float))
+
+
+def _contest(groups: Sequence[Sequence[Image]], repeated: Sequence[int]) -> Stack:
+    """Return a stack that tells where nothing says which of several images is the right one."""
+    stack = _keep_one_each(groups, [group[0] for group in groups])
+    return replace(stack, contested_mm=tuple(groups[place][0].height_mm for place in repeated))
+
+
+def _keep_one_each(groups: Sequence[Sequence[Image]], kept: Sequence[Image]) -> Stack:
+    return Stack(tuple(kept), (Notice("duplicate_positions", {"dropped": sum(map(len, groups)) - len(kept)}),))
 
 
 def _find_phases(slices: _Slices) -> dict[int | None, int] | None:
@@ -213,19 +271,6 @@ def _part_place_by_place(slices: _Slices) -> dict[int | None, int] | None:
     if len({len(group) for group in groups}) > 1:
         return None
     return {number: phase for group in groups for phase, number in enumerate(sorted(group, key=lambda one: one or 0))}
-
-
-def _keep_first(slices: _Slices) -> Stack:
-    """Keep one image at each place. Unless the others are single strays, the stack is a mixture: it tells where."""
-    groups = _group_by_place(slices)
-    repeated = [place for place, group in enumerate(groups) if len(group) > 1]
-    is_lone = all(later - place > 1 for place, later in pairwise(repeated))
-    is_sound = is_lone and len(repeated) * _PLACES_PER_STRAY <= len(groups)
-    return Stack(
-        tuple(group[0] for group in groups),
-        (Notice("duplicate_positions", {"dropped": len(slices.images) - len(groups)}),),
-        contested_mm=() if is_sound else tuple(groups[place][0].height_mm for place in repeated),
-    )
 
 
 def _find_interleaved(slices: _Slices) -> tuple[str, _Key] | None:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from gateway.artifacts.places import PLACES, DownloadPlaces
 from gateway.deeds import get_pending_deed
 from gateway.events.streams import EventStreams
 from gateway.jobs.endings import JobEndings
@@ -39,6 +40,7 @@ class Resources:
         self.store = ObjectStore(settings)
         self.uploads = _make_storage_threads("uploads", settings.upload_concurrency)
         self.downloads = _make_storage_threads("downloads", _DOWNLOAD_THREADS)
+        self.download_places = DownloadPlaces(tenant_limit=_choose_share(settings, PLACES))
         self.probes = _make_storage_threads("probes", _PROBE_THREADS)
         self.endings = JobEndings(self.transact)
         self.pressure = PressureGauge(self.transact, settings)
@@ -102,10 +104,15 @@ class Resources:
 
 
 def choose_tenant_streams(settings: Settings) -> int | None:
-    """Return how many streams one tenant may hold open: half of all, so that one cannot keep all others out."""
+    """Return how many streams of events one tenant may hold open; None where it may hold all."""
+    return _choose_share(settings, settings.event_streams_limit)
+
+
+def _choose_share(settings: Settings, limit: int) -> int | None:
+    """Return how much of a limit one tenant may have: half, so that one cannot keep all others out."""
     if settings.authentication is Authentication.OFF:
         return None  # one tenant alone has nobody to keep out
-    return max(1, settings.event_streams_limit // 2)
+    return max(1, limit // 2)
 
 
 def _make_storage_threads(name: str, size: int) -> ThreadSlots:

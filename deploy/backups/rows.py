@@ -17,7 +17,7 @@ from deploy.backups.manifest import Manifest, TableFile, compute_sha256, place_t
 from shared import access_tables, pauses, queue_tables, upload_tables
 from shared.access_tables import Allowance
 from shared.database import transaction
-from shared.errors import TransientFault
+from shared.errors import Defect, TransientFault
 from shared.problems import ProblemCode
 from shared.queue_tables import QueueMark
 from shared.storage import StoredObject
@@ -83,14 +83,14 @@ def _write_table(session: Session, folder: Path, name: str) -> TableFile:
     columns = [column.name for column in Base.metadata.tables[name].columns]
     path = place_table(folder, name)
     path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as stream, _cursor(session) as cursor:
+    with path.open("wb") as stream, _cursor(session, name) as cursor:
         cursor.copy_expert(_compose(session, "COPY {} ({}) TO STDOUT", name, columns), stream)
         rows = cursor.rowcount
     return TableFile(name, columns, rows, compute_sha256(path) or "")
 
 
 def _read_table(session: Session, folder: Path, table: TableFile) -> None:
-    with place_table(folder, table.table).open("rb") as stream, _cursor(session) as cursor:
+    with place_table(folder, table.table).open("rb") as stream, _cursor(session, table.table) as cursor:
         cursor.copy_expert(_compose(session, "COPY {} ({}) FROM STDIN", table.table, table.columns), stream)
         for column in _list_counted(table.table):
             names = (sql.Literal(table.table), sql.Literal(column), sql.Identifier(column), sql.Identifier(table.table))
@@ -111,12 +111,15 @@ def _compose(session: Session, command: str, name: str, columns: Sequence[str]) 
 
 
 @contextmanager
-def _cursor(session: Session) -> Iterator[Cursor]:
+def _cursor(session: Session, table: str) -> Iterator[Cursor]:
+    """Open a cursor for COPY, which goes past SQLAlchemy: that would have named the errors."""
     try:
         with _get_connection(session).cursor() as cursor:
             yield cursor
-    except psycopg2.Error as error:  # COPY goes past SQLAlchemy, which would have named it
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise TransientFault(ProblemCode.DATABASE_UNAVAILABLE, f"database: {type(error).__name__}") from error
+    except psycopg2.Error as error:  # its message may quote a row
+        raise Defect(f"database: {type(error).__name__} ({error.pgcode}) in {table}") from error
 
 
 def _get_connection(session: Session) -> Connection:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response, StreamingResponse
 
-from gateway.artifacts.download import open_download
+from gateway.artifacts.download import DownloadResponse, open_download
 from gateway.artifacts.repository import fetch_artifact, fetch_artifacts
 from gateway.artifacts.schemas import ArtifactList, describe_artifact
 from gateway.etags import is_known
@@ -58,7 +58,10 @@ async def read_artifacts(job_id: JobId, resources: ResourcesOf, tenant: TenantOf
     "/{name}",
     summary="Download an artefact",
     response_class=StreamingResponse,
-    responses={**document_problems(*_PROBLEMS, ProblemCode.NOT_FOUND, *DEPENDENCIES), **_BYTES},
+    responses={
+        **document_problems(*_PROBLEMS, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_STREAMS, *DEPENDENCIES),
+        **_BYTES,
+    },
 )
 async def download_artifact(
     request: Request,
@@ -73,10 +76,11 @@ async def download_artifact(
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
-    body = await open_download(resources, StoredObject(artefact.key, artefact.size_bytes, artefact.sha256))
     headers |= {
         "Content-Length": str(artefact.size_bytes),
         "Content-Disposition": f'attachment; filename="{artefact.kind.file_name}"',
         "X-Content-Type-Options": "nosniff",
     }
-    return StreamingResponse(body, media_type=artefact.media_type, headers=headers)
+    stored = StoredObject(artefact.key, artefact.size_bytes, artefact.sha256)
+    download = await open_download(resources, tenant, stored)
+    return DownloadResponse(download, media_type=artefact.media_type, headers=headers)

@@ -70,7 +70,7 @@ class Submitter(ABC):
         settings, asked = self._resources.settings, await self._read_policy()
         await self._resources.transact(lambda session: require_policy_id(session, settings, asked))
         if self._key is None:
-            await self._resources.pressure.require_room(self._tenant)
+            await self._require_room()
             return AcceptedJob(await self._take_in(None), is_replayed=False)
         key = self._key
         claim = await self._resources.transact(lambda session: reserve(session, self._tenant, key))
@@ -82,12 +82,16 @@ class Submitter(ABC):
             lambda session: release(session, claim),
             every_s=RENEWED_EVERY_S,
         ):
-            await self._resources.pressure.require_room(self._tenant)
+            await self._require_room()
             return AcceptedJob(await self._take_in(claim), is_replayed=False)
 
     @abstractmethod
     async def _read_policy(self) -> str | None:
         """Return the policy that is asked for before any bytes are taken in."""
+
+    @abstractmethod
+    async def _require_room(self) -> None:
+        """Let one more job in. Raises InputProblem or TransientFault where there is no room for it."""
 
     @abstractmethod
     async def _digest_payload(self) -> str:
@@ -133,6 +137,9 @@ class BodySubmitter(Submitter):
 
     async def _read_policy(self) -> str | None:
         return self._parse_options(()).policy
+
+    async def _require_room(self) -> None:
+        await self._resources.pressure.require_room(self._tenant)
 
     async def _digest_payload(self) -> str:
         upload, sha256 = await self._reception.pour(self._resources.uploads, compute_sha256)

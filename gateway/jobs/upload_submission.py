@@ -58,6 +58,9 @@ class UploadSubmitter(Submitter):
         self._check_options(self._asked)
         return self._asked.policy
 
+    async def _require_room(self) -> None:
+        await self._resources.pressure.require_queue(self._tenant)
+
     async def _digest_payload(self) -> str:
         asked = self._require_asked()
         return await self._resources.transact(lambda session: self._digest_again(session, asked))

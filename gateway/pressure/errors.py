@@ -26,10 +26,12 @@ class TenantQueueFull(RetryLater):
 
 
 class TenantStorageFull(RetryLater):
-    """The objects of one tenant take as much space as they may."""
+    """The objects of one tenant take as much space as they may, or would with what is announced."""
 
     def __init__(self, limit_bytes: int) -> None:
-        detail = f"The studies of this tenant take {limit_bytes} bytes or more. Erase some, or wait for retention."
+        detail = (
+            f"Jobs and uploads of this tenant may take {limit_bytes} bytes. Erase or abort some, or wait for retention."
+        )
         code = ProblemCode.TENANT_STORAGE_FULL
         super().__init__(code, detail, retry_after_s=_SPACE_RETRY_AFTER_S, limit_bytes=limit_bytes)
 

@@ -48,19 +48,25 @@ class PressureGauge:
 
     async def require_room(self, tenant: Tenant) -> None:
         """Let a study in. Raises QueueFull, TenantQueueFull, TenantStorageFull or NoSpaceLeft, and TransientFault."""
-        self._require_space()
+        await self.require_storage(tenant)
+        await self.require_queue(tenant)
+
+    async def require_queue(self, tenant: Tenant) -> None:
+        """Let in a job whose bytes lie in storage. Raises QueueFull, TenantQueueFull, NoSpaceLeft or TransientFault."""
+        self.require_space()
         reading = await self._read(tenant)
-        self._judge(reading)
+        self._judge_jobs(reading)
         reading.let_in += 1
         self._let_in += 1
 
-    async def require_storage(self, tenant: Tenant) -> None:
-        """Let bytes of no job yet in. Raises TenantStorageFull or NoSpaceLeft, and TransientFault."""
-        self._require_space()
-        if self._settings.tenant_storage_limit_bytes is not None:
-            self._judge_bytes(await self._read(tenant))
+    async def require_storage(self, tenant: Tenant, size_bytes: int = 1) -> None:
+        """Let so many bytes more in. Raises TenantStorageFull or NoSpaceLeft, and TransientFault."""
+        self.require_space()
+        most_bytes = self._settings.tenant_storage_limit_bytes
+        if most_bytes is not None and (await self._read(tenant)).load.tenant_bytes + size_bytes > most_bytes:
+            raise TenantStorageFull(most_bytes)
 
-    def _require_space(self) -> None:
+    def require_space(self) -> None:
         """Check that the disk of the storage has room. Raises NoSpaceLeft."""
         folder = self._settings.storage_watch_dir
         if folder is not None and _get_free_bytes(folder) < self._settings.storage_reserve_bytes:
@@ -86,18 +92,12 @@ class PressureGauge:
         reading = self._readings[tenant] = _Reading(load, begun, let_in)
         return reading
 
-    def _judge(self, reading: _Reading) -> None:
+    def _judge_jobs(self, reading: _Reading) -> None:
         settings, load = self._settings, reading.load
         if load.jobs + self._let_in - reading.let_in_before >= settings.queue_limit:
             raise QueueFull(settings.queue_limit)
         if settings.tenant_queue_limit is not None and load.tenant_jobs + reading.let_in >= settings.tenant_queue_limit:
             raise TenantQueueFull(settings.tenant_queue_limit)
-        self._judge_bytes(reading)
-
-    def _judge_bytes(self, reading: _Reading) -> None:
-        most_bytes = self._settings.tenant_storage_limit_bytes
-        if most_bytes is not None and reading.load.tenant_bytes >= most_bytes:
-            raise TenantStorageFull(most_bytes)
 
 
 def _get_free_bytes(folder: Path) -> float:

@@ -26,7 +26,6 @@ router = APIRouter(prefix="/v1/uploads", tags=["Uploads"], route_class=JsonRoute
 
 _ALWAYS = (ProblemCode.VALIDATION_FAILED, ProblemCode.DATABASE_UNAVAILABLE)
 _OF_ONE = (ProblemCode.UPLOAD_NOT_FOUND, *_ALWAYS)
-_OF_ROOM = (ProblemCode.TENANT_STORAGE_FULL, ProblemCode.NO_SPACE)
 _OF_PART = (
     ProblemCode.UPLOAD_PART_UNKNOWN,
     ProblemCode.UPLOAD_PART_SIZE_WRONG,
@@ -38,7 +37,7 @@ _OF_PART = (
     ProblemCode.CHECKSUM_MISMATCH,
     ProblemCode.MALFORMED_REQUEST,
     ProblemCode.STORAGE_UNAVAILABLE,
-    *_OF_ROOM,
+    ProblemCode.NO_SPACE,
 )
 _PART: dict[str, Any] = {
     "requestBody": {
@@ -80,7 +79,8 @@ PartNumber = Annotated[int, Path(description=f"Number of the part, from 1 to `pa
     dependencies=[NO_QUERY],
     responses=document_problems(
         ProblemCode.TOO_MANY_UPLOADS,
-        *_OF_ROOM,
+        ProblemCode.TENANT_STORAGE_FULL,
+        ProblemCode.NO_SPACE,
         *JSON_PROBLEMS,
         *_ALWAYS,
     ),

@@ -26,7 +26,7 @@ async def create_upload(resources: Resources, tenant: Tenant, body: CreateUpload
     settings = resources.settings
     if body.size_bytes > settings.upload_limit_bytes:
         raise make_too_large(settings.upload_limit_bytes)
-    await resources.pressure.require_storage(tenant)
+    await resources.pressure.require_storage(tenant, body.size_bytes)
     lifetime, limit = settings.open_upload_lifetime, settings.open_uploads_limit
     return await resources.transact_deed(
         lambda session: add_upload(session, tenant, body, lifetime=lifetime, limit=limit),
@@ -38,11 +38,11 @@ async def create_upload(resources: Resources, tenant: Tenant, body: CreateUpload
 async def receive_part(
     resources: Resources, tenant: Tenant, request: Request, upload_id: uuid.UUID, number: int
 ) -> PartBody:
-    """Take in a part while it comes, where there is room.
+    """Take in a part while it comes. Whether the tenant has room was judged when the upload was begun.
 
-    Raises TenantStorageFull, NoSpaceLeft, InputProblem or TransientFault, and then has left nothing behind.
+    Raises NoSpaceLeft, InputProblem or TransientFault, and then has left nothing behind.
     """
-    await resources.pressure.require_storage(tenant)
+    resources.pressure.require_space()
     plan = await resources.transact(lambda session: plan_part(session, tenant, upload_id, number))
     return await PartReception(resources, request, plan).receive()
 

@@ -29,11 +29,13 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
     ProblemCode.TENANT_STORAGE_FULL: ProblemKind(
         "The tenant's space is full",
         429,
-        "Erase jobs that are not needed (`DELETE /v1/jobs/{id}`), or ask the operator for more space.",
-        cause="The objects of the tenant's jobs take `limit_bytes` or more (`CTCLIP_TENANT_STORAGE_LIMIT_BYTES`). They "
-        "are added up every five minutes, so what was erased counts as free a little later.",
+        "Erase jobs (`DELETE /v1/jobs/{id}`) or abort uploads (`DELETE /v1/uploads/{id}`) that are not needed, or ask "
+        "the operator for more space.",
+        cause="The objects of the tenant's jobs and uploads take `limit_bytes` (`CTCLIP_TENANT_STORAGE_LIMIT_BYTES`), "
+        "or would with the upload that is begun. They are added up every five minutes, so what was erased or aborted "
+        "counts as free a little later. An upload that was begun may be finished and submitted.",
         example=show_of_request(
-            "The studies of this tenant take 1073741824 bytes or more. Erase some, or wait for retention.",
+            "Jobs and uploads of this tenant may take 1073741824 bytes. Erase or abort some, or wait for retention.",
             limit_bytes=1073741824,
         ),
         related=(ProblemCode.TENANT_QUEUE_FULL, ProblemCode.NO_SPACE),

@@ -228,11 +228,13 @@ KINDS: Mapping[ProblemCode, ProblemKind] = {
         related=(ProblemCode.JOB_ALREADY_FINISHED, ProblemCode.JOB_HAS_NO_RESULT),
     ),
     ProblemCode.TOO_MANY_STREAMS: ProblemKind(
-        "Too many streams of events are open",
+        "Too many streams or downloads are open",
         429,
-        "Come back as `Retry-After` says, or poll the job. One stream for each job that is followed is enough.",
-        cause="This gateway holds as many streams of events open as it may (`CTCLIP_EVENT_STREAMS_LIMIT`). A stream "
-        "ends with its job, or when its caller closes it.",
+        "Come back as `Retry-After` says. One stream for each job that is followed is enough, or poll the job; "
+        "download a few artefacts at a time, and read what comes.",
+        cause="This gateway, or the tenant in it, holds as many streams of events (`CTCLIP_EVENT_STREAMS_LIMIT`) or "
+        "downloads of artefacts (64) open as it may. A stream ends with its job, a download with its last byte, and "
+        "both when the caller closes them.",
         example=show_of_request("200 streams are open here already.", instance=f"{_JOB}/events"),
         related=(ProblemCode.DATABASE_UNAVAILABLE,),
     ),

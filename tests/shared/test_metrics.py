@@ -17,7 +17,21 @@ from shared.problems import ProblemCode, archives, faults, studies
 
 DEFINED = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 BOUNDED = {
-    *("stage", "state", "code", "kind", "step", "model", "part", "place", "outcome", "method", "route", "status"),
+    *(
+        "stage",
+        "state",
+        "code",
+        "kind",
+        "step",
+        "model",
+        "part",
+        "place",
+        "outcome",
+        "method",
+        "route",
+        "status",
+        "short",
+    ),
     *("name", "version", "digest", "weights_profile"),  # of a model
 }
 

@@ -171,7 +171,10 @@ class TestSpacing:
     def test_rounding_of_positions_fails_no_series(self, spacing: float, decimals: int, start: float) -> None:
         if 10.0**-decimals > spacing / 2:
             return  # a missing slice would hide in such rounding
-        geometry = measure([make_image(round(start + z * spacing, decimals)) for z in range(200)])
+        exact = start + np.arange(200) * spacing
+        if np.mean(np.abs(exact * 10**decimals % 1 - 0.5) < 1e-6) > 0.5:
+            return  # on the edge of rounding: the last bit sends each up or down, which looks like half steps
+        geometry = measure([make_image(round(height, decimals)) for height in exact.tolist()])
         assert find_geometry_problem(geometry) is None
         assert geometry.spacing_mm == pytest.approx(spacing, abs=max(0.1 * spacing, 1e-6))
 

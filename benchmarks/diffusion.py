@@ -3,7 +3,8 @@
     python -m benchmarks.diffusion                     all three
     python -m benchmarks.diffusion classifier          one of them: classifier, memory or steps
 
-`classifier` scores slices one by one with autograd on, as the stage does, and in other batches, on random weights.
+`classifier` scores slices one by one with autograd on, as the stage does, and in other batches, on random weights; all
+but the first in float32 and, where the processor has the instructions, in bfloat16 as with `CTCLIP_PRECISION=bf16`.
 `memory` is the peak of scoring some slices and four times as many. `steps` takes the demo weights and slices of
 phantoms with a mass, which no training saw, and tells how far the map is from that of the most steps.
 """
@@ -14,11 +15,12 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,18 +31,19 @@ from model_weights.loading import load_tensors
 from model_weights.policies.reconstruction import ReconstructionOptions
 from phantom.study import make_study
 from shared.byte_units import MIB
-from shared.settings import WeightsProfile
+from shared.settings import Precision, WeightsProfile
 from shared.stages import StageName
 from training.examples import draw_settings
 from training.phantoms import make_volume
 from workers.ct_clip.preprocess import prepare
+from workers.device import ComputeMode
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing
 from workers.diffusion.cost import SliceCost
 from workers.diffusion.loading import make_classifier, make_unet
 from workers.diffusion.map_refining import measure_pixel, refine
 from workers.diffusion.plan import plan_steps
-from workers.diffusion.predictor import CPU_BATCH
+from workers.diffusion.predictor import CPU_BATCHES
 from workers.diffusion.process import Process
 from workers.diffusion.reconstruction import reconstruct
 from workers.diffusion.scoring import score_slices
@@ -52,13 +55,23 @@ AUTOGRAD_TARGET = 0.6
 BATCH_TARGET = 1.05
 MEMORY_TARGET = 1.05
 BATCHES = (1, 2, 4, 8)
-ONE_BY_ONE = 0
 STEPS = (64, 32, 16, 8, 4, 2, 1)
 _FIRST_SEED = 2_400_000
 """Beyond the seeds of every training."""
 
 _STUDIES = 4
 _HU = 1000.0
+_EXACT_BATCH = CPU_BATCHES[Precision.FP32]
+
+
+class Way(NamedTuple):
+    """How slices are scored: in batches, or without one as the predecessor does: one by one, with autograd on."""
+
+    batch: int | None
+    precision: Precision = Precision.FP32
+
+
+ONE_BY_ONE = Way(batch=None)
 
 
 def main() -> int:
@@ -81,16 +94,30 @@ def main() -> int:
 
 
 def compare_classifier(count: int, rounds: int) -> bool:
-    """Print seconds of each way to score slices, taken in turns; return whether both targets are met."""
-    seconds = _measure_in_turns([ONE_BY_ONE, *BATCHES], count, rounds)
-    print(f"{count} slices, one by one with autograd on {seconds[ONE_BY_ONE]:8.2f} s")
-    for batch in BATCHES:
-        note = "   as the stage" if batch == CPU_BATCH else ""
-        print(f"{count} slices, batches of {batch:<3} {seconds[batch]:26.2f} s{note}")
-    stage = seconds[CPU_BATCH]
-    to_autograd, to_best = stage / seconds[ONE_BY_ONE], stage / min(seconds[batch] for batch in BATCHES)
-    print(f"ratio to autograd   {to_autograd:6.3f}   target {AUTOGRAD_TARGET}")
-    print(f"ratio to best batch {to_best:6.3f}   target {BATCH_TARGET}")
+    """Print seconds of each way to score slices, taken in turns; return whether a precision meets both targets."""
+    precisions = list(_iterate_precisions())
+    ways = [Way(batch, precision) for precision in precisions for batch in BATCHES]
+    seconds = _measure_in_turns([ONE_BY_ONE, *ways], count, rounds)
+    print(f"{count} slices, one by one with autograd on      {seconds[ONE_BY_ONE]:8.2f} s")
+    for way in ways:
+        note = "   as the stage" if way.batch == CPU_BATCHES[way.precision] else ""
+        print(f"{count} slices, batches of {way.batch:<3} in {way.precision} {seconds[way]:19.2f} s{note}")
+    met = [_tell_ratios(precision, seconds) for precision in precisions]
+    return any(met)
+
+
+def _iterate_precisions() -> Iterator[Precision]:
+    yield Precision.FP32
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  # torch has no public name for it
+        yield Precision.BF16
+
+
+def _tell_ratios(precision: Precision, seconds: dict[Way, float]) -> bool:
+    stage = seconds[Way(CPU_BATCHES[precision], precision)]
+    best = min(taken for way, taken in seconds.items() if way.batch and way.precision is precision)
+    to_autograd, to_best = stage / seconds[ONE_BY_ONE], stage / best
+    print(f"{precision}: ratio to autograd   {to_autograd:6.3f}   target {AUTOGRAD_TARGET}")
+    print(f"{precision}: ratio to best batch {to_best:6.3f}   target {BATCH_TARGET}")
     return to_autograd <= AUTOGRAD_TARGET and to_best <= BATCH_TARGET
 
 
@@ -116,7 +143,7 @@ def compare_steps() -> bool:
         options = ReconstructionOptions(steps=steps)
         plan = plan_steps(options, process.schedule, shapes.process, steps=steps, slices=len(slices))
         started = time.perf_counter()
-        maps = shown(reconstruct(process, slices, plan, seed=0, batch=CPU_BATCH)[:, 0].numpy() * np.float32(_HU))
+        maps = shown(reconstruct(process, slices, plan, seed=0, batch=_EXACT_BATCH)[:, 0].numpy() * np.float32(_HU))
         seconds = (time.perf_counter() - started) / len(slices)
         reference = maps if reference is None else reference
         change = float(np.abs(maps - reference).mean() / reference.mean())
@@ -154,39 +181,40 @@ def _find_demo() -> ModelEntry:
     return next(each for each in load_catalogue(CATALOGUE_FILE) if (each.weights_profile, each.stage) == wanted)
 
 
-def _measure_in_turns(batches: Sequence[int], count: int, rounds: int) -> dict[int, float]:
+def _measure_in_turns(ways: Sequence[Way], count: int, rounds: int) -> dict[Way, float]:
     """Return the shortest seconds of each way; every round runs all of them, so that a busy machine is busy for all.
 
     Each in a process of its own: how a process keeps freed memory cannot be taken back.
     """
-    seconds = dict.fromkeys(batches, float("inf"))
+    seconds = dict.fromkeys(ways, float("inf"))
     for _ in range(rounds):
-        for batch in batches:
-            taken = _run_apart(_time_scoring, batch, count, torch.get_num_threads())
-            seconds[batch] = min(seconds[batch], taken)
+        for way in ways:
+            taken = _run_apart(_time_scoring, way, count, torch.get_num_threads())
+            seconds[way] = min(seconds[way], taken)
     return seconds
 
 
-def _run_apart(measure: Callable[..., float], *arguments: int) -> float:
+def _run_apart(measure: Callable[..., float], *arguments: int | Way) -> float:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result()
 
 
-def _time_scoring(batch: int, count: int, threads: int) -> float:
+def _time_scoring(way: Way, count: int, threads: int) -> float:
     """Return the seconds of scoring slices as the predecessor, one by one with autograd on, or in batches as here."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     slices = torch.rand(count, 1, 256, 256) * 2 - 1
     plain = SliceClassifier(ClassifierShape()).eval()
     ours = make_classifier(ClassifierShape(), plain.state_dict())
-    if batch != ONE_BY_ONE:
+    if way.batch:
         keep_freed_memory()  # as a worker's models have it
     started = time.perf_counter()
-    if batch == ONE_BY_ONE:
+    if way.batch:
+        with ComputeMode(way.precision).autocast(torch.device("cpu")):
+            score_slices(ours, torch.split(slices, way.batch), pathological_class=1)
+    else:
         for each in torch.split(slices, 1):
             plain(each, torch.zeros(1)).tolist()  # taken out, or the graphs of all slices would fill the memory
-    else:
-        score_slices(ours, torch.split(slices, batch), pathological_class=1)
     return time.perf_counter() - started
 
 
@@ -198,8 +226,8 @@ def _score_some(count: int) -> float:
     numbers = slicing.list_slices()[:count]
     classifier = make_classifier(ClassifierShape(), SliceClassifier(ClassifierShape()).state_dict())
     batches = (
-        take_slices(prepared, numbers[start : start + CPU_BATCH], slicing.slice_size)
-        for start in range(0, len(numbers), CPU_BATCH)
+        take_slices(prepared, numbers[start : start + _EXACT_BATCH], slicing.slice_size)
+        for start in range(0, len(numbers), _EXACT_BATCH)
     )
     score_slices(classifier, batches, pathological_class=1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB

@@ -114,7 +114,7 @@ def parity(
 
 @app.command()
 def precision(
-    name: Annotated[str, typer.Argument(help="Which installed model: ct_clip, supervised, mednext.")],
+    name: Annotated[str, typer.Argument(help="Which installed model: ct_clip, supervised, mednext, diffusion.")],
     study: Annotated[
         list[Path] | None, typer.Argument(exists=True, help="Studies (ZIP, folder, NIfTI); without any: phantoms.")
     ] = None,

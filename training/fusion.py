@@ -8,39 +8,23 @@ a model card into the catalogue. Resumable: answers stay in the state folder.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
-from model_weights.publishing import publish_entry
 from shared.settings import WeightsProfile
-from shared.stages import StageName
 from training.evaluation.answers import ask_models
 from training.evaluation.case import Case
 from training.evaluation.distribution import find_distribution
-from training.evaluation.reports import Comparison, Report, compare, evaluate
-from training.evaluation.weights import WeightSet, find_policy
-from training.fusion_booster import FittedBooster, drop_models, fit_booster
-from training.fusion_calibration import fit_calibration
+from training.evaluation.weights import WeightSet
 from training.fusion_card import Trained, describe, write_card
-from training.fusion_evidence import choose_evidence
-from training.fusion_features import choose_features
+from training.fusion_fitting import compare_with_all, fit_fusion, measure_subset, measure_subsets
 from training.fusion_plan import FusionPlan
+from training.fusion_publishing import FusionTexts, Origin, publish_fusion
 from workers.drift.reference import ScannedFeatures, make_reference
-from workers.fusion.aggregates import compute_vector
-from workers.fusion.booster import FusionBooster
-
-VERSION = "1"
-
-Subset = tuple[StageName, ...]
-"""The models whose answers are there."""
 
 
 @dataclass(frozen=True)
@@ -84,96 +68,20 @@ def ask(plan: FusionPlan, catalogue: Path, folder: Path, processes: int) -> Stud
 def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: Studies) -> Trained:
     """Fit on the training studies and measure on the others, for every subset of the models that answered."""
     stages = [entry.stage for entry in models]
-    calibration = fit_calibration(
-        studies.training, stages, lambda cases: _fit(plan, stages, cases).booster, folds=plan.folds
-    )
-    evidence = choose_evidence(
-        studies.training, least_own_auc=plan.least_own_auc, least_specificity=plan.least_specificity
-    )
-    fitted = _fit(plan, stages, studies.training).complete(calibration, evidence)
-    reports = _measure(plan, fitted.booster, models, studies)
-    comparisons = _compare_with_all(plan, reports, studies.held_out)
+    fitted = fit_fusion(plan, stages, studies.training)
+    everything, *rest = measure_subsets(plan, fitted.booster, stages, studies.held_out, "as in training")
+    shifted = measure_subset(plan, fitted.booster, stages, studies.shifted, "shifted")
+    reports = [everything, shifted, *rest]
+    comparisons = compare_with_all(studies.held_out, everything, rest, seed=plan.booster.seed)
     reference = make_reference(ScannedFeatures(case.features, case.scan) for case in studies.training)
     return Trained(plan, models, fitted, reports, comparisons, studies.held_out, reference)
 
 
-def _fit(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -> FittedBooster:
-    copies = list(_iterate_copies(plan, models, cases))
-    return fit_booster(
-        [compute_vector(copy.features) for copy in copies],
-        [int(copy.is_pathological) for copy in copies],
-        plan.booster,
-        used=choose_features(cases, plan.least_own_auc),
-    )
-
-
-def list_subsets(models: Sequence[StageName]) -> list[Subset]:
-    """Return the subsets that are reported: all models, each one alone, each one left out, and none."""
-    alone = [(model,) for model in models]
-    left_out = [tuple(other for other in models if other != model) for model in models]
-    return list(dict.fromkeys([tuple(models), *alone, *left_out, ()]))
-
-
 def publish(trained: Trained, *, catalogue: Path) -> ModelEntry:
     """Write booster, description, reference of the features and card, and the entry that pins them."""
-    settings = trained.plan.booster
-    with tempfile.TemporaryDirectory() as folder:
-        names = ("booster.txt", "description.json", "reference.json", "card.md")
-        booster, description, reference, card = (Path(folder) / name for name in names)
-        reference.write_text(json.dumps(trained.reference.to_document()), encoding="utf-8")
-        booster.write_text(trained.fitted.text, encoding="utf-8")
-        told = json.dumps(describe(trained), indent=1, allow_nan=False)
-        description.write_text(f"{told}\n", encoding="utf-8")
-        card.write_text(write_card(trained), encoding="utf-8")
-        return publish_entry(
-            name="fusion-demo",
-            stage=StageName.FUSION,
-            version=VERSION,
-            weights_profile=WeightsProfile.DEMO,
-            architecture={"kind": "lightgbm", "trees": settings.trees, "leaves": settings.leaves},
-            preprocessing={"aggregates": "native"},
-            labels=(),
-            thresholds={},
-            sources={"booster": booster, "description": description, "reference": reference},
-            origin="python -m training.fusion",
-            licence="Apache-2.0",
-            card=card,
-            catalogue=catalogue,
-        )
-
-
-def _iterate_copies(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -> Iterator[Case]:
-    """Yield each case whole, then again without some of the models."""
-    generator = np.random.default_rng(plan.booster.seed)
-    for case in cases:
-        yield case
-        for _ in range(plan.copies - 1):
-            features = drop_models(case.features, models, rate=plan.dropout, generator=generator)
-            yield replace(case, features=features)
-
-
-def _measure(plan: FusionPlan, booster: FusionBooster, models: Sequence[ModelEntry], studies: Studies) -> list[Report]:
-    """Return the reports of all models, of all models on another scanner, and of every other subset."""
-    measure = partial(
-        evaluate,
-        booster,
-        policy=find_policy(),
-        thresholds=booster.thresholds or {},
-        seed=plan.booster.seed,
-    )
-    everything, *rest = list_subsets([entry.stage for entry in models])
-    return [
-        measure(studies.held_out, models=everything, scanner="as in training"),
-        measure(studies.shifted, models=everything, scanner="shifted"),
-        *(measure(studies.held_out, models=models, scanner="as in training") for models in rest),
-    ]
-
-
-def _compare_with_all(plan: FusionPlan, reports: Sequence[Report], held_out: Sequence[Case]) -> list[Comparison]:
-    """Return what all models are worth beside each smaller subset that answers, the best of them first."""
-    everything, _, *rest = reports
-    others = sorted((report for report in rest if report.models), key=lambda report: -report.auc)
-    return [compare(held_out, everything, other, seed=plan.booster.seed) for other in others]
+    origin = Origin("fusion-demo", WeightsProfile.DEMO, "python -m training.fusion", "Apache-2.0")
+    texts = FusionTexts(trained.fitted.text, describe(trained), trained.reference.to_document(), write_card(trained))
+    return publish_fusion(texts, trained.plan.booster, origin, catalogue)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

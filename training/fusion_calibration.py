@@ -8,7 +8,7 @@ line in log-odds (Platt 1999) is fitted to those scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -34,15 +34,25 @@ _LEAST_SLOPE = 0.1
 
 
 def fit_calibration(
-    cases: Sequence[Case], models: Sequence[StageName], fit: Fit, *, folds: int, decimals: int = 6
+    cases: Sequence[Case],
+    models: Sequence[StageName],
+    fit: Fit,
+    *,
+    folds: int,
+    groups: Sequence[Hashable] | None = None,
+    decimals: int = 6,
 ) -> Calibration:
-    """Return a line for each set of models, none included, that enough studies have answers of."""
-    fitted = [fit([case for number, case in enumerate(cases) if number % folds != fold]) for fold in range(folds)]
+    """Return a line for each set of models, none included, that enough studies have answers of.
+
+    `groups` has one for each case: studies of one group, as of one patient, are in the same fold.
+    """
+    places = _assign_folds(range(len(cases)) if groups is None else groups, folds)
+    fitted = [fit([case for case, place in zip(cases, places, strict=True) if place != fold]) for fold in range(folds)]
     lines = []
     for subset in _iterate_subsets(models):
         known = [number for number, case in enumerate(cases) if _has(case, subset)]
         if len(known) >= _FEWEST:
-            scores = _score(cases, known, subset, fitted)
+            scores = _score(cases, known, subset, fitted, places)
             slope, intercept = fit_line(scores, list_truth([cases[number] for number in known]))
             lines.append(CalibrationLine(subset, round(slope, decimals), round(intercept, decimals)))
     return tuple(lines)
@@ -61,6 +71,11 @@ def fit_line(scores: Scores, truth: NDArray[np.bool_]) -> tuple[float, float]:
     return slope, float(model.intercept_[0])
 
 
+def _assign_folds(groups: Sequence[Hashable], folds: int) -> list[int]:
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return [numbers[group] % folds for group in groups]
+
+
 def _iterate_subsets(models: Sequence[StageName]) -> Iterator[tuple[StageName, ...]]:
     return (subset for size in range(len(models) + 1) for subset in combinations(models, size))
 
@@ -70,12 +85,16 @@ def _has(case: Case, subset: Sequence[StageName]) -> bool:
 
 
 def _score(
-    cases: Sequence[Case], known: Sequence[int], subset: Sequence[StageName], fitted: Sequence[FusionBooster]
+    cases: Sequence[Case],
+    known: Sequence[int],
+    subset: Sequence[StageName],
+    fitted: Sequence[FusionBooster],
+    folds: Sequence[int],
 ) -> Scores:
     """Return the raw score of each study by the booster of the fold that left it out, with the answers of the set."""
     scores = np.zeros(len(known))
     for fold, booster in enumerate(fitted):
-        places = [place for place, number in enumerate(known) if number % len(fitted) == fold]
+        places = [place for place, number in enumerate(known) if folds[number] == fold]
         vectors = [compute_vector(_keep(cases[known[place]], subset)) for place in places]
         if vectors:
             scores[places] = booster.score(vectors)

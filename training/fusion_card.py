@@ -36,9 +36,9 @@ _COLUMNS = (
 _HEADING = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
 
-_EXPLANATION = """\
+EXPLANATION = """\
 Intervals are by bootstrap over studies. The last column counts studies with a finding that were called pathological:
-the leading finding was really put in, was not, or none was named for want of evidence. Without any answer the booster
+the leading finding was really there, was not, or none was named for want of evidence. Without any answer the booster
 gives one constant probability, the share of studies with a finding in training: its AUC is 0.5 by construction, and
 class 0 at the threshold says only that nothing is known.
 """
@@ -69,8 +69,26 @@ class Trained:
 
 def describe(trained: Trained) -> dict[str, Any]:
     """Return the JSON beside the LightGBM text: features, known answers, and how it came to be."""
-    plan, booster = trained.plan, trained.fitted.booster
-    questions = [{}, *(case.features for case in trained.held_out[:_ANSWERS])]
+    plan = trained.plan
+    training = {
+        "command": make_command(plan),
+        "seed": plan.booster.seed,
+        "seeds": {
+            "training": _tell_range(plan.training_seeds),
+            "held_out": _tell_range(plan.held_out_seeds),
+            "shifted": _tell_range(plan.shifted_seeds),
+        },
+        "dropout": plan.dropout,
+        "models": {str(entry.stage): entry.digest for entry in trained.models},
+        "target": "any finding present in the phantom",
+    }
+    measured = describe_measured(trained.reports, trained.comparisons)
+    return {**describe_booster(trained.fitted.booster, trained.held_out), "training": training, **measured}
+
+
+def describe_booster(booster: FusionBooster, known: Sequence[Case]) -> dict[str, Any]:
+    """Return what the stage needs of a booster: features, calibration, thresholds, and its answer to some studies."""
+    questions = [{}, *(case.features for case in known[:_ANSWERS])]
     return {
         "format": _FORMAT,
         "features": list(booster.features),
@@ -78,21 +96,15 @@ def describe(trained: Trained) -> dict[str, Any]:
         "calibration": [line.to_document() for line in booster.calibration],
         "policy_defaults": _describe_policy(booster),
         "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
-        "training": {
-            "command": make_command(plan),
-            "seed": plan.booster.seed,
-            "seeds": {
-                "training": _tell_range(plan.training_seeds),
-                "held_out": _tell_range(plan.held_out_seeds),
-                "shifted": _tell_range(plan.shifted_seeds),
-            },
-            "dropout": plan.dropout,
-            "models": {str(entry.stage): entry.digest for entry in trained.models},
-            "target": "any finding present in the phantom",
-        },
         "used_features": list(booster.used_features),
-        "measured": [_tell_report(report) for report in trained.reports],
-        "compared": [_tell_comparison(comparison) for comparison in trained.comparisons],
+    }
+
+
+def describe_measured(reports: Sequence[Report], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Return what was measured as JSON values."""
+    return {
+        "measured": [_tell_report(report) for report in reports],
+        "compared": [_tell_comparison(comparison) for comparison in comparisons],
     }
 
 
@@ -128,25 +140,25 @@ def write_card(trained: Trained) -> str:
 | Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
 | Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |
-| Answers, by the code that serves | {"; ".join(_name_model(entry) for entry in trained.models)} |
+| Answers, by the code that serves | {"; ".join(name_model(entry) for entry in trained.models)} |
 | May move the score | labels that recognise their own finding among others (AUC >= {plan.least_own_auc}), maxima |
-| Is evidence of a finding | {_describe_evidence(plan, trained.fitted.booster)} |
+| Is evidence of a finding | {describe_evidence(plan, trained.fitted.booster)} |
 | Moves the score | {", ".join(f"`{name}`" for name in trained.fitted.booster.used_features)} |
-| Missing models | {_describe_dropout(plan)} |
+| Missing models | {describe_dropout(plan)} |
 | Calibration | a line in log-odds for each set of models that answered, cross-validated over {plan.folds} parts |
 | Threshold | {find_policy().threshold:.2f} (policy `default`) |
 | Seed | {plan.booster.seed} |
 | Command | `{make_command(plan)}` |
 
 ## Measured on the held-out phantoms
-{_HEADING}
-{chr(10).join(_format_report(report) for report in trained.reports)}
+{format_reports(trained.reports)}
 
-{_EXPLANATION}
-{_format_comparisons(trained.comparisons)}{_LIMITS}"""
+{EXPLANATION}
+{format_comparisons(trained.comparisons)}{_LIMITS}"""
 
 
-def _describe_evidence(plan: FusionPlan, booster: FusionBooster) -> str:
+def describe_evidence(plan: FusionPlan, booster: FusionBooster) -> str:
+    """Return which labels are evidence of their finding, and from what probability on."""
     labels = [
         f"`{model}` {label} from {cut}"
         for model, cuts in (booster.thresholds or {}).items()
@@ -156,11 +168,13 @@ def _describe_evidence(plan: FusionPlan, booster: FusionBooster) -> str:
     return f"{rule}: {', '.join(labels) or 'none'}"
 
 
-def _describe_dropout(plan: FusionPlan) -> str:
+def describe_dropout(plan: FusionPlan) -> str:
+    """Return how often models were left out in training."""
     return f"all others; {plan.copies - 1} of {plan.copies} training vectors lack each with chance {plan.dropout}"
 
 
-def _name_model(entry: ModelEntry) -> str:
+def name_model(entry: ModelEntry) -> str:
+    """Return a model with its version and the start of its digest."""
     return f"`{entry.name}` version {entry.version}, digest `{entry.digest[:12]}`"
 
 
@@ -199,7 +213,8 @@ def _tell_comparison(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _format_comparisons(comparisons: Sequence[Comparison]) -> str:
+def format_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """Return the table of what fewer models are worth, with its heading; nothing where there is none."""
     if not comparisons:
         return ""
     rows = (
@@ -215,6 +230,11 @@ How much higher the AUC is with all models, paired over the same studies.
 {chr(10).join(rows)}
 
 """
+
+
+def format_reports(reports: Sequence[Report]) -> str:
+    """Return one line of a table for each set of models that was measured."""
+    return "\n".join([_HEADING, *(_format_report(report) for report in reports)])
 
 
 def _format_report(report: Report) -> str:

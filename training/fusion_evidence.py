@@ -18,7 +18,7 @@ from shared.features import LABELS, make_feature_name
 from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
 from training.evaluation.case import Case
-from training.fusion_features import list_pathological, recognises
+from training.fusion_features import list_pathological, list_told, recognises
 from training.thresholds import choose_threshold
 
 
@@ -48,7 +48,7 @@ def _choose_table(
 
 def _choose(model: StageName, label: str, cases: Sequence[Case], least_specificity: float) -> float | None:
     feature, finding = make_feature_name(model, label), FINDING_OF_LABEL[model, label]
-    answered = [case for case in cases if feature in case.features]
+    answered = list_told(cases, feature, finding)
     is_present = np.array([finding.id in case.truth for case in answered], dtype=bool)
     probabilities = np.array([case.features[feature] for case in answered], dtype=np.float32)
     return choose_threshold(is_present, probabilities, least_specificity)

@@ -56,9 +56,14 @@ def list_pathological(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if case.is_pathological]
 
 
+def list_told(cases: Sequence[Case], feature: str, finding: Finding) -> list[Case]:
+    """Return the studies that have the feature, and of which it is known whether they have the finding."""
+    return [case for case in cases if feature in case.features and finding.id not in case.unknown]
+
+
 def compute_own_auc(cases: Sequence[Case], feature: str, finding: Finding) -> float:
     """Return how well a label parts the studies with its finding from the others; 0.5 where nothing can be compared."""
-    answered = [case for case in cases if feature in case.features]
+    answered = list_told(cases, feature, finding)
     labels = np.array([finding.id in case.truth for case in answered], dtype=bool)
     if not labels.any() or labels.all():
         return 0.5

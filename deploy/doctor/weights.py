@@ -17,6 +17,7 @@ from shared.tables import ModelVersion
 from workers.fusion.booster import load_booster
 
 _AGAIN = "Install the weights again: make setup for the demo weights, ctclip models convert for imported ones."
+_TRAIN = "Demo weights have one (make setup); for imported ones train it: python -m training.site_fusion (docs/training.md)."
 
 
 def look_at_weights(settings: Settings) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def look_at_registration(engine: Engine, settings: Settings) -> Iterator[Finding
 def _look_at_models(entries: Collection[StageName]) -> Finding:
     missing = [str(model) for model in MODELS if model not in entries]
     if StageName.FUSION not in entries:
-        return broken("installed", "No fusion is installed: no job can have a result.", _AGAIN)
+        return broken("installed", "No fusion is installed: no job can have a result.", _TRAIN)
     if missing:
         return odd("installed", f"Not installed: {', '.join(missing)}. Results are partial and say so.", _AGAIN)
     return fine("installed", f"All {len(MODELS)} models and the fusion are installed.")

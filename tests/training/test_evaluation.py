@@ -210,6 +210,22 @@ class TestCalibration:
         ]
         assert errors[1] < max(errors[0], 0.08)
 
+    def test_studies_of_one_patient_are_never_parted(self) -> None:
+        cases = make_cases(range(90))
+        patients = [case.number // 3 for case in cases]
+        fitted_to: list[set[int]] = []
+
+        def note(some: Sequence[Case]) -> FusionBooster:
+            fitted_to.append({case.number for case in some})
+            return fit_one(some)
+
+        fit_calibration(cases, STAGES, note, folds=3, groups=patients)
+        for numbers in fitted_to:
+            left_out = {number // 3 for number in range(90)} - {number // 3 for number in numbers}
+            assert len(left_out) == 10
+            assert not left_out & {number // 3 for number in numbers}
+            assert len(numbers) == 60
+
     def test_the_policy_of_a_site_may_bring_its_own(self, fitted: FittedBooster) -> None:
         case = make_cases(range(1))[0]
         vector = compute_vector({name: value for name, value in case.features.items() if get_model(name) is STAGES[0]})

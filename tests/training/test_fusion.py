@@ -32,11 +32,12 @@ from training.evaluation.models import AskedModel
 from training.evaluation.studies import ask_about_studies
 from training.evaluation.weights import WeightSet
 from training.examples import draw_settings
-from training.fusion import Studies, list_subsets, publish, train
+from training.fusion import Studies, publish, train
 from training.fusion_booster import BoosterSettings, choose_direction, drop_models
 from training.fusion_card import Trained
 from training.fusion_evidence import choose_evidence
 from training.fusion_features import choose_features
+from training.fusion_fitting import list_subsets
 from training.fusion_plan import FusionPlan
 from training.mednext_plan import MedNeXtPlan
 from training.phantoms import Prevalence, draw_findings

@@ -38,6 +38,8 @@ NO_TRUTH = "no_truth"
 """Code of a line from which it cannot be told whether anything is wrong."""
 
 _FINDINGS = tuple(finding.id for finding in FINDINGS if finding.kind is FindingKind.FINDING)
+TRUTH_COLUMNS = (PATHOLOGY, *_FINDINGS)
+"""Columns of the table that say what is true of a study."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def ask_about_studies(
 
     Raises Defect when the table cannot be read.
     """
-    read = read_table(table, (PATHOLOGY, *_FINDINGS), root=root)
+    read = read_table(table, TRUTH_COLUMNS, root=root)
     left_out: list[LeftOut] = []
     studies = [study for row in read.rows if (study := _find(row, left_out)) is not None]
     lacking = {study.digest: study.row.study for study in studies if not _is_settled(folder, study.digest, weights)}

@@ -1,0 +1,104 @@
+"""The two texts beside a fusion that a site trained: its description, and the card that people read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model_weights.catalogue import ModelEntry
+from training.evaluation.case import Case, LeftOut
+from training.evaluation.reports import Comparison, Report, list_truth
+from training.evaluation.weights import find_policy
+from training.fusion_booster import FittedBooster
+from training.fusion_card import (
+    EXPLANATION,
+    describe_booster,
+    describe_dropout,
+    describe_evidence,
+    describe_measured,
+    format_comparisons,
+    format_reports,
+    name_model,
+)
+from training.fusion_plan import FusionPlan
+from workers.drift.reference import Reference
+
+_TARGET = "the table says that something is wrong"
+
+_LIMITS = """\
+## Limits
+- The figures are about studies like those of the table, and as right as its labels are.
+- Not a medical device: whether it may be used, and for what, is for the site to show.
+- A model that is imported again answers otherwise: train the fusion again.
+"""
+
+
+@dataclass(frozen=True)
+class SiteFusion:
+    """A fitted booster, what it was fitted to (studies of `patients` patients) and what was measured of it."""
+
+    plan: FusionPlan
+    models: Sequence[ModelEntry]
+    fitted: FittedBooster
+    reports: Sequence[Report]
+    comparisons: Sequence[Comparison]
+    training: Sequence[Case]
+    patients: int
+    held_out: Sequence[Case]
+    left_out: Sequence[LeftOut]
+    reference: Reference
+
+
+def describe(trained: SiteFusion) -> dict[str, Any]:
+    """Return the JSON beside the LightGBM text. It names no study."""
+    training = {
+        "command": "python -m training.site_fusion",
+        "seed": trained.plan.booster.seed,
+        "studies": {"training": len(trained.training), "held_out": len(trained.held_out)},
+        "dropout": trained.plan.dropout,
+        "models": {str(entry.stage): entry.digest for entry in trained.models},
+        "target": _TARGET,
+    }
+    measured = describe_measured(trained.reports, trained.comparisons)
+    return {**describe_booster(trained.fitted.booster, trained.held_out), "training": training, **measured}
+
+
+def write_card(trained: SiteFusion) -> str:
+    """Return the model card in Markdown."""
+    plan, booster = trained.plan, trained.fitted.booster
+    return f"""# Model card: fusion of a site
+
+**Not a medical device.** Trained and measured on studies that the site labelled.
+
+| | |
+|---|---|
+| What | LightGBM, {plan.booster.trees} trees of at most {plan.booster.leaves} leaves, over the 168 features; monotone |
+| Target | {_TARGET} |
+| Training | {_count(trained.training)}, of {trained.patients} patients |
+| Held out | {_count(trained.held_out)} |
+| Left out | {_tell_left_out(trained.left_out)} |
+| Answers, by the code that serves | {"; ".join(name_model(entry) for entry in trained.models)} |
+| May move the score | labels that recognise their own finding among others (AUC >= {plan.least_own_auc}), maxima |
+| Is evidence of a finding | {describe_evidence(plan, booster)} |
+| Moves the score | {", ".join(f"`{name}`" for name in booster.used_features)} |
+| Missing models | {describe_dropout(plan)} |
+| Calibration | a line in log-odds for each set of models, cross-validated over {plan.folds} parts by patient |
+| Threshold | {find_policy().threshold:.2f} (policy `default`; choose one of your own by these figures) |
+| Seed | {plan.booster.seed} |
+
+## Measured on the held-out studies
+{format_reports(trained.reports)}
+
+{EXPLANATION}
+{format_comparisons(trained.comparisons)}{_LIMITS}"""
+
+
+def _count(cases: Sequence[Case]) -> str:
+    return f"{len(cases)} studies, {int(list_truth(cases).sum())} with a pathology"
+
+
+def _tell_left_out(left_out: Sequence[LeftOut]) -> str:
+    counts = Counter(each.code for each in left_out)
+    return ", ".join(f"{count} as `{code}`" for code, count in sorted(counts.items())) or "no line"

@@ -31,7 +31,8 @@ ApiKey = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-_OF_THE_KEY = frozenset({401, 403})
+OF_THE_KEY = frozenset({401, 403})
+"""Statuses of a refusal that another key may not meet."""
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def exit_status_of(error: ClientError) -> int:
     """Return what a command ends with after an error."""
     if isinstance(error, Unreachable | WaitExpired):
         return TRY_AGAIN
-    return NOT_ALLOWED if isinstance(error, ApiError) and error.status in _OF_THE_KEY else NO_RESULT
+    return NOT_ALLOWED if isinstance(error, ApiError) and error.status in OF_THE_KEY else NO_RESULT
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -13,16 +13,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from client.acceptance.manifest import BadManifest, read_manifest
+from client.acceptance.manifest import read_manifest
 from client.acceptance.running import Verdict, count_verdicts, iterate_documents, run_corpus
 from client.acceptance.sending import Platform
-from client.connecting import choose_address
+from client.connecting import OF_THE_KEY, ApiKey, Json, Url, choose_access
+from client.errors import ApiError, ClientError
 from client.exchange import describe_silence
 from client.plugins import KnownCommand, add_plugins
+from client.words import ADVICE
 
 GROUP = "ctclip.acceptance"
 FAILED = 1
 """Exit status when an answer was not the right one."""
+
+_ANOTHER_KEY = "Give an API key that may ask this: --api-key KEY, or CTCLIP_API_KEY in the environment."
 
 _CORPUS: Mapping[str, KnownCommand] = {
     "corpus": KnownCommand("Write bad inputs, each with the answer it must get, and good ones in every form.", "corpus")
@@ -42,31 +46,22 @@ def run(
         Path, typer.Argument(exists=True, file_okay=False, metavar="DIR", help="Folder that `corpus` has written.")
     ],
     *,
-    api_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CTCLIP_API_URL",
-            metavar="URL",
-            help="Address of the API; default: the platform that runs on this machine, else http://localhost:8000.",
-        ),
-    ] = None,
+    api_url: Url = None,
+    api_key: ApiKey = None,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Cases that are sent at the same time.")] = 8,
     limit_s: Annotated[float, typer.Option(min=1, help="Longest time of one job.")] = 900.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Send every input of a corpus to a running platform and compare its answers; exit status 1 on a difference.
 
     Each job only validates its study, so no model runs. The jobs stay in the platform like any others.
     """
-    url = choose_address(api_url)
-    platform = Platform(url, run_id=uuid.uuid4().hex, limit_s=limit_s)
+    url, key = choose_access(api_url, api_key)
+    platform = Platform(url, run_id=uuid.uuid4().hex, limit_s=limit_s, api_key=key)
     try:
         verdicts = run_corpus(read_manifest(folder), platform, at_once=at_once)
-    except httpx.TransportError as error:
-        typer.echo(describe_silence(url, error), err=True)
-        raise typer.Exit(2) from error
-    except (BadManifest, httpx.HTTPError) as error:
-        typer.echo(str(error) or type(error).__name__, err=True)
+    except (ClientError, httpx.HTTPError) as error:
+        typer.echo(_explain(error, url), err=True)
         raise typer.Exit(2) from error
     finally:
         platform.close()
@@ -91,6 +86,15 @@ def print_verdicts(console: Console, verdicts: list[Verdict], counts: Mapping[st
     for reason in sorted({verdict.skipped for verdict in verdicts if verdict.skipped}):
         console.print(f"Skipped: {reason}", markup=False, highlight=False)
     console.print(", ".join(f"{count} {what}" for what, count in counts.items()), highlight=False)
+
+
+def _explain(error: Exception, url: str) -> str:
+    """Return why no case was sent, and what to do."""
+    if isinstance(error, httpx.TransportError):
+        return describe_silence(url, error)
+    if isinstance(error, ApiError) and error.status in OF_THE_KEY:
+        return f"{error}\n{ADVICE.get(error.code, _ANOTHER_KEY)}"
+    return str(error) or type(error).__name__
 
 
 def _mark(verdict: Verdict) -> str:

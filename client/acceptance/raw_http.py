@@ -10,10 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from select import select
 from typing import Any
 from urllib.parse import urlsplit
 
 _TIMEOUT_S = 120.0
+_GRACE_S = 0.5
 _CHUNK_BYTES = 1 << 20
 
 
@@ -66,11 +68,21 @@ def post_and_leave(request: RawRequest, length: int) -> None:
 
 def _send(connection: socket.socket, request: RawRequest, length: int | None) -> None:
     connection.sendall(request.format_head())
+    if request.raw_header is not None and _is_answered(connection):
+        return
     left = request.body.stat().st_size if length is None else length
     with request.body.open("rb") as stream:
         while left > 0 and (chunk := stream.read(min(_CHUNK_BYTES, left))):
             connection.sendall(chunk)
             left -= len(chunk)
+
+
+def _is_answered(connection: socket.socket) -> bool:
+    """Whether an answer comes to the head alone, as RFC 9112, 9.5 has a client watch for one while it sends.
+
+    Whoever refuses a head closes at once, and what is sent after that can take the answer away.
+    """
+    return not isinstance(connection, ssl.SSLSocket) and bool(select([connection], [], [], _GRACE_S)[0])
 
 
 def _read_answer(connection: socket.socket) -> Answer:

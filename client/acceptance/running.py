@@ -40,7 +40,10 @@ class Verdict:
 def run_corpus(
     manifest: Manifest, platform: Platform, *, at_once: int, report: Callable[[Verdict], None] = lambda _: None
 ) -> list[Verdict]:
-    """Send every case and return the verdicts in the order of the corpus. Raises httpx.HTTPError when none answers."""
+    """Send every case and return the verdicts in the order of the corpus.
+
+    Raises httpx.HTTPError when no platform answers, and ApiError when it refuses the first question.
+    """
     why = _explain_limits(manifest, platform.fetch("/v1/limits"))
 
     def judge_case(case: Case) -> Verdict:

@@ -12,14 +12,15 @@ from urllib.parse import urlencode
 
 import httpx
 
-from client.acceptance.manifest import Case
+from client.acceptance.manifest import Case, Sending
 from client.acceptance.raw_http import Answer, RawRequest, parse_object, post, post_and_leave
 from client.documents import WITH_RESULT, WITHOUT_RESULT
 from client.errors import WaitExpired
-from client.exchange import TIMEOUT
+from client.exchange import TIMEOUT, Gateway, Patience, make_headers
 
 _ENDED = WITH_RESULT | WITHOUT_RESULT
 _IN_FLIGHT = "idempotency_key_in_flight"
+_EARLY = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 _POLL_S = 0.2
 _PATIENCE_S = 120.0
 _CHUNK_BYTES = 1 << 20
@@ -40,24 +41,32 @@ class Observed:
 
 
 class Platform:
-    """A running platform, as any caller sees it. `run_id` keeps the keys of one run apart from those of others."""
+    """A running platform, as any caller sees it. `run_id` keeps the keys of one run apart from those of others.
 
-    def __init__(self, url: str, *, run_id: str, limit_s: float) -> None:
+    `api_key` goes with every request, but for cases that send an `Authorization` of their own.
+    """
+
+    def __init__(self, url: str, *, run_id: str, limit_s: float, api_key: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._run_id = run_id
         self._limit_s = limit_s
-        self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT, headers={"User-Agent": "ctclip-acceptance"})
+        self._headers = {**make_headers(api_key), "User-Agent": "ctclip-acceptance"}
+        self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT, headers=self._headers)
+        self._gateway = Gateway(self._url)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     def fetch(self, path: str) -> Document:
-        """Return a document of the API. Raises httpx.HTTPError."""
-        return parse_object(self._http.get(path).raise_for_status().content)
+        """Return a document of the API, later where it asks for patience. Raises httpx.HTTPError or ApiError."""
+        patience = Patience(self._gateway, _PATIENCE_S)
+        while isinstance(outcome := patience.read(self._http.get(path)), float):
+            time.sleep(outcome)
+        return outcome
 
     def observe(self, case: Case, cases: Mapping[str, Case]) -> Observed:
-        """Send a case and follow its job to the end. Raises httpx.HTTPError, OSError or WaitExpired."""
+        """Send a case and follow its job to the end. Raises httpx.HTTPError, OSError or ClientError."""
         if case.send.before is not None:
             self._send_patiently(case, cases[case.send.before].path)
         if case.send.cut_at is not None:
@@ -76,10 +85,11 @@ class Platform:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             answer = self._send(case, path)
-            is_early = answer.status == httpx.codes.SERVICE_UNAVAILABLE or answer.document.get("code") == _IN_FLIGHT
-            if not is_early or time.monotonic() > deadline:
+            is_early = answer.status in _EARLY or answer.document.get("code") == _IN_FLIGHT
+            delay_s = _read_delay(answer)
+            if not is_early or time.monotonic() + delay_s > deadline:
                 return answer
-            time.sleep(_POLL_S)
+            time.sleep(delay_s)
 
     def _send(self, case: Case, path: Path) -> Answer:
         send = case.send
@@ -100,11 +110,18 @@ class Platform:
         send = case.send
         return RawRequest(
             url=f"{self._url}/v1/jobs?{urlencode({**_OPTIONS, **send.options})}",
-            headers={"Content-Type": "application/zip", **self._fill(send.headers)},
+            headers={**self._choose_ours(send), **self._fill(send.headers)},
             body=case.path,
             content_length=case.path.stat().st_size if send.content_length is None else send.content_length,
             raw_header=send.raw_header,
         )
+
+    def _choose_ours(self, send: Sending) -> dict[str, str]:
+        """Return the headers of a raw request that the case does not send itself."""
+        raw_name = (send.raw_header or "").partition(":")[0]
+        theirs = {name.strip().lower() for name in (*send.headers, raw_name)}
+        ours = {**self._headers, "Content-Type": "application/zip"}
+        return {name: value for name, value in ours.items() if name.lower() not in theirs}
 
     def _fill(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: value.replace("{run}", self._run_id) for name, value in headers.items()}
@@ -122,3 +139,9 @@ class Platform:
                 raise WaitExpired(job_id, self._limit_s)
             time.sleep(_POLL_S)
         return job
+
+
+def _read_delay(answer: Answer) -> float:
+    """Return after how many seconds to send again: what the answer says, else soon."""
+    asked = httpx.Headers(answer.headers).get("Retry-After", "")
+    return float(asked) if asked.isdecimal() else _POLL_S

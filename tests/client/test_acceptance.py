@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from client.acceptance.command import app
 from client.acceptance.judging import describe, judge
 from client.acceptance.manifest import BadManifest, Case, Expected, Sending, read_manifest
 from client.acceptance.raw_http import Answer, RawRequest
-from client.acceptance.sending import Observed
+from client.acceptance.sending import Observed, Platform
+from tests.client import tiny_api
+from tests.client.tiny_api import problem, serving
 
 VOLUME = {
     "shape_zyx": [60, 64, 64],
@@ -40,6 +42,11 @@ def make_case(outcome: str, *, status: int = 202, send: Mapping[str, Any] | None
 
 def make_job(state: str, **problem: object) -> dict[str, Any]:
     return {"id": "j", "state": state, "problem": problem or None}
+
+
+def write_manifest(folder: Path, *cases: Mapping[str, Any]) -> None:
+    manifest = {"version": 1, "scale": "small", "seed": 7, "limits": {}, "cases": cases}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 class TestAcceptedStudy:
@@ -157,9 +164,7 @@ class TestTheManifest:
             "send": {},
             "expected": {"outcome": "refused", "status": 400},
         }
-        (tmp_path / "manifest.json").write_text(
-            json.dumps({"version": 1, "scale": "small", "limits": {}, "cases": [case]})
-        )
+        write_manifest(tmp_path, case)
         assert read_manifest(tmp_path).cases["B0"].path == tmp_path / "passwd"
 
 
@@ -172,6 +177,77 @@ class TestARawRequest:
         )
 
 
+class TestAnApiKey:
+    SENT = tiny_api.Answer(200, {"limits": {}})
+
+    @staticmethod
+    def run(folder: Path, api_url: str, *options: str, **environment: str) -> Result:
+        write_manifest(folder)
+        return CliRunner().invoke(app, ["run", str(folder), "--api-url", api_url, *options], env=environment)
+
+    def test_is_taken_from_the_option_or_the_environment_and_never_printed(self, tmp_path: Path) -> None:
+        with serving(self.SENT) as api:
+            named = self.run(tmp_path, api.url, "--json", "--api-key", "ck_1")
+            found = self.run(tmp_path, api.url, CTCLIP_API_KEY="ck_2")
+        assert [request.headers["Authorization"] for request in api.requests] == ["Bearer ck_1", "Bearer ck_2"]
+        assert (named.exit_code, found.exit_code) == (0, 0)
+        assert "ck_" not in named.output + found.output
+
+    def test_is_not_sent_where_none_is_given(self, tmp_path: Path) -> None:
+        with serving(self.SENT) as api:
+            assert self.run(tmp_path, api.url).exit_code == 0
+        assert "Authorization" not in api.requests[0].headers
+
+    def test_that_cannot_be_one_is_wrong_usage(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "http://127.0.0.1:9", "--api-key", "ck 1")
+        assert done.exit_code == 2
+        assert "--api-key" in done.stderr
+        assert "ck 1" not in done.output
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            problem(401, "authentication_required"),
+            problem(401, "credentials_invalid"),
+            problem(403, "insufficient_scope"),
+            tiny_api.Answer(403, b"<h1>Forbidden</h1>"),
+        ],
+        ids=lambda refusal: str(refusal.status),
+    )
+    def test_that_is_refused_is_told_with_what_gives_another(self, tmp_path: Path, refusal: tiny_api.Answer) -> None:
+        with serving(refusal) as api:
+            done = self.run(tmp_path, api.url, "--api-key", "ck_1")
+        assert done.exit_code == 2
+        assert "--api-key" in done.stderr
+        assert "CTCLIP_API_KEY" in done.stderr
+        assert "ck_1" not in done.output
+
+    def test_goes_with_a_case_in_every_form(self, tmp_path: Path) -> None:
+        forms: list[dict[str, Any]] = [{}, {"is_raw": True}, {"content_length": 4}, {"raw_header": "X-Raw: 1"}]
+        assert self.send(tmp_path, *forms) == ["Bearer ck_1"] * len(forms)
+
+    def test_stays_away_from_a_case_about_keys(self, tmp_path: Path) -> None:
+        forms: list[dict[str, Any]] = [{}, {"is_raw": True}, {"content_length": 4}]
+        told = [{**form, "headers": {"authorization": "Bearer none"}} for form in forms]
+        told.append({"raw_header": "authorization: Bearer none"})
+        assert self.send(tmp_path, *told) == ["Bearer none"] * len(told)
+
+    @staticmethod
+    def send(folder: Path, *forms: Mapping[str, Any]) -> list[str]:
+        """Return what cases say of who asks."""
+        (folder / "file").write_bytes(b"PK\3\4")
+        cases = [make_case("refused", status=400, send=form) for form in forms]
+        with serving(problem(400, "empty_upload")) as api:
+            platform = Platform(api.url, run_id="1", limit_s=1, api_key="ck_1")
+            for case in cases:
+                platform.observe(replace(case, path=folder / "file"), {})
+            platform.close()
+        return [
+            ", ".join(value for name, value in request.headers.items() if name.lower() == "authorization")
+            for request in api.requests
+        ]
+
+
 class TestTheCommand:
     def test_needs_a_corpus(self, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["run", str(tmp_path), "--api-url", "http://127.0.0.1:9"])
@@ -179,8 +255,7 @@ class TestTheCommand:
         assert "There is no corpus" in done.stderr
 
     def test_says_what_to_do_when_nothing_answers(self, tmp_path: Path) -> None:
-        manifest = {"version": 1, "scale": "small", "seed": 7, "limits": {}, "cases": []}
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        write_manifest(tmp_path)
         done = CliRunner().invoke(app, ["run", str(tmp_path), "--api-url", "http://127.0.0.1:9"])
         assert done.exit_code == 2
         assert "Nothing answers at http://127.0.0.1:9" in done.stderr

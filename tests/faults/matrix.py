@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class Measured:
     results: int
     left_objects: int
     seconds: float
-    is_held: bool
+    is_held: bool | None
+    """None where the fault could not be injected: the row was not run."""
 
 
 def run_row(platform: FaultyPlatform, row: Row) -> tuple[Outcome, Account]:
@@ -55,13 +56,24 @@ def measure(platform: FaultyPlatform, row: Row) -> Measured:
     try:
         outcome, account = run_row(platform, row)
     except SkippedRow as reason:
-        return Measured(row.id, f"not run: {reason}", None, 0, 0, 0, 0.0, is_held=True)
+        return Measured(row.id, f"not run: {reason}", None, 0, 0, 0, 0.0, is_held=None)
     except Exception as error:  # noqa: BLE001  # whatever breaks is what this is for
         sys.stderr.write(f"{row.id}\n    {type(error).__name__}: {error}\n")
         happened = f"broken: {_shorten(error)}"
         return Measured(row.id, happened, None, 0, 0, 0, time.monotonic() - started, is_held=False)
     counts = (account.jobs, account.results, account.left_objects)
     return Measured(row.id, outcome.happened, outcome.recovery_s, *counts, time.monotonic() - started, is_held=True)
+
+
+def tell(measured: Measured) -> str:
+    """Return what the terminal says of a row."""
+    ended = "skipped" if measured.is_held is None else "held" if measured.is_held else "BROKEN"
+    return f"{ended:7} {measured.seconds:6.1f} s  {measured.row}\n"
+
+
+def choose_exit_status(rows: Iterable[Measured]) -> int:
+    """Return 1 when a row broke; one that was skipped did not."""
+    return int(any(measured.is_held is False for measured in rows))
 
 
 def _shorten(error: Exception) -> str:
@@ -93,12 +105,12 @@ def main() -> int:
     chosen = [row for row in ROWS if not arguments.only or row.number in arguments.only or row.id in arguments.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     runs: dict[str, list[dict[str, object]]] = _read(arguments.kept)
-    broken: list[str] = []
+    done: list[Measured] = []
 
     def note(measured: Measured) -> None:
-        sys.stdout.write(f"{'held' if measured.is_held else 'BROKEN':6} {measured.seconds:6.1f} s  {measured.row}\n")
+        sys.stdout.write(tell(measured))
         sys.stdout.flush()
-        broken.extend([] if measured.is_held else [measured.row])
+        done.append(measured)
         runs.setdefault(measured.row, []).append(asdict(measured))
         if arguments.kept is not None:
             arguments.kept.write_text(json.dumps(runs))
@@ -106,7 +118,7 @@ def main() -> int:
     for _ in range(arguments.times):
         run_rows(chosen, note, within_s=arguments.within)
     PAGE.write_text(render_page(ROWS, runs, cores=len(os.sched_getaffinity(0))))
-    return 1 if broken else 0
+    return choose_exit_status(done)
 
 
 def _read(kept: Path | None) -> dict[str, list[dict[str, object]]]:

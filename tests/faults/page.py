@@ -39,7 +39,7 @@ need; on a machine whose cores are taken by others that alone can pass the limit
 
 ## What is not covered
 
-- Rows that say "not run yet".
+- Rows that say "not run", with the reason, or "not run yet".
 - F2 and F3 are shown with the errors that PyTorch raises, not with a GPU that runs out of memory or falls off the bus;
   the memory of a device afterwards is not measured. A second try is on another process, not with smaller tiles.
 - F4 takes the broker away for seconds, not ten minutes; the cap of the queue has tests of its own
@@ -59,14 +59,12 @@ def render_page(rows: Sequence[Row], runs: Mapping[str, Sequence[Mapping[str, ob
 
 
 def _render_row(row: Row, runs: Sequence[Mapping[str, object]]) -> str:
-    if not runs:
-        return f"| {row.number} | {row.fault} | {row.place} | not run yet | - | - | - |\n"
-    last = runs[-1]
-    times = [float(str(run["recovery_s"])) for run in runs if run["recovery_s"] is not None]
-    held = sum(bool(run["is_held"]) for run in runs)
-    left = max(int(str(run["left_objects"])) for run in runs)
-    number = f"{row.number}{' *' if row.is_quick else ''}"
+    named = f"| {row.number}{' *' if row.is_quick else ''} | {row.fault} | {row.place} |"
+    whole = [run for run in runs if run["is_held"] is not None]
+    if not whole:
+        return f"{named} {runs[-1]['happened'] if runs else 'not run yet'} | - | - | - |\n"
+    times = [float(str(run["recovery_s"])) for run in whole if run["recovery_s"] is not None]
+    held = sum(bool(run["is_held"]) for run in whole)
+    left = max(int(str(run["left_objects"])) for run in whole)
     recovery = f"{max(times):.1f}" if times else "-"
-    return (
-        f"| {number} | {row.fault} | {row.place} | {last['happened']} | {recovery} | {held} of {len(runs)} | {left} |\n"
-    )
+    return f"{named} {whole[-1]['happened']} | {recovery} | {held} of {len(whole)} | {left} |\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from model_weights.catalogue import CATALOGUE_FILE, ModelEntry
 from shared.settings import WeightsProfile
+from shared.stages import StageName
 from training.evaluation.answers import ask_models
 from training.evaluation.case import Case
 from training.evaluation.distribution import find_distribution
@@ -45,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out_studies=options.held_out_studies,
         shifted_studies=options.shifted_studies,
     )
-    models = WeightSet(options.catalogue).models
-    trained = train(plan, models, ask(plan, options.catalogue, options.state / "answers", options.processes))
+    weights = WeightSet(options.catalogue)
+    studies = ask(plan, options.catalogue, options.state / "answers", options.processes)
+    trained = replace(train(plan, weights.models, studies), segmentation=weights.find(StageName.SEGMENTATION))
     entry = publish(trained, catalogue=options.catalogue)
     sys.stdout.write(f"{write_card(trained)}\npublished {entry.digest}\n")
 

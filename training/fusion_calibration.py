@@ -44,9 +44,10 @@ def fit_calibration(
 ) -> Calibration:
     """Return a line for each set of models, none included, that enough studies have answers of.
 
-    `groups` has one for each case: studies of one group, as of one patient, are in the same fold.
+    `groups` has one for each case: studies of one group, as of one patient, are in the same fold, and each fold gets
+    its share of the groups with and without pathology. Without them the cases are dealt in turn.
     """
-    places = _assign_folds(range(len(cases)) if groups is None else groups, folds)
+    places = [number % folds for number in range(len(cases))] if groups is None else deal(cases, groups, folds)
     fitted = [fit([case for case, place in zip(cases, places, strict=True) if place != fold]) for fold in range(folds)]
     lines = []
     for subset in _iterate_subsets(models):
@@ -71,9 +72,14 @@ def fit_line(scores: Scores, truth: NDArray[np.bool_]) -> tuple[float, float]:
     return slope, float(model.intercept_[0])
 
 
-def _assign_folds(groups: Sequence[Hashable], folds: int) -> list[int]:
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    return [numbers[group] % folds for group in groups]
+def deal(cases: Sequence[Case], groups: Sequence[Hashable], folds: int) -> list[int]:
+    """Return the fold of each case; groups that are alike in what their studies show are dealt in turn."""
+    shown: dict[Hashable, set[bool]] = {}
+    for case, group in zip(cases, groups, strict=True):
+        shown.setdefault(group, set()).add(case.is_pathological)
+    ordered = sorted(shown, key=lambda group: sorted(shown[group]))
+    folds_of = {group: number % folds for number, group in enumerate(ordered)}
+    return [folds_of[group] for group in groups]
 
 
 def _iterate_subsets(models: Sequence[StageName]) -> Iterator[tuple[StageName, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from model_weights.catalogue import ModelEntry
 from model_weights.policies.finding_thresholds import to_document
 from shared.stages import StageName
 from training.evaluation.case import Case
-from training.evaluation.reports import Comparison, Report
+from training.evaluation.reports import Comparison, LeadingCounts, Report
 from training.evaluation.weights import find_policy
 from training.fusion_booster import FittedBooster
 from training.fusion_plan import FusionPlan
@@ -65,6 +65,7 @@ class Trained:
     comparisons: Sequence[Comparison]
     held_out: Sequence[Case]
     reference: Reference
+    segmentation: ModelEntry | None = None
 
 
 def describe(trained: Trained) -> dict[str, Any]:
@@ -79,15 +80,20 @@ def describe(trained: Trained) -> dict[str, Any]:
             "shifted": _tell_range(plan.shifted_seeds),
         },
         "dropout": plan.dropout,
-        "models": {str(entry.stage): entry.digest for entry in trained.models},
+        "models": list_digests(trained.models, trained.segmentation),
         "target": "any finding present in the phantom",
     }
-    measured = describe_measured(trained.reports, trained.comparisons)
-    return {**describe_booster(trained.fitted.booster, trained.held_out), "training": training, **measured}
+    return describe_fusion(trained.fitted.booster, trained.held_out, training, trained.reports, trained.comparisons)
 
 
-def describe_booster(booster: FusionBooster, known: Sequence[Case]) -> dict[str, Any]:
-    """Return what the stage needs of a booster: features, calibration, thresholds, and its answer to some studies."""
+def describe_fusion(
+    booster: FusionBooster,
+    known: Sequence[Case],
+    training: Mapping[str, Any],
+    reports: Sequence[Report],
+    comparisons: Sequence[Comparison],
+) -> dict[str, Any]:
+    """Return the description of a booster: what the stage needs, its answers to some studies, and what it is worth."""
     questions = [{}, *(case.features for case in known[:_ANSWERS])]
     return {
         "format": _FORMAT,
@@ -96,16 +102,16 @@ def describe_booster(booster: FusionBooster, known: Sequence[Case]) -> dict[str,
         "calibration": [line.to_document() for line in booster.calibration],
         "policy_defaults": _describe_policy(booster),
         "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
+        "training": training,
         "used_features": list(booster.used_features),
-    }
-
-
-def describe_measured(reports: Sequence[Report], comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Return what was measured as JSON values."""
-    return {
         "measured": [_tell_report(report) for report in reports],
         "compared": [_tell_comparison(comparison) for comparison in comparisons],
     }
+
+
+def list_digests(models: Iterable[ModelEntry], segmentation: ModelEntry | None) -> dict[str, str]:
+    """Return by what the models are known, and the segmentation whose masks they read."""
+    return {str(entry.stage): entry.digest for entry in (*models, segmentation) if entry is not None}
 
 
 def _describe_policy(booster: FusionBooster) -> dict[str, Any]:
@@ -200,6 +206,7 @@ def _tell_report(report: Report) -> dict[str, Any]:
         "leading_right": report.leading.right,
         "leading_wrong": report.leading.wrong,
         "leading_none": report.leading.none,
+        **({"leading_untold": report.leading.untold} if report.leading.untold else {}),
     }
 
 
@@ -237,6 +244,11 @@ def format_reports(reports: Sequence[Report]) -> str:
     return "\n".join([_HEADING, *(_format_report(report) for report in reports)])
 
 
+def _tell_leading(leading: LeadingCounts) -> str:
+    counts = f"{leading.right}, {leading.wrong}, {leading.none}"
+    return f"{counts}; {leading.untold} not told" if leading.untold else counts
+
+
 def _format_report(report: Report) -> str:
     low, high = report.auc_interval
     cells = (
@@ -247,6 +259,6 @@ def _format_report(report: Report) -> str:
         f"{report.calibration_error:.3f}",
         f"{report.sensitivity:.2f}",
         f"{report.specificity:.2f}",
-        f"{report.leading.right}, {report.leading.wrong}, {report.leading.none}",
+        _tell_leading(report.leading),
     )
     return f"| {' | '.join(cells)} |"

@@ -22,27 +22,30 @@ from training.fusion_features import list_pathological, list_told, recognises
 from training.thresholds import choose_threshold
 
 
-def choose_evidence(cases: Sequence[Case], *, least_own_auc: float, least_specificity: float) -> FindingThresholds:
+def choose_evidence(
+    cases: Sequence[Case], *, least_own_auc: float, least_specificity: float, least_told: int = 1
+) -> FindingThresholds:
     """Return the thresholds of the labels that recognise their finding among others, by model.
 
-    `least_own_auc` and `least_specificity` are both over pathological studies.
+    `least_own_auc`, `least_specificity` and `least_told` (`recognises`) are over pathological studies.
     """
     pathological = list_pathological(cases)
     return {
-        model: _choose_table(model, pathological, least_own_auc, least_specificity)
+        model: _choose_table(
+            model,
+            pathological,
+            [label for label in LABELS[model] if recognises(pathological, model, label, least_own_auc, least_told)],
+            least_specificity,
+        )
         for model in LABELS
         if any(make_feature_name(model, label) in case.features for case in pathological for label in LABELS[model])
     }
 
 
 def _choose_table(
-    model: StageName, cases: Sequence[Case], least_own_auc: float, least_specificity: float
+    model: StageName, cases: Sequence[Case], labels: Sequence[str], least_specificity: float
 ) -> dict[str, float]:
-    chosen = {
-        label: _choose(model, label, cases, least_specificity)
-        for label in LABELS[model]
-        if recognises(cases, model, label, least_own_auc)
-    }
+    chosen = {label: _choose(model, label, cases, least_specificity) for label in labels}
     return {label: threshold for label, threshold in chosen.items() if threshold is not None}
 
 

@@ -22,7 +22,7 @@ from workers.fusion.aggregates import AGGREGATES
 _MAXIMA = ("max", "max_probability")
 
 
-def choose_features(cases: Sequence[Case], least_own_auc: float) -> tuple[str, ...]:
+def choose_features(cases: Sequence[Case], least_own_auc: float, least_told: int = 1) -> tuple[str, ...]:
     """Return the features that a booster may use, in canonical order.
 
     Labels with an AUC for their own finding, among pathological studies, of at least `least_own_auc`, maxima (which
@@ -30,24 +30,28 @@ def choose_features(cases: Sequence[Case], least_own_auc: float) -> tuple[str, .
     nothing and are left out.
     """
     chosen = {
-        *_list_recognising(list_pathological(cases), least_own_auc),
+        *_list_recognising(list_pathological(cases), least_own_auc, least_told),
         *(aggregate for aggregate, (statistic, _) in AGGREGATES.items() if statistic in _MAXIMA),
         *DIFFUSION_FEATURES,
     }
     return tuple(name for name in FEATURE_NAMES if name in chosen)
 
 
-def _list_recognising(cases: Sequence[Case], least_own_auc: float) -> list[str]:
+def _list_recognising(cases: Sequence[Case], least_own_auc: float, least_told: int) -> list[str]:
     labels = [(model, label) for model, labels in LABELS.items() for label in labels]
     return [
-        make_feature_name(model, label) for model, label in labels if recognises(cases, model, label, least_own_auc)
+        make_feature_name(model, label)
+        for model, label in labels
+        if recognises(cases, model, label, least_own_auc, least_told)
     ]
 
 
-def recognises(pathological: Sequence[Case], model: StageName, label: str, least_own_auc: float) -> bool:
+def recognises(
+    pathological: Sequence[Case], model: StageName, label: str, least_own_auc: float, least_told: int = 1
+) -> bool:
     """Say whether a label names a finding, and parts the studies with it from those with others so well."""
     finding = FINDING_OF_LABEL[model, label]
-    own_auc = compute_own_auc(pathological, make_feature_name(model, label), finding)
+    own_auc = compute_own_auc(pathological, make_feature_name(model, label), finding, least_told)
     return finding.kind is FindingKind.FINDING and own_auc >= least_own_auc
 
 
@@ -61,10 +65,13 @@ def list_told(cases: Sequence[Case], feature: str, finding: Finding) -> list[Cas
     return [case for case in cases if feature in case.features and finding.id not in case.unknown]
 
 
-def compute_own_auc(cases: Sequence[Case], feature: str, finding: Finding) -> float:
-    """Return how well a label parts the studies with its finding from the others; 0.5 where nothing can be compared."""
+def compute_own_auc(cases: Sequence[Case], feature: str, finding: Finding, least_told: int = 1) -> float:
+    """Return how well a label parts the studies with its finding from the others.
+
+    0.5 where fewer than `least_told` have it, or have it not: a label that guesses parts two studies half of the time.
+    """
     answered = list_told(cases, feature, finding)
     labels = np.array([finding.id in case.truth for case in answered], dtype=bool)
-    if not labels.any() or labels.all():
+    if min(labels.sum(), len(labels) - labels.sum()) < max(least_told, 1):
         return 0.5
     return compute_auc(labels, np.array([case.features[feature] for case in answered]))

@@ -33,7 +33,12 @@ def fit_fusion(
     calibration = fit_calibration(
         cases, models, lambda some: _fit(plan, models, some).booster, folds=plan.folds, groups=groups
     )
-    evidence = choose_evidence(cases, least_own_auc=plan.least_own_auc, least_specificity=plan.least_specificity)
+    evidence = choose_evidence(
+        cases,
+        least_own_auc=plan.least_own_auc,
+        least_specificity=plan.least_specificity,
+        least_told=plan.least_told,
+    )
     return _fit(plan, models, cases).complete(calibration, evidence)
 
 
@@ -73,7 +78,7 @@ def _fit(plan: FusionPlan, models: Sequence[StageName], cases: Sequence[Case]) -
         [compute_vector(copy.features) for copy in copies],
         [int(copy.is_pathological) for copy in copies],
         plan.booster,
-        used=choose_features(cases, plan.least_own_auc),
+        used=choose_features(cases, plan.least_own_auc, plan.least_told),
     )
 
 

@@ -15,7 +15,8 @@ class FusionPlan:
     models that read masks are missing. Each training study is seen `copies` times: once with every answer, else
     without each model with chance `dropout`. `least_own_auc`: a label moves the score, and is evidence, only if it
     recognises its own finding among others at least so well. `least_specificity`: of a label as evidence, over studies
-    with other findings. `folds`: parts of the training studies, each scored by a booster that never saw it, that
+    with other findings. `least_told`: studies with a finding, and without, that a label is judged by; phantoms tell all
+    of theirs. `folds`: parts of the training studies, each scored by a booster that never saw it, that
     the calibration is fitted to.
     """
 
@@ -30,6 +31,7 @@ class FusionPlan:
     dropout: float = 0.4
     least_own_auc: float = 0.8
     least_specificity: float = 0.98
+    least_told: int = 1
     folds: int = 5
     booster: BoosterSettings = field(default_factory=BoosterSettings)
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from model_weights.catalogue import ModelEntry
 from shared.errors import Defect
 from shared.settings import WeightsProfile
+from shared.stages import StageName
 from training.command import say
 from training.evaluation.case import Case, LeftOut
 from training.evaluation.reports import list_truth
@@ -34,21 +37,37 @@ from workers.drift.reference import ScannedFeatures, make_reference
 NAME = "fusion-site"
 COMMAND = "python -m training.site_fusion"
 
-FEWEST_TRAINED, FEWEST_OF_EACH, FEWEST_MEASURED = 60, 20, 5
-"""Studies to fit to, of them with and without pathology each, and of each kind to measure on.
+PLAN = FusionPlan(least_told=10)
+"""As for the demo, but few studies of a table tell of each finding."""
 
-Fewer give leaves of a handful of studies, and a calibration that is chance.
-"""
+
+class Fewest(NamedTuple):
+    """Studies, and of them patients with and without pathology each, that something asks for at least.
+
+    Fewer give leaves of a handful of studies, parts of the calibration that show one kind alone, and figures by chance.
+    """
+
+    what: str
+    studies: int
+    patients_of_each: int
+
+
+_TO_TRAIN, _TO_MEASURE = Fewest("to train on", 60, 20), Fewest("to measure on (split `test`)", 10, 5)
 
 
 @dataclass(frozen=True)
 class SiteStudies:
-    """Answered studies of a table: to fit to, with the patient of each, and to measure on; and lines left out."""
+    """Answered studies of a table, to fit to and to measure on, with the patient of each; and lines left out.
+
+    Where the table `has_patients` not, every study counts as one of its own.
+    """
 
     training: Sequence[Case]
     patients: Sequence[str]
     held_out: Sequence[Case]
+    held_out_patients: Sequence[str]
     left_out: Sequence[LeftOut]
+    has_patients: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,35 +76,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         weights = find_full(options.weights)
         studies = ask(options.table, options.root, weights, options.state / "answers", processes=options.processes)
-        trained = train(FusionPlan(), weights.models, studies)
+        trained = train(PLAN, weights.models, studies, weights.find(StageName.SEGMENTATION))
         entry = publish(trained, options.licence, weights.catalogue)
-    except (Defect, LookupError) as error:
-        say(f"Cannot train a fusion: {error}")
+    except Defect as defect:
+        say(f"Cannot train a fusion: {defect}")
+        return 1
+    except (OSError, BrokenProcessPool) as error:
+        say(f"Cannot train a fusion: {error}. Try --processes 1, or another folder as --state; answers so far are kept")
         return 1
     sys.stdout.write(f"{write_card(trained)}\npublished {entry.name}, digest {entry.digest}\n")
     return 0
 
 
 def find_full(folder: Path) -> WeightSet:
-    """Return the imported weights of a folder. Raises Defect where they are none."""
+    """Return the imported weights of a folder. Raises Defect where they are none, or no model of them can be asked."""
     weights = find_weights(folder)
     if weights.profile is not WeightsProfile.FULL:
         raise Defect(f"the weights are of the profile {weights.profile}; name a folder of `ctclip models convert`")
+    try:
+        _ = weights.models
+    except LookupError as error:
+        raise Defect(str(error)) from error
+    for entry in weights.without_masks:
+        say(f"{entry.name} is not asked: it reads masks, and no segmentation is imported")
     return weights
 
 
 def ask(table: Path, root: Path | None, weights: WeightSet, folder: Path, *, processes: int) -> SiteStudies:
-    """Let every model answer the studies of the table. Raises Defect where the table cannot be read."""
-    rows = {row.line: row for row in read_table(table, TRUTH_COLUMNS, root=root).rows}
+    """Let every model answer the studies of the table. Raises Defect where it cannot be read or names a study twice."""
+    read = read_table(table, TRUTH_COLUMNS, root=root)
+    rows = {row.line: row for row in read.rows}
     cases, left_out = ask_about_studies(table, root, weights, folder, processes=processes)
+    refuse_repeated(cases)
     held_out = [case for case in cases if rows[case.number].split is Split.HELD_OUT]
     training = [case for case in cases if rows[case.number].split is not Split.HELD_OUT]
-    return SiteStudies(training, [rows[case.number].group for case in training], held_out, left_out)
+    return SiteStudies(
+        training=training,
+        patients=[rows[case.number].group for case in training],
+        held_out=held_out,
+        held_out_patients=[rows[case.number].group for case in held_out],
+        left_out=left_out,
+        has_patients=read.has_patients,
+    )
 
 
-def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: SiteStudies) -> SiteFusion:
+def refuse_repeated(cases: Sequence[Case]) -> None:
+    """Raise Defect where two lines are the same study: fitted to and measured on, it would flatter every figure."""
+    lines: dict[str | None, int] = {}
+    for case in cases:
+        first = lines.setdefault(case.digest, case.number)
+        if case.digest is not None and first != case.number:
+            raise Defect(f"lines {first} and {case.number} of the table are the same study; keep one of them")
+
+
+def train(
+    plan: FusionPlan, models: Sequence[ModelEntry], studies: SiteStudies, segmentation: ModelEntry | None = None
+) -> SiteFusion:
     """Fit and measure. Raises Defect where there are too few studies for either."""
-    _require_enough(studies)
+    _require_enough(_TO_TRAIN, studies.training, studies.patients, studies.left_out)
+    _require_enough(_TO_MEASURE, studies.held_out, studies.held_out_patients, studies.left_out)
     stages = [entry.stage for entry in models]
     fitted = fit_fusion(plan, stages, studies.training, studies.patients)
     everything, *rest = measure_subsets(plan, fitted.booster, stages, studies.held_out, "as they come")
@@ -94,11 +143,12 @@ def train(plan: FusionPlan, models: Sequence[ModelEntry], studies: SiteStudies) 
     return SiteFusion(
         plan=plan,
         models=models,
+        segmentation=segmentation,
         fitted=fitted,
         reports=[everything, *rest],
         comparisons=comparisons,
         training=studies.training,
-        patients=len(set(studies.patients)),
+        patients=len(set(studies.patients)) if studies.has_patients else None,
         held_out=studies.held_out,
         left_out=studies.left_out,
         reference=reference,
@@ -111,17 +161,17 @@ def publish(trained: SiteFusion, licence: str, catalogue: Path) -> ModelEntry:
     return publish_fusion(texts, trained.plan.booster, Origin(NAME, WeightsProfile.FULL, COMMAND, licence), catalogue)
 
 
-def _require_enough(studies: SiteStudies) -> None:
-    for name, cases, fewest, fewest_of_each in (
-        ("to train on", studies.training, FEWEST_TRAINED, FEWEST_OF_EACH),
-        ("to measure on (split `test`)", studies.held_out, 2 * FEWEST_MEASURED, FEWEST_MEASURED),
-    ):
-        pathological = int(list_truth(cases).sum())
-        if len(cases) < fewest or min(pathological, len(cases) - pathological) < fewest_of_each:
-            raise Defect(
-                f"too few studies {name}: {len(cases)}, {pathological} of them with a pathology;"
-                f" at least {fewest} are needed, {fewest_of_each} of each kind ({_tell_left_out(studies.left_out)})"
-            )
+def _require_enough(
+    fewest: Fewest, cases: Sequence[Case], patients: Sequence[str], left_out: Sequence[LeftOut]
+) -> None:
+    kinds = list(zip(list_truth(cases).tolist(), patients, strict=True))
+    sick, sound = (len({patient for is_sick, patient in kinds if is_sick is kind}) for kind in (True, False))
+    if len(cases) < fewest.studies or min(sick, sound) < fewest.patients_of_each:
+        raise Defect(
+            f"too few studies {fewest.what}: {len(cases)}, of {sick} patients with and {sound} without a pathology;"
+            f" at least {fewest.studies} are needed, of {fewest.patients_of_each} patients of each kind"
+            f" ({_tell_left_out(left_out)})"
+        )
 
 
 def _tell_left_out(left_out: Sequence[LeftOut]) -> str:

@@ -14,16 +14,25 @@ from training.evaluation.weights import find_policy
 from training.fusion_booster import FittedBooster
 from training.fusion_card import (
     EXPLANATION,
-    describe_booster,
     describe_dropout,
     describe_evidence,
-    describe_measured,
+    describe_fusion,
     format_comparisons,
     format_reports,
+    list_digests,
     name_model,
 )
 from training.fusion_plan import FusionPlan
 from workers.drift.reference import Reference
+
+_UNTOLD = """\
+"Not told" are studies of which the table does not say whether they have the finding that led.
+"""
+
+_NO_PATIENTS = """\
+- The table names no patients: studies of one patient may have been fitted to and measured on, and then the figures are
+  too good.
+"""
 
 _TARGET = "the table says that something is wrong"
 
@@ -37,7 +46,7 @@ _LIMITS = """\
 
 @dataclass(frozen=True)
 class SiteFusion:
-    """A fitted booster, what it was fitted to (studies of `patients` patients) and what was measured of it."""
+    """A fitted booster, what it was fitted to and what was measured of it. `patients`: None where nobody told."""
 
     plan: FusionPlan
     models: Sequence[ModelEntry]
@@ -45,10 +54,11 @@ class SiteFusion:
     reports: Sequence[Report]
     comparisons: Sequence[Comparison]
     training: Sequence[Case]
-    patients: int
+    patients: int | None
     held_out: Sequence[Case]
     left_out: Sequence[LeftOut]
     reference: Reference
+    segmentation: ModelEntry | None = None
 
 
 def describe(trained: SiteFusion) -> dict[str, Any]:
@@ -58,11 +68,10 @@ def describe(trained: SiteFusion) -> dict[str, Any]:
         "seed": trained.plan.booster.seed,
         "studies": {"training": len(trained.training), "held_out": len(trained.held_out)},
         "dropout": trained.plan.dropout,
-        "models": {str(entry.stage): entry.digest for entry in trained.models},
+        "models": list_digests(trained.models, trained.segmentation),
         "target": _TARGET,
     }
-    measured = describe_measured(trained.reports, trained.comparisons)
-    return {**describe_booster(trained.fitted.booster, trained.held_out), "training": training, **measured}
+    return describe_fusion(trained.fitted.booster, trained.held_out, training, trained.reports, trained.comparisons)
 
 
 def write_card(trained: SiteFusion) -> str:
@@ -76,27 +85,40 @@ def write_card(trained: SiteFusion) -> str:
 |---|---|
 | What | LightGBM, {plan.booster.trees} trees of at most {plan.booster.leaves} leaves, over the 168 features; monotone |
 | Target | {_TARGET} |
-| Training | {_count(trained.training)}, of {trained.patients} patients |
+| Training | {_count(trained.training)}, {_tell_patients(trained.patients)} |
 | Held out | {_count(trained.held_out)} |
 | Left out | {_tell_left_out(trained.left_out)} |
 | Answers, by the code that serves | {"; ".join(name_model(entry) for entry in trained.models)} |
-| May move the score | labels that recognise their own finding among others (AUC >= {plan.least_own_auc}), maxima |
+| May move the score | {_describe_choice(plan)}, maxima |
 | Is evidence of a finding | {describe_evidence(plan, booster)} |
 | Moves the score | {", ".join(f"`{name}`" for name in booster.used_features)} |
 | Missing models | {describe_dropout(plan)} |
-| Calibration | a line in log-odds for each set of models, cross-validated over {plan.folds} parts by patient |
+| Calibration | a line in log-odds for each set of models, cross-validated over {_tell_parts(trained)} |
 | Threshold | {find_policy().threshold:.2f} (policy `default`; choose one of your own by these figures) |
 | Seed | {plan.booster.seed} |
 
 ## Measured on the held-out studies
 {format_reports(trained.reports)}
 
-{EXPLANATION}
-{format_comparisons(trained.comparisons)}{_LIMITS}"""
+{EXPLANATION}{_UNTOLD}
+{format_comparisons(trained.comparisons)}{_LIMITS}{_NO_PATIENTS if trained.patients is None else ""}"""
 
 
 def _count(cases: Sequence[Case]) -> str:
     return f"{len(cases)} studies, {int(list_truth(cases).sum())} with a pathology"
+
+
+def _tell_patients(patients: int | None) -> str:
+    return "whose patients the table does not name" if patients is None else f"of {patients} patients"
+
+
+def _tell_parts(trained: SiteFusion) -> str:
+    return f"{trained.plan.folds} parts{'' if trained.patients is None else ' by patient'}"
+
+
+def _describe_choice(plan: FusionPlan) -> str:
+    told = f"told of {plan.least_told} studies with it and {plan.least_told} without"
+    return f"labels that recognise their own finding among others (AUC >= {plan.least_own_auc}, {told})"
 
 
 def _tell_left_out(left_out: Sequence[LeftOut]) -> str:

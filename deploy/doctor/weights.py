@@ -12,12 +12,15 @@ from model_weights.verifying import read_description, verify
 from shared.database import transaction
 from shared.errors import Defect
 from shared.settings import Settings, WeightsProfile
-from shared.stages import MODELS, StageName
+from shared.stages import MODELS, STAGES, StageName
 from shared.tables import ModelVersion
 from workers.fusion.booster import load_booster
 
 _AGAIN = "Install the weights again: make setup for the demo weights, ctclip models convert for imported ones."
-_TRAIN = "Demo weights have one (make setup); for imported ones train it: python -m training.site_fusion (docs/training.md)."
+_TRAIN: Mapping[WeightsProfile, str] = {
+    WeightsProfile.DEMO: "Train it anew: python -m training.fusion",
+    WeightsProfile.FULL: "Train one on labelled studies: python -m training.site_fusion",
+}
 
 
 def look_at_weights(settings: Settings) -> Iterator[Finding]:
@@ -30,7 +33,7 @@ def look_at_weights(settings: Settings) -> Iterator[Finding]:
     except Defect as defect:
         yield broken("installed", f"{_begin(defect)}.", _AGAIN)
         return
-    yield _look_at_models(entries)
+    yield _look_at_models(entries, settings.weights_profile)
     yield _look_at_digests(list(entries.values()))
     yield from _look_at_fusion(entries)
 
@@ -52,10 +55,10 @@ def look_at_registration(engine: Engine, settings: Settings) -> Iterator[Finding
         yield fine("registered", f"Jobs are planned with the {len(here)} sets of weights that lie here.")
 
 
-def _look_at_models(entries: Collection[StageName]) -> Finding:
+def _look_at_models(entries: Collection[StageName], profile: WeightsProfile) -> Finding:
     missing = [str(model) for model in MODELS if model not in entries]
     if StageName.FUSION not in entries:
-        return broken("installed", "No fusion is installed: no job can have a result.", _TRAIN)
+        return broken("installed", "No fusion is installed: no job can have a result.", _advise(profile))
     if missing:
         return odd("installed", f"Not installed: {', '.join(missing)}. Results are partial and say so.", _AGAIN)
     return fine("installed", f"All {len(MODELS)} models and the fusion are installed.")
@@ -85,15 +88,33 @@ def _look_at_fusion(entries: Mapping[StageName, ModelEntry]) -> Iterator[Finding
         load_booster(entry)
         trained = _read_trained_with(entry)
     except Defect as defect:
-        yield broken("fusion", f"The fusion cannot serve: {defect}.", _AGAIN)
+        yield broken("fusion", f"The fusion cannot serve: {defect}.", _advise(entry.weights_profile))
         return
-    strangers = [str(model) for model in MODELS if model in entries and trained.get(model) != entries[model].digest]
+    strangers = list(_iterate_strangers(entries, trained))
     if strangers:
         told = f"The fusion was not trained with the installed weights of {', '.join(strangers)}."
-        advice = "Train it anew: python -m training.fusion (docs/training.md). Until then it was not measured so."
+        advice = f"{_advise(entry.weights_profile)} Until then it was not measured so."
         yield odd("fusion", told, advice, models=len(strangers))
     else:
         yield fine("fusion", "The fusion gives its known answers and was trained with the installed models.")
+
+
+def _iterate_strangers(entries: Mapping[StageName, ModelEntry], trained: Mapping[str, object]) -> Iterator[str]:
+    """Yield the models that run here, and the segmentation where it was told, that the fusion does not know."""
+    compared = (*MODELS, StageName.SEGMENTATION) if StageName.SEGMENTATION in trained else MODELS
+    for stage in compared:
+        if _can_run(stage, entries) and trained.get(stage) != entries[stage].digest:
+            yield str(stage)
+
+
+def _can_run(stage: StageName, entries: Collection[StageName]) -> bool:
+    """Whether a stage is installed, and the segmentation too where it reads masks."""
+    reads_masks = StageName.SEGMENTATION in STAGES[stage].needs
+    return stage in entries and (not reads_masks or StageName.SEGMENTATION in entries)
+
+
+def _advise(profile: WeightsProfile) -> str:
+    return f"{_TRAIN.get(profile, _AGAIN)} (docs/training.md)."
 
 
 def _read_trained_with(entry: ModelEntry) -> Mapping[str, object]:

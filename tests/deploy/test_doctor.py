@@ -232,6 +232,16 @@ def find_weights(settings: Settings, stage: str) -> Path:
     return next((settings.weights_dir / "demo" / stage).glob("weights*"))
 
 
+FIRST_THRESHOLD, OTHER_THRESHOLD = r'(\[models\.thresholds\]\n"[^"]+" = 0\.)', r"\g<1>1"
+
+
+def drop_entries(settings: Settings, stage: str) -> None:
+    assert settings.weights_dir is not None
+    path = settings.weights_dir / "catalogue.toml"
+    head, *entries = path.read_text().split("[[models]]")
+    path.write_text("[[models]]".join([head, *(each for each in entries if f'"stage" = "{stage}"' not in each)]))
+
+
 class TestTheWeights:
     def test_that_are_sound_are_as_pinned_and_the_fusion_answers(self, imported: Settings) -> None:
         found = gather(look_at_weights(imported))
@@ -258,6 +268,21 @@ class TestTheWeights:
         found = gather(look_at_weights(imported))["fusion"]
         assert found.verdict is Verdict.WARNING
         assert "mednext" in found.told
+
+    def test_of_imported_models_without_a_fusion_say_how_to_get_one(self, imported: Settings) -> None:
+        drop_entries(imported, "fusion")
+        found = gather(look_at_weights(imported))["installed"]
+        require_broken(found, "No fusion is installed")
+        assert "python -m training.site_fusion" in (found.advice or "")
+
+    def test_a_model_that_cannot_run_for_want_of_masks_is_no_stranger_to_the_fusion(self, imported: Settings) -> None:
+        assert imported.weights_dir is not None
+        path = imported.weights_dir / "catalogue.toml"
+        head, own = path.read_text().split('"name" = "fvlm-demo"')
+        path.write_text(f'{head}"name" = "fvlm-demo"{re.sub(FIRST_THRESHOLD, OTHER_THRESHOLD, own, count=1)}')
+        assert "fvlm" in gather(look_at_weights(imported))["fusion"].told
+        drop_entries(imported, "segmentation")
+        assert "fvlm" not in gather(look_at_weights(imported))["fusion"].told
 
     def test_that_nobody_installed(self, settings: Settings) -> None:
         assert gather(look_at_weights(change(settings, weights_profile="none")))["installed"].verdict is Verdict.WARNING

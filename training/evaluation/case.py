@@ -15,7 +15,8 @@ class Case:
     """One study. `number`: seed of a phantom, or line of a table.
 
     `truth`: ids of the findings that are there; `unknown`: of those that nobody looked for. `setting` names the scanner
-    of a phantom. `seconds` are what making and asking took, where that is known.
+    of a phantom. `digest` is that of the files of a study of a table. `seconds` are what making and asking took, where
+    that is known.
     """
 
     number: int
@@ -25,6 +26,7 @@ class Case:
     unknown: frozenset[str] = frozenset()
     scan: Scan = field(default_factory=Scan)
     setting: str | None = None
+    digest: str | None = None
     seconds: float | None = field(default=None, compare=False)
 
 

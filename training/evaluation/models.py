@@ -10,12 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from model_weights.catalogue import ModelEntry
 from shared.errors import Defect, InputProblem
 from shared.stages import StageName
 from training.evaluation.weights import WeightSet, find_policy
+from workers.device import choose_device
 from workers.model_stage import AnyModel, MaskedModel, NameFeatures, Question
 from workers.runtime.registry import STAGE_MODULES
 from workers.segmentation.grid import NetworkGrid
@@ -69,7 +68,7 @@ def _load_model(entry: ModelEntry) -> AskedModel:
     """Load a model as its stage does: every model package has a `Predictor` and names its features."""
     package = STAGE_MODULES[entry.stage].rpartition(".")[0]
     load = import_module(f"{package}.predictor").Predictor
-    return AskedModel(entry, load(entry, torch.device("cpu")), import_module(f"{package}.features").name_features)
+    return AskedModel(entry, load(entry, choose_device()), import_module(f"{package}.features").name_features)
 
 
 @cache
@@ -77,4 +76,4 @@ def _load_segmenter(weights: WeightSet) -> Predictor:
     entry = weights.find(StageName.SEGMENTATION)
     if entry is None:
         raise Defect("the catalogue has no segmentation, and a model asks for its masks")
-    return Predictor(entry, torch.device("cpu"))
+    return Predictor(entry, choose_device())

@@ -115,6 +115,7 @@ def _make_case(
         is_pathological=is_pathological,
         unknown=frozenset(finding for finding in _FINDINGS if math.isnan(told_truth.get(finding, math.nan))),
         scan=scan,
+        digest=study.digest,
         seconds=seconds,
     )
 

@@ -34,10 +34,23 @@ class WeightSet:
         has_masks = self.has_masks and self.find(StageName.SEGMENTATION) is not None
         models = tuple(entry for entry in found if has_masks or not reads_masks(entry))
         if not models:
-            raise LookupError(
-                f"the catalogue has no {self.profile} model: train one first, as with `python -m training.mednext`"
-            )
+            raise LookupError(self._explain_none())
         return models
+
+    @property
+    def without_masks(self) -> tuple[ModelEntry, ...]:
+        """Models that are installed and cannot be asked, since there is no segmentation whose masks they read."""
+        if self.find(StageName.SEGMENTATION) is not None:
+            return ()
+        return tuple(entry for entry in self._entries if entry.stage in MODELS and reads_masks(entry))
+
+    def _explain_none(self) -> str:
+        if self.without_masks:
+            names = ", ".join(entry.stage for entry in self.without_masks)
+            return (
+                f"the catalogue has no {self.profile} model but {names}, without the segmentation whose masks it reads"
+            )
+        return f"the catalogue has no {self.profile} model: train one first, as with `python -m training.mednext`"
 
     @property
     def _entries(self) -> tuple[ModelEntry, ...]:
@@ -80,6 +93,8 @@ def find_weights(path: Path | None) -> WeightSet:
     if path is None:
         return WeightSet()
     catalogue = path / CATALOGUE_NAME if path.is_dir() else path
+    if not catalogue.is_file() or not load_catalogue(catalogue):
+        raise Defect(f"there are no weights in {path}; name a folder that `ctclip models convert` has written")
     profiles = sorted({entry.weights_profile for entry in load_catalogue(catalogue)})
     if len(profiles) != 1:
         raise Defect(f"the catalogue has the profiles {[*map(str, profiles)]}; keep one in a folder of its own")

@@ -28,7 +28,7 @@ def command(*, days: int, as_json: bool) -> None:
         typer.echo(f"Cannot compare: {error}.", err=True)
         raise typer.Exit(_CANNOT) from error
     if drifts is None:
-        typer.echo("No fusion with a reference is installed; train one with `python -m training.fusion`.", err=True)
+        typer.echo("No fusion with a reference is installed; train one (docs/training.md).", err=True)
         raise typer.Exit(_CANNOT)
     typer.echo(json.dumps(describe(drifts, days)) if as_json else render(drifts, days))
     raise typer.Exit(1 if any(each.is_shifted for each in drifts) else 0)

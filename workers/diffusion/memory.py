@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -24,13 +25,20 @@ _UNET_COPIES = 26
 _ALLOCATOR_BYTES = 16 * MIB
 
 
+class Batches(NamedTuple):
+    """How many slices each network is given at a time."""
+
+    classifier: int
+    unet: int
+
+
 def predict_memory(
     architecture: Architecture,
     preprocessing: Preprocessing,
     shape_zyx: tuple[int, int, int],
     device: torch.device,
     *,
-    batch: int,
+    batches: Batches,
     unet_bytes: int,
 ) -> MemoryAmount:
     """Return the peak of preparing and answering a volume of `shape_zyx` voxels. A GPU's share is not measured yet.
@@ -40,9 +48,9 @@ def predict_memory(
     prepared = math.prod(preprocessing.volume.shape) * _FLOAT_BYTES
     slabs = _SLAB_PLANES * 8 * shape_zyx[1] * shape_zyx[2]
     resampling = prepared + _VOXEL_BYTES * math.prod(shape_zyx) + slabs
-    answering = _CLASSIFIER_COPIES * _count_activation(architecture.classifier) * batch
+    answering = _CLASSIFIER_COPIES * _count_activation(architecture.classifier) * batches.classifier
     if unet_bytes:
-        answering += unet_bytes + _UNET_COPIES * _count_activation(architecture.unet) * batch
+        answering += unet_bytes + _UNET_COPIES * _count_activation(architecture.unet) * batches.unet
     answering += _ALLOCATOR_BYTES
     if device.type == "cpu":
         return MemoryAmount(max(resampling, prepared + answering))

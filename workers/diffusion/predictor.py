@@ -22,7 +22,7 @@ from workers.diffusion.evidence import UNET_ROLE, Reconstructor, Suspect
 from workers.diffusion.features import LABELS, summarise
 from workers.diffusion.known_answer import answer_as_classifier, choose_tolerance, require_known_answer
 from workers.diffusion.loading import make_classifier
-from workers.diffusion.memory import predict_memory
+from workers.diffusion.memory import Batches, predict_memory
 from workers.diffusion.scoring import describe_scores, score_slices
 from workers.diffusion.slice_grid import make_slice_grid
 from workers.diffusion.slices import take_slices
@@ -52,11 +52,12 @@ class Predictor:
         self._slicing.require_fit(self._shapes)
         self._entry, self._device, self._mode = entry, device, mode
         self._batch = CPU_BATCHES[mode.precision] if device.type == "cpu" else _GPU_BATCH
+        self._unet_batch = CPU_BATCHES[Precision.FP32] if device.type == "cpu" else _GPU_BATCH
         tensors = load_tensors(entry.get_file("weights"), device)
         self._classifier = make_classifier(self._shapes.classifier, tensors)
         with told_warm_up(entry.stage), mode.autocast(device):
             require_known_answer(entry, "logits", answer_as_classifier(self._classifier), choose_tolerance(mode))
-        self._reconstructor = Reconstructor(entry, self._classifier, device, mode, batch=self._batch)
+        self._reconstructor = Reconstructor(entry, self._classifier, device, mode, batch=self._unet_batch)
 
     @property
     def preprocessing(self) -> VolumePreprocessing:
@@ -67,8 +68,9 @@ class Predictor:
         """Return the most that preparing and answering a volume of this shape takes beside the loaded model."""
         unet = self._entry.files.get(UNET_ROLE)
         unet_bytes = 0 if unet is None else unet.size_bytes
+        batches = Batches(self._batch, self._unet_batch)
         return predict_memory(
-            self._shapes, self._slicing, shape_zyx, self._device, batch=self._batch, unet_bytes=unet_bytes
+            self._shapes, self._slicing, shape_zyx, self._device, batches=batches, unet_bytes=unet_bytes
         )
 
     def prepare(self, volume: Volume) -> Tensor:

@@ -41,10 +41,9 @@ TINY = SegmentationPlan(
     training_studies=2,
     held_out_studies=1,
     cycles=(
-        Cycle((Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),), 1e-3, 0.5, 0.5),
-        Cycle((Phase(steps=2, size_zyx=(32, 16, 16), batch=1, is_padded=True),), 1e-3, 0.5, 1.0),
+        Cycle((Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),), 1e-3, 0.5, 0.5, drawn_voxels=500),
+        Cycle((Phase(steps=2, size_zyx=(32, 16, 16), batch=1, is_padded=True),), 1e-3, 0.5, 1.0, drawn_voxels=500),
     ),
-    drawn_voxels=500,
     prevalence=PREVALENCE,
     training_settings=COARSE,
     held_out_settings=COARSE,

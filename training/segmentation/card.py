@@ -111,7 +111,8 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
 
 
 def _describe_cycle(cycle: Cycle) -> str:
-    return ", then ".join(_describe_phase(phase) for phase in cycle.phases)
+    phases = ", then ".join(_describe_phase(phase) for phase in cycle.phases)
+    return f"{phases} (of the first {cycle.studies} phantoms, {cycle.drawn_voxels:,} voxels in the loss)"
 
 
 def _describe_phase(phase: Phase) -> str:

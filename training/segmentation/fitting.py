@@ -116,9 +116,10 @@ class Fitting:
         """Fit on examples that were seen, and more as they come, which are put to them. Return the network."""
         losses = []
         while self._step < self._cycle.steps:
-            while len(seen) < self._count_arrived():
+            arrived = self._count_arrived()
+            while len(seen) < arrived:
                 seen.append(next(examples))
-            losses.append(self._learn(seen))
+            losses.append(self._learn(seen[:arrived]))
             self._step += 1
             if self._step % self._steps_told == 0 or self._step == self._cycle.steps:
                 self._save()
@@ -126,10 +127,11 @@ class Fitting:
         return self._network
 
     def _count_arrived(self) -> int:
+        studies = min(self._cycle.studies, self._plan.training_studies)
         if self._number:
-            return self._plan.training_studies
+            return studies
         share = (self._step + 1) / (self._plan.arrival_share * self._cycle.steps)
-        return min(self._plan.training_studies, max(_FEWEST_STUDIES, int(share * self._plan.training_studies)))
+        return min(studies, max(_FEWEST_STUDIES, int(share * studies)))
 
     def _draw(self, seen: list[Example], phase: Phase, rng: np.random.Generator) -> tuple[Tensor, list[Labels]]:
         """Return augmented crops (b, 1, z, y, x), prepared as the stage does, and their labels."""
@@ -155,7 +157,7 @@ class Fitting:
         phase, rng = self._cycle.find_phase(self._step), self._make_generator()
         volumes, labels = self._draw(seen, phase, rng)
         features = compute_features(self._network, volumes, skipped=phase.skipped_stages)
-        weighing = Weighing(self._plan.drawn_voxels, self._plan.first_weight, self._cycle.entropy_power)
+        weighing = Weighing(self._cycle.drawn_voxels, self._plan.first_weight, self._cycle.entropy_power)
         loss = compute_loss(self._network, features, labels, weighing, rng)
         loss.backward()  # type: ignore[no-untyped-call]  # of torch
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)

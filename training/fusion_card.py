@@ -83,18 +83,13 @@ def describe(trained: Trained) -> dict[str, Any]:
         "models": list_digests(trained.models, trained.segmentation),
         "target": "any finding present in the phantom",
     }
-    return describe_fusion(trained.fitted.booster, trained.held_out, training, trained.reports, trained.comparisons)
+    return describe_fusion(trained, training)
 
 
-def describe_fusion(
-    booster: FusionBooster,
-    known: Sequence[Case],
-    training: Mapping[str, Any],
-    reports: Sequence[Report],
-    comparisons: Sequence[Comparison],
-) -> dict[str, Any]:
-    """Return the description of a booster: what the stage needs, its answers to some studies, and what it is worth."""
-    questions = [{}, *(case.features for case in known[:_ANSWERS])]
+def describe_fusion(trained: Trained, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a fusion: what the stage needs, its answers to some studies, and what it is worth."""
+    booster = trained.fitted.booster
+    questions = [{}, *(case.features for case in trained.held_out[:_ANSWERS])]
     return {
         "format": _FORMAT,
         "features": list(booster.features),
@@ -104,8 +99,8 @@ def describe_fusion(
         "known_answers": [make_known_answer(booster, compute_vector(question)) for question in questions],
         "training": training,
         "used_features": list(booster.used_features),
-        "measured": [_tell_report(report) for report in reports],
-        "compared": [_tell_comparison(comparison) for comparison in comparisons],
+        "measured": [_tell_report(report) for report in trained.reports],
+        "compared": [_tell_comparison(comparison) for comparison in trained.comparisons],
     }
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_weights.catalogue import ModelEntry
 from training.evaluation.case import Case, LeftOut
-from training.evaluation.reports import Comparison, Report, list_truth
+from training.evaluation.reports import list_truth
 from training.evaluation.weights import find_policy
-from training.fusion_booster import FittedBooster
 from training.fusion_card import (
     EXPLANATION,
+    Trained,
     describe_dropout,
     describe_evidence,
     describe_fusion,
@@ -23,7 +22,6 @@ from training.fusion_card import (
     name_model,
 )
 from training.fusion_plan import FusionPlan
-from workers.drift.reference import Reference
 
 _UNTOLD = """\
 "Not told" are studies of which the table does not say whether they have the finding that led.
@@ -44,21 +42,13 @@ _LIMITS = """\
 """
 
 
-@dataclass(frozen=True)
-class SiteFusion:
-    """A fitted booster, what it was fitted to and what was measured of it. `patients`: None where nobody told."""
+@dataclass(frozen=True, kw_only=True)
+class SiteFusion(Trained):
+    """A fusion with the studies of the table that it was fitted to. `patients`: None where nobody told."""
 
-    plan: FusionPlan
-    models: Sequence[ModelEntry]
-    fitted: FittedBooster
-    reports: Sequence[Report]
-    comparisons: Sequence[Comparison]
     training: Sequence[Case]
     patients: int | None
-    held_out: Sequence[Case]
     left_out: Sequence[LeftOut]
-    reference: Reference
-    segmentation: ModelEntry | None = None
 
 
 def describe(trained: SiteFusion) -> dict[str, Any]:
@@ -71,7 +61,7 @@ def describe(trained: SiteFusion) -> dict[str, Any]:
         "models": list_digests(trained.models, trained.segmentation),
         "target": _TARGET,
     }
-    return describe_fusion(trained.fitted.booster, trained.held_out, training, trained.reports, trained.comparisons)
+    return describe_fusion(trained, training)
 
 
 def write_card(trained: SiteFusion) -> str:

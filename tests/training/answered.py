@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 
 from model_weights.catalogue import ModelEntry
@@ -59,3 +61,8 @@ def answer_as_mednext(truth: tuple[str, ...], generator: np.random.Generator) ->
     }
     answers["kolyan_normal"] = float(generator.beta(*((2, 6) if truth else (6, 2))))
     return answers
+
+
+def make_here(make: Callable[[str], None], tasks: Sequence[str], _processes: int) -> Iterator[None]:
+    """Do in this process what training leaves to others, which take seconds to start."""
+    return map(make, tasks)

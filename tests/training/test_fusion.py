@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from phantom.study import FINDINGS, make_study
 from shared.features import FEATURE_NAMES, LABELS, MEDNEXT_LABELS, get_model
 from shared.findings import FINDING_OF_LABEL
 from shared.stages import StageName
-from tests.training.answered import MODELS, make_case, make_cases
+from tests.training.answered import MODELS, make_case, make_cases, make_here
 from tests.workers.fvlm.studies import make_masked_study
 from tests.workers.fvlm.tiny import convert, make_state
 from training.evaluation.answers import ask_models, compute_recipe_digest
@@ -205,11 +204,6 @@ class TestPublishing:
         assert f"{trained.comparisons[0].paired.difference:+.3f}" in card
         assert all(entry.digest[:12] in card for entry in MODELS)
         assert "Not for clinical use" in card
-
-
-def make_here(make: Callable[[int], None], seeds: Sequence[int], _processes: int) -> Iterator[None]:
-    """Do in this process what training leaves to others, which take seconds to start."""
-    return map(make, seeds)
 
 
 SICK = replace(find_distribution("heldout"), prevalence=Prevalence(normal=0.0))

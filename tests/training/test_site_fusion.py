@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from shared.errors import Defect
 from shared.findings import FINDING_OF_LABEL, FINDINGS
 from shared.settings import Settings, WeightsProfile
 from shared.stages import StageName
-from tests.training.answered import MODELS, make_cases, make_entry
+from tests.training.answered import MODELS, make_cases, make_entry, make_here
 from training import site_fusion
 from training.evaluation.case import Case, LeftOut
 from training.evaluation.weights import WeightSet
@@ -172,11 +172,6 @@ class TestPublishing:
         assert "1 as `not_an_archive`" in card
         description = json.loads(entry.get_file("description").path.read_text())
         assert description["training"]["models"] == {each.stage: each.digest for each in MODELS}
-
-
-def make_here(make: Callable[[str], None], keys: Sequence[str], _processes: int) -> Iterator[None]:
-    """Do in this process what training leaves to others, which take seconds to start."""
-    return map(make, keys)
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ ApiKey = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+_EXAMPLE = f"An address is like {DEFAULT_URL}."
+
 OF_THE_KEY = frozenset({401, 403})
 """Statuses of a refusal that another key may not meet."""
 
@@ -65,9 +67,11 @@ def choose_address(url: str | None) -> str:
     """Return the address to speak to. Raises BadParameter for what cannot be one."""
     address = choose_url(url)
     try:
-        httpx.URL(address)
+        parts = httpx.URL(address)
     except httpx.InvalidURL as error:
-        raise typer.BadParameter(f"{error}. An address is like {DEFAULT_URL}.", param_hint="--api-url") from error
+        raise typer.BadParameter(f"{error}. {_EXAMPLE}", param_hint="--api-url") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise typer.BadParameter(f"{address!r} is no http:// or https:// address. {_EXAMPLE}", param_hint="--api-url")
     return address
 
 

@@ -378,6 +378,12 @@ class TestAddress:
         assert done.exit_code == 2
         assert "Invalid port: 'PORT'. An address is like http://localhost:8000." in done.stderr
 
+    @pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "ftp://localhost", "http://", "ct"])
+    def test_without_scheme_or_host_is_wrong_usage(self, address: str) -> None:
+        done = CliRunner().invoke(app, ["watch", "job-1", "--api-url", address], env=PLAIN)
+        assert done.exit_code == 2
+        assert f"'{address}' is no http:// or https:// address." in " ".join(done.stderr.split())
+
     def test_is_that_of_the_platform_running_here(self, tmp_path: Path) -> None:
         self._write_report(tmp_path, launcher=1)
         assert find_local_url(tmp_path) == "http://127.0.0.1:12345"

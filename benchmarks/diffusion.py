@@ -4,7 +4,8 @@
     python -m benchmarks.diffusion classifier          one of them: classifier, memory or steps
 
 `classifier` scores slices one by one with autograd on, as the stage does, and in other batches, on random weights; all
-but the first in float32 and, where the processor has the instructions, in bfloat16 as with `CTCLIP_PRECISION=bf16`.
+but the first in float32 and, where the processor has the instructions, in bfloat16. The targets are asked of what
+`CTCLIP_PRECISION=auto` takes by what is measured here.
 `memory` is the peak of scoring some slices and four times as many. `steps` takes the demo weights and slices of
 phantoms with a mass, which no training saw, and tells how far the map is from that of the most steps.
 """
@@ -31,12 +32,13 @@ from model_weights.loading import load_tensors
 from model_weights.policies.reconstruction import ReconstructionOptions
 from phantom.study import make_study
 from shared.byte_units import MIB
-from shared.settings import Precision, WeightsProfile
+from shared.precision import Precision
+from shared.settings import WeightsProfile
 from shared.stages import StageName
 from training.examples import draw_settings
 from training.phantoms import make_volume
 from workers.ct_clip.preprocess import prepare
-from workers.device import ComputeMode
+from workers.device import ComputeMode, list_bfloat16_instructions
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing
 from workers.diffusion.cost import SliceCost
@@ -50,6 +52,7 @@ from workers.diffusion.scoring import score_slices
 from workers.diffusion.slice_grid import make_slice_grid
 from workers.diffusion.slices import take_slices
 from workers.model_host.allocation import keep_freed_memory
+from workers.model_host.precision import LARGEST_ERROR, PrecisionMeasurement
 
 AUTOGRAD_TARGET = 0.6
 BATCH_TARGET = 1.05
@@ -60,6 +63,7 @@ _FIRST_SEED = 2_400_000
 """Beyond the seeds of every training."""
 
 _STUDIES = 4
+_COMPARED_SLICES = 16
 _HU = 1000.0
 _EXACT_BATCH = CPU_BATCHES[Precision.FP32]
 
@@ -96,7 +100,7 @@ def main() -> int:
 def compare_classifier(count: int, rounds: int) -> bool:
     """Print seconds of each way to score slices, taken in turns.
 
-    Return whether both targets are met in each precision.
+    Return whether both targets are met in the precision that a worker would take once this was measured.
     """
     precisions = list(_iterate_precisions())
     ways = [Way(batch, precision) for precision in precisions for batch in BATCHES]
@@ -105,14 +109,40 @@ def compare_classifier(count: int, rounds: int) -> bool:
     for way in ways:
         note = "   as the stage" if way.batch == CPU_BATCHES[way.precision] else ""
         print(f"{count} slices, batches of {way.batch:<3} in {way.precision} {seconds[way]:19.2f} s{note}")
-    met = [_tell_ratios(precision, seconds) for precision in precisions]
-    return all(met)
+    met = {precision: _tell_ratios(precision, seconds) for precision in precisions}
+    taken = Precision.BF16 if Precision.BF16 in met and _is_taken(seconds) else Precision.FP32
+    print(f"{taken} is what a worker would take by itself once `ctclip models precision diffusion` measured the same")
+    return met[taken]
 
 
 def _iterate_precisions() -> Iterator[Precision]:
     yield Precision.FP32
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  # torch has no public name for it
+    if list_bfloat16_instructions():
         yield Precision.BF16
+
+
+def _is_taken(seconds: dict[Way, float]) -> bool:
+    """Print how far bfloat16 is from float32, and return whether it is near enough and faster."""
+    exact, rounded = (Way(CPU_BATCHES[precision], precision) for precision in (Precision.FP32, Precision.BF16))
+    error = _run_apart(_find_largest_error, exact, rounded)
+    print(f"largest difference of a probability in bf16 {error:.2g}, allowed {LARGEST_ERROR}")
+    measured = PrecisionMeasurement(
+        digest="",
+        device="",
+        precision=Precision.BF16,
+        studies=1,
+        largest_error=error,
+        code_flips=None,
+        seconds=seconds[rounded],
+        fp32_seconds=seconds[exact],
+    )
+    return measured.pays
+
+
+def _find_largest_error(exact: Way, rounded: Way) -> float:
+    plain, slices = _make_task(_COMPARED_SLICES)
+    classifier = make_classifier(ClassifierShape(), plain.state_dict())
+    return float((_score(classifier, slices, exact) - _score(classifier, slices, rounded)).abs().max())
 
 
 def _tell_ratios(precision: Precision, seconds: dict[Way, float]) -> bool:
@@ -205,20 +235,29 @@ def _run_apart(measure: Callable[..., float], *arguments: int | Way) -> float:
 def _time_scoring(way: Way, count: int, threads: int) -> float:
     """Return the seconds of scoring slices as the predecessor, one by one with autograd on, or in batches as here."""
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    slices = torch.rand(count, 1, 256, 256) * 2 - 1
-    plain = SliceClassifier(ClassifierShape()).eval()
+    plain, slices = _make_task(count)
     ours = make_classifier(ClassifierShape(), plain.state_dict())
     if way.batch:
         keep_freed_memory()  # as a worker's models have it
     started = time.perf_counter()
     if way.batch:
-        with ComputeMode(way.precision).autocast(torch.device("cpu")):
-            score_slices(ours, torch.split(slices, way.batch), pathological_class=1)
+        _score(ours, slices, way)
     else:
         for each in torch.split(slices, 1):
             plain(each, torch.zeros(1)).tolist()  # taken out, or the graphs of all slices would fill the memory
     return time.perf_counter() - started
+
+
+def _make_task(count: int) -> tuple[SliceClassifier, Tensor]:
+    torch.manual_seed(0)
+    slices = torch.rand(count, 1, 256, 256) * 2 - 1
+    return SliceClassifier(ClassifierShape()).eval(), slices
+
+
+def _score(classifier: SliceClassifier, slices: Tensor, way: Way) -> Tensor:
+    assert way.batch
+    with ComputeMode(way.precision).autocast(torch.device("cpu")):
+        return score_slices(classifier, torch.split(slices, way.batch), pathological_class=1)
 
 
 def _score_some(count: int) -> float:

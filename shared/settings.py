@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import is_tamper_proof
 from shared.byte_units import GIB, MIB
+from shared.precision import PrecisionChoice
 from shared.setting_kinds import Bytes, Networks, ReceiptKeyText, Retention
 
 Names = Annotated[
@@ -82,13 +83,6 @@ ReportLanguages = Annotated[
     ),
 ]
 """Languages, in the environment with commas between them; nothing between them is no language at all."""
-
-
-class Precision(StrEnum):
-    """Arithmetic of the networks."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 class Settings(BaseSettings):
@@ -327,11 +321,12 @@ class Settings(BaseSettings):
         default=timedelta(hours=1), description="How long a worker keeps a local copy that no stage asks for."
     )
     threads: int | None = Field(default=None, description="Threads of a model; default: all cores.")
-    precision: Precision = Field(
-        default=Precision.FP32,
-        description="Arithmetic of the networks. `bf16` only where `ctclip models precision` has measured, for these "
-        "weights and this kind of device, that every probability stays within 0.01; a worker does not start otherwise. "
-        "On a CPU without bfloat16 instructions it is slower.",
+    precision: PrecisionChoice = Field(
+        default=PrecisionChoice.AUTO,
+        description="Arithmetic of the networks. `fp32`: float32 (MedNeXt on a GPU: float16, as its reference). "
+        "`auto`: bfloat16 for each model of which `ctclip models precision` has measured, for these weights and this "
+        "kind of device, that every probability stays within 0.01 and that it is faster; `fp32` for all others, so for "
+        "all until it was measured. With `bf16` a worker starts only where it was measured to be near enough.",
     )
     compile_networks: bool = Field(
         default=False,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from shared.settings import Precision
+from shared.precision import Precision
+
+_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+"""By their names in `torch.cpu.get_capabilities()`."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,18 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def list_bfloat16_instructions() -> list[str]:
+    """Return what this processor has for bfloat16; with none it is emulated, and slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return [name for name in _BFLOAT16_INSTRUCTIONS if capabilities.get(name)]
+
+
 def describe_kind(device: torch.device) -> str:
-    """Return the kind of a device, by which measurements are kept: its instructions round as those of its kind do."""
+    """Return the kind of a device, by which measurements are kept: its instructions round as those of its kind do.
+
+    How fast it is goes by its kind, too.
+    """
     if device.type == "cpu":
-        return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        instructions = (torch.backends.cpu.get_cpu_capability(), *list_bfloat16_instructions())
+        return f"cpu {platform.machine()} {' '.join(instructions)}"
     return f"{device.type} {torch.cuda.get_device_name(device)}"

@@ -18,6 +18,7 @@ from model_weights.loading import verified_by_the_end
 from shared.artefacts import ArtefactKind
 from shared.errors import Defect
 from shared.json_values import JsonObject
+from shared.precision import Precision
 from shared.settings import Settings
 from shared.stages import StageName
 from workers.device import ComputeMode, choose_device, describe_kind
@@ -26,7 +27,7 @@ from workers.model_host.device_faults import translated_device_faults
 from workers.model_host.host import ModelHost, get_host
 from workers.model_host.measuring import told_loading, told_prediction
 from workers.model_host.memory import MemoryAmount
-from workers.model_host.precision import require_measured
+from workers.model_host.precision import choose_precision
 from workers.renderings import RenderedStudy
 from workers.runtime.stage import ProducedArtefact, StageContext, StageOutput, StageWarning
 from workers.volume import Geometry, Volume, VolumeFile
@@ -119,8 +120,16 @@ class _Task(Generic[_Prepared]):
 class ModelStage:
     """Runs one installed model on the volume of a job, and on its masks where the model takes them."""
 
-    def __init__(self, entry: ModelEntry, model: AnyModel, name_features: NameFeatures, host: ModelHost) -> None:
+    def __init__(
+        self,
+        entry: ModelEntry,
+        model: AnyModel,
+        name_features: NameFeatures,
+        host: ModelHost,
+        precision: Precision = Precision.FP32,
+    ) -> None:
         self._entry = entry
+        self._precision = precision
         self._model = model
         self._name_features = name_features
         self._host = host
@@ -174,7 +183,7 @@ class ModelStage:
             features=self._name_features(self._entry.labels, answer.probabilities),
             artefacts=answer.artefacts,
             warnings=answer.warnings,
-            facts={**answer.facts, **describe_run(self._entry, dict(seconds))},
+            facts={**answer.facts, **describe_run(self._entry, dict(seconds)), "precision": str(self._precision)},
         )
 
 
@@ -216,11 +225,12 @@ def make_model_stage(
         return None
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    device, mode = choose_device(), ComputeMode(settings.precision, settings.compile_networks)
-    require_measured(entry, describe_kind(device), mode.precision)
+    device = choose_device()
+    precision = choose_precision(entry, describe_kind(device), settings.precision)
+    mode = ComputeMode(precision, settings.compile_networks)
     with told_loading(entry), verified_by_the_end(), told_compilation(mode):
         model = load(entry, device, mode)
-    return ModelStage(entry, model, name_features, get_host())
+    return ModelStage(entry, model, name_features, get_host(), precision)
 
 
 def describe_run(entry: ModelEntry, timings: JsonObject) -> JsonObject:

@@ -127,7 +127,8 @@ def precision(
 ) -> None:
     """Measure what bf16 changes on this machine and record it beside the weights. Exit 1 where it is not allowed.
 
-    A worker with CTCLIP_PRECISION=bf16 starts only where the record says that every probability stays within 0.01.
+    Workers on such machines run the model in bf16 from their next start, if every probability stays within 0.01 and it
+    is faster (CTCLIP_PRECISION=auto).
     """
     with told_defects():
         entry = _find(WeightsPlace(profile, weights_dir), name)

@@ -16,7 +16,7 @@ import typer
 
 from model_weights.catalogue import ModelEntry
 from shared.errors import Defect
-from shared.settings import Precision
+from shared.precision import Precision
 from workers.device import ComputeMode, choose_device
 from workers.intake.children import ChildPool
 from workers.intake.local_study import make_local_order
@@ -49,10 +49,20 @@ def measure(
     exact = run_trial(entry, volumes, device, ComputeMode())
     measurement = compare(entry, device, exact, run_trial(entry, volumes, device, ComputeMode(Precision.BF16)))
     compiled = run_trial(entry, volumes, device, ComputeMode(is_compiled=True)) if compiles else None
-    record(entry, measurement)
+    _keep(entry, measurement)
     document = _describe(measurement, exact, compiled)
     typer.echo(json.dumps(document) if as_json else "\n".join(_render(entry, measurement, exact, compiled)))
     return measurement
+
+
+def _keep(entry: ModelEntry, measurement: PrecisionMeasurement) -> None:
+    try:
+        record(entry, measurement)
+    except OSError as error:
+        raise Defect(
+            f"what was measured cannot be written beside the weights: {error.strerror}. Measure where that folder is"
+            " writable, on the same kind of device"
+        ) from error
 
 
 def _make_phantoms(count: int, folder: Path) -> Iterator[Path]:
@@ -95,6 +105,7 @@ def _describe(measurement: PrecisionMeasurement, exact: Trial, compiled: Trial |
             "seconds": measurement.seconds,
         },
         "fp32": {"seconds": exact.seconds, "ready_s": exact.ready_s},
+        "auto": Precision.BF16 if measurement.pays else Precision.FP32,
     }
     if compiled is None:
         return document
@@ -108,6 +119,8 @@ def _render(entry: ModelEntry, found: PrecisionMeasurement, exact: Trial, compil
     flips = "" if found.code_flips is None else f", {found.code_flips:.2%} of the codes are others"
     verdict = "allowed" if found.is_allowed else "NOT allowed"
     yield f"bf16      {found.seconds:8.3f} s a study, largest error {found.largest_error:.2g}{flips}: {verdict}"
+    taken = "bf16" if found.pays else "fp32"
+    yield f"CTCLIP_PRECISION=auto takes {taken} for this model from the next start of a worker"
     if compiled is not None:
         error = find_largest_error(exact, compiled)
         yield f"compiled  {compiled.seconds:8.3f} s a study, ready after {compiled.ready_s:.1f} s, error {error:.2g}"

@@ -13,7 +13,7 @@ from model_weights.loading import load_tensors
 from model_weights.policies import read_reconstruction
 from shared.errors import Defect
 from shared.json_values import JsonObject
-from shared.settings import Precision
+from shared.precision import Precision
 from workers.ct_clip.configuration import Preprocessing as VolumePreprocessing
 from workers.ct_clip.preprocess import prepare
 from workers.device import ComputeMode
@@ -57,7 +57,9 @@ class Predictor:
         self._classifier = make_classifier(self._shapes.classifier, tensors)
         with told_warm_up(entry.stage), mode.autocast(device):
             require_known_answer(entry, "logits", answer_as_classifier(self._classifier), choose_tolerance(mode))
-        self._reconstructor = Reconstructor(entry, self._classifier, device, mode, batch=self._unet_batch)
+        # What less than float32 does to maps was never measured.
+        exact = ComputeMode(is_compiled=mode.is_compiled)
+        self._reconstructor = Reconstructor(entry, self._classifier, device, exact, batch=self._unet_batch)
 
     @property
     def preprocessing(self) -> VolumePreprocessing:

@@ -6,7 +6,8 @@ such networks is no gain on a CPU and probabilities that are off by up to 0.02 f
 
 from __future__ import annotations
 
-from shared.settings import Precision, Settings
+from shared.precision import PrecisionChoice
+from shared.settings import Settings
 from shared.stages import StageName
 from workers.fvlm.features import name_features
 from workers.fvlm.predictor import Predictor
@@ -16,5 +17,5 @@ from workers.runtime.stage import Stage
 
 def make_stage(settings: Settings) -> Stage | None:
     """Return the stage, its model loaded, warm and checked; None when no fVLM is installed."""
-    exact = settings.model_copy(update={"precision": Precision.FP32})
+    exact = settings.model_copy(update={"precision": PrecisionChoice.FP32})
     return make_model_stage(exact, StageName.FVLM, Predictor, name_features)

@@ -112,7 +112,7 @@ def _list_models(records: Mapping[StageName, StageRecord]) -> list[Document]:
 
 
 def _describe_model(record: StageRecord) -> Document:
-    words = ("name", "version", "digest", "weights_profile")
+    words = ("name", "version", "digest", "weights_profile", "precision")
     return {
         "stage": str(record.name),
         "state": str(record.state),

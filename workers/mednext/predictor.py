@@ -8,7 +8,7 @@ from torch import Tensor
 from model_weights.catalogue import ModelEntry
 from model_weights.loading import load_tensors
 from shared.errors import Defect
-from shared.settings import Precision
+from shared.precision import Precision
 from workers.device import ComputeMode
 from workers.label_roles import sort_labels
 from workers.mednext.configuration import Architecture, Preprocessing

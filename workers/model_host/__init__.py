@@ -1,1 +1,1 @@
-"""What the models of one process share: the device, preparations, memory; and whether a precision may be used."""
+"""What the models of one process share: the device, preparations, memory; and in which precision a model runs."""

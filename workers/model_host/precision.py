@@ -1,4 +1,4 @@
-"""Whether a model may run in less than float32: only where that was measured, for its weights on this kind of device.
+"""In which arithmetic a model runs: less than float32 only where that was measured, for its weights on such a device.
 
 `ctclip models precision` measures and writes `precision.json` beside the weights; entries of other weights, devices or
 precisions stay in it and say nothing here.
@@ -13,11 +13,16 @@ from pathlib import Path
 
 from model_weights.catalogue import ModelEntry
 from shared.errors import Defect
-from shared.settings import Precision
+from shared.precision import Precision, PrecisionChoice
+from shared.telemetry import get_logger
 
 FILE_NAME = "precision.json"
 LARGEST_ERROR = 0.01
 """Most that a probability may differ from float32."""
+
+_LEAST_GAIN = 0.95
+
+_log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,44 @@ class PrecisionMeasurement:
         """Whether every probability stayed near enough."""
         return self.largest_error <= LARGEST_ERROR
 
+    @property
+    def pays(self) -> bool:
+        """Whether it is allowed and took less time than float32, by more than two runs differ."""
+        return self.is_allowed and self.seconds < _LEAST_GAIN * self.fp32_seconds
 
-def require_measured(entry: ModelEntry, device: str, precision: Precision) -> None:
-    """Raise Defect unless the precision is float32 or was measured to be near enough for this entry and device."""
-    if precision is Precision.FP32:
-        return
-    found = [one for one in read_measurements(entry) if _is_of(one, entry.digest, device, precision)]
-    advice = f"Run `ctclip models precision {entry.stage}` here, or set CTCLIP_PRECISION=fp32"
-    if not found:
-        raise Defect(f"{precision} was not measured for the model {entry.name} on this device ({device}). {advice}")
-    if not found[-1].is_allowed:
+
+def choose_precision(entry: ModelEntry, device: str, choice: PrecisionChoice) -> Precision:
+    """Return the arithmetic of a model. Raises Defect where bf16 is asked for and not measured to be near enough."""
+    if choice is PrecisionChoice.FP32:
+        return Precision.FP32
+    if choice is PrecisionChoice.BF16:
+        _require_allowed(_find_measurement(entry, device), entry, device)
+        return Precision.BF16
+    try:
+        found = _find_measurement(entry, device)
+    except Defect as defect:
+        _log.warning("measured precisions are left out", model=entry.name, reason=str(defect))
+        return Precision.FP32
+    return Precision.BF16 if found is not None and found.pays else Precision.FP32
+
+
+def _require_allowed(found: PrecisionMeasurement | None, entry: ModelEntry, device: str) -> None:
+    advice = "Set CTCLIP_PRECISION=auto, which keeps such models in float32"
+    if found is None:
         raise Defect(
-            f"{precision} changes a probability of the model {entry.name} on this device ({device}) by"
-            f" {found[-1].largest_error:.3g}; allowed are {LARGEST_ERROR}. Set CTCLIP_PRECISION=fp32"
+            f"{Precision.BF16} was not measured for the model {entry.name} on this device ({device}). Run"
+            f" `ctclip models precision {entry.stage}` here. {advice}"
         )
+    if not found.is_allowed:
+        raise Defect(
+            f"{found.precision} changes a probability of the model {entry.name} on this device ({device}) by"
+            f" {found.largest_error:.3g}; allowed are {LARGEST_ERROR}. {advice}"
+        )
+
+
+def _find_measurement(entry: ModelEntry, device: str) -> PrecisionMeasurement | None:
+    found = [one for one in read_measurements(entry) if _is_of(one, entry.digest, device, Precision.BF16)]
+    return found[-1] if found else None
 
 
 def read_measurements(entry: ModelEntry) -> list[PrecisionMeasurement]:

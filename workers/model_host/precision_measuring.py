@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model_weights.catalogue import ModelEntry
-from shared.settings import Precision
+from shared.precision import Precision
 from shared.stages import StageName
 from workers.ct_clip.image_tower import Encoding
 from workers.device import ComputeMode, describe_kind

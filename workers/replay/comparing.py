@@ -76,15 +76,24 @@ def _compare_stages(recorded: Manifest, replayed: Manifest) -> Iterator[StageCom
 
 
 def _find_changes(recorded: Manifest, replayed: Manifest) -> Iterator[str]:
-    """Name what may explain a difference: input, code, versions, settings, policy, weights."""
+    """Name what may explain a difference: input, code, versions, settings, policy, weights, arithmetic."""
     for part in ("volume", "upload"):
         before, after = (manifest["input"].get(part) for manifest in (recorded, replayed))
         if after is not None and _identify(before) != _identify(after):
             yield f"input.{part}: {_identify(before)} -> {_identify(after)}"
     for part in ("software", "settings", "policy"):
         yield from _list_differences(part, recorded[part], replayed[part])
-    models = ({model["stage"]: model["digest"] for model in manifest["models"]} for manifest in (recorded, replayed))
-    yield from _list_differences("models", *models)
+    yield from _list_differences("models", *(_tell_of_models(each, "digest") for each in (recorded, replayed)))
+    before, after = (_tell_of_models(each, "precision") for each in (recorded, replayed))
+    both = before.keys() & after.keys()  # a model that failed has none, nor have manifests of earlier versions
+    yield from _list_differences(
+        "precision", *({stage: told[stage] for stage in sorted(both)} for told in (before, after))
+    )
+
+
+def _tell_of_models(manifest: Manifest, word: str) -> Mapping[str, Any]:
+    """Return what is told of each model, by stage."""
+    return {model["stage"]: model[word] for model in manifest["models"] if model.get(word) is not None}
 
 
 def _identify(artefact: Mapping[str, Any] | None) -> str | None:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from shared.errors import Defect, InputProblem, StaleLease
 from shared.features import FVLM_ITEMS, FVLM_LABELS, make_feature_name
+from shared.precision import PrecisionChoice
 from shared.problems import ProblemCode
-from shared.settings import Precision, Settings
+from shared.settings import Settings
 from shared.stages import StageName
 from tests.workers.folder_context import FolderContext
 from tests.workers.fvlm.studies import MaskedStudy, make_masked_study
@@ -181,11 +182,13 @@ class TestMakeStage:
     def test_it_runs_in_float32_where_the_others_run_in_less(
         self, installed: Path, study: MaskedStudy, tmp_path: Path, stage: Stage
     ) -> None:
-        asked = make_settings(installed / "weights").model_copy(update={"precision": Precision.BF16})
+        asked = make_settings(installed / "weights").model_copy(update={"precision": PrecisionChoice.BF16})
         found = make_stage(asked)
         assert found is not None
         context = study.write(tmp_path)
-        assert run(found, context).features == run(stage, context).features
+        output = run(found, context)
+        assert output.features == run(stage, context).features
+        assert output.facts["precision"] == "fp32"
 
     def test_its_precision_cannot_be_measured(self, installed: Path) -> None:
         where = ["--profile", "full", "--weights-dir", str(installed / "weights")]

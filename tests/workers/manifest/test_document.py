@@ -41,7 +41,14 @@ MEDNEXT = StageRecord(
     name=StageName.MEDNEXT,
     state=StageState.SUCCEEDED,
     reason=None,
-    facts={"name": "m", "version": "1", "digest": "d" * 64, "weights_profile": "demo", "timings": {"predict_s": 2}},
+    facts={
+        "name": "m",
+        "version": "1",
+        "digest": "d" * 64,
+        "weights_profile": "demo",
+        "precision": "bf16",
+        "timings": {"predict_s": 2},
+    },
     warnings=(),
     features={"mednext_normal": 0.25, "mednext_mass": 1e-9},
     seconds=None,
@@ -87,7 +94,7 @@ class TestAManifest:
         assert manifest["input"] == {"volume": {"sha256": "b" * 64, "size_bytes": 5, "content_sha256": "c" * 64}}
         assert manifest["policy"] == {"id": "default-1", "digest": "p"}
         assert len(manifest["software"]["code_sha256"]) == 64
-        assert manifest["settings"]["precision"] == "fp32"
+        assert (manifest["settings"]["precision"], manifest["models"][0]["precision"]) == ("auto", "bf16")
         assert [(model["stage"], model["digest"][0]) for model in manifest["models"]] == [
             ("mednext", "d"),
             ("fusion", "f"),

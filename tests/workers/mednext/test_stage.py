@@ -16,17 +16,20 @@ from phantom.study import PhantomSettings, make_study
 from shared.artefacts import ArtefactKind
 from shared.errors import StaleLease
 from shared.features import MEDNEXT_LABELS
+from shared.precision import Precision
 from shared.settings import Settings, WeightsProfile
 from shared.stages import StageName
 from shared.states import StageState
 from tests.hostile.packing import read
 from tests.workers.folder_context import FolderContext
+from workers.device import describe_kind
 from workers.fusion.answers import NOT_FUSED, collect_answers
 from workers.label_roles import UNFUSED
 from workers.mednext.configuration import Architecture, Preprocessing
 from workers.mednext.conversion import Configuration, publish_model
 from workers.mednext.model import MedNeXt
 from workers.mednext.stage import make_stage
+from workers.model_host.precision import PrecisionMeasurement, record
 from workers.runtime.stage import Stage, StageContext, StageOutput, StageRecord
 from workers.volume import Geometry, Volume, write_volume
 
@@ -89,6 +92,7 @@ class TestStage:
         assert entry is not None
         assert (facts["name"], facts["digest"], facts["weights_profile"]) == (entry.name, entry.digest, "demo")
         assert facts["thresholds"] == entry.thresholds
+        assert facts["precision"] == "fp32"
         assert set(facts["timings"]) == {"prepare_s", "wait_s", "predict_s"}  # type: ignore[arg-type]  # a JSON value
 
     def test_the_same_study_gives_the_same_numbers(self, stage: Stage, tmp_path: Path) -> None:
@@ -111,6 +115,22 @@ class TestStage:
     def test_work_that_is_no_longer_wanted_ends_there(self, stage: Stage, tmp_path: Path) -> None:
         with pytest.raises(StaleLease):
             run(stage, make_context(tmp_path, 11, is_wanted=False))
+
+
+class TestPrecision:
+    def test_is_less_by_itself_once_it_was_measured_to_be_near_and_faster(self, tmp_path: Path) -> None:
+        exact = make_untrained_stage(tmp_path, "mass")
+        settings = make_settings(weights_profile="full", weights_dir=tmp_path / "weights")
+        entry = find_installed(settings, StageName.MEDNEXT)
+        assert entry is not None
+        kind = describe_kind(torch.device("cpu"))
+        record(entry, PrecisionMeasurement(entry.digest, kind, Precision.BF16, 8, 0.001, None, 0.5, 1.0))
+        stage = make_stage(settings)
+        assert stage is not None
+        context = make_context(tmp_path, 11)
+        outputs = [run(each, context) for each in (exact, stage)]
+        assert [output.facts["precision"] for output in outputs] == ["fp32", "bf16"]
+        assert outputs[0].features != outputs[1].features
 
 
 class TestOtherClasses:

@@ -13,7 +13,7 @@ RECORDED: dict[str, Any] = {
     "software": {"code_sha256": "1", "versions": {"torch": "2.13.0", "numpy": "2.4"}},
     "settings": {"precision": "fp32"},
     "policy": {"id": "default-1", "digest": "p"},
-    "models": [{"stage": "mednext", "digest": "m"}, {"stage": "fusion", "digest": "f"}],
+    "models": [{"stage": "mednext", "digest": "m", "precision": "fp32"}, {"stage": "fusion", "digest": "f"}],
     "features": {"values": {"mednext": {"a": 0.5, "b": 0.25}, "ct_clip": {"x": 0.1}}},
     "probability_of_pathology": 0.7,
 }
@@ -58,14 +58,19 @@ class TestChanges:
             RECORDED,
             change(
                 software={"code_sha256": "2", "versions": {"torch": "2.14.0", "numpy": "2.4"}},
-                models=[{"stage": "mednext", "digest": "n"}, {"stage": "fusion", "digest": "f"}],
+                models=[{"stage": "mednext", "digest": "n", "precision": "bf16"}, {"stage": "fusion", "digest": "f"}],
             ),
         )
         assert compared.changes == [
             "software.code_sha256: 1 -> 2",
             "software.versions.torch: 2.13.0 -> 2.14.0",
             "models.mednext: m -> n",
+            "precision.mednext: fp32 -> bf16",
         ]
+
+    def test_of_arithmetic_that_one_side_does_not_tell_are_none(self) -> None:
+        earlier = [{"stage": "mednext", "digest": "m"}, {"stage": "fusion", "digest": "f"}]
+        assert compare(RECORDED, change(models=earlier)).changes == []
 
     def test_of_how_a_volume_is_packed_are_none(self) -> None:
         packed = {"upload": {"sha256": "u"}, "volume": {"sha256": "other", "content_sha256": "c"}}

@@ -11,7 +11,7 @@ from shared.stages import STAGES, WEIGHTED_STAGES, StageName
 from workers.reuse.code_digest import compute_code_digest, list_versions
 from workers.reuse.recipe import Kitchen, Study, compute_recipe
 
-KITCHEN = Kitchen(code_sha256="c", precision="fp32", is_compiled=False)
+KITCHEN = Kitchen(code_sha256="c", precision="auto", is_compiled=False)
 STUDY = Study(volume_sha256="v", masks_sha256="m", source_sha256="s", policy={"threshold": 0.5, "lung_check": "warn"})
 KITCHENS = {
     "code_sha256": replace(KITCHEN, code_sha256="d"),

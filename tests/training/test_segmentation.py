@@ -42,7 +42,7 @@ TINY = SegmentationPlan(
     held_out_studies=1,
     cycles=(
         Cycle((Phase(steps=2, size_zyx=(16, 16, 32), batch=2, skipped_stages=1),), 1e-3, 0.5, 0.5, drawn_voxels=500),
-        Cycle((Phase(steps=2, size_zyx=(32, 16, 16), batch=1, is_padded=True),), 1e-3, 0.5, 1.0, drawn_voxels=500),
+        Cycle((Phase(steps=2, size_zyx=(32, 16, 16), batch=1, is_padded=True),), 1e-3, 0.5, 1.0, 500, strength=0.5),
     ),
     prevalence=PREVALENCE,
     training_settings=COARSE,
@@ -123,6 +123,13 @@ class TestAugmentation:
         is_inner = np.abs(hu - labels * 10.0) < 1e-2  # elsewhere the mean of neighbours
         assert is_inner.mean() > 0.6
         assert np.abs(hu - labels * 10.0)[is_inner].max() < 1e-2
+
+    def test_softened_it_is_weaker_and_at_full_strength_the_same(self) -> None:
+        soft = Ranges().soften(0.5)
+        assert Ranges().soften(1.0) == Ranges()
+        assert (soft.turn_deg, soft.opacity_share, soft.lung_shift_hu) == (5.0, 0.175, (-35.0, 80.0))
+        assert soft.scale == pytest.approx((0.8**0.5, 1.25**0.5))
+        assert soft.opacity_hu == Ranges().opacity_hu
 
     @pytest.mark.parametrize("axis", range(3))
     def test_without_turn_and_scale_it_is_a_crop(self, example: Example, axis: int) -> None:
@@ -291,6 +298,7 @@ class TestCommand:
 
     def test_the_card_tells_what_was_measured(self, trained: Path) -> None:
         card = (trained / "demo" / "segmentation" / "card.md").read_text(encoding="utf-8")
+        assert "(of the first 2 phantoms, changed 0.5 times as much, 500 voxels in the loss)" in card
         for expected in ("phantoms only", "| heart | 1 |", "kidney_left", "By density", "--evaluate-only"):
             assert expected in card
         assert read_duration(card).endswith("shared machine")

@@ -7,8 +7,8 @@ Arrays are (z, y, x): z up, y to the front, x to the right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,19 @@ class Ranges:
     blur_share: float = 0.35
     noise_hu: float = 45.0
     noise_share: float = 0.8
+
+    def soften(self, strength: float) -> Ranges:
+        """Return ranges in which changes are `strength` times as strong, and those that only some have as frequent."""
+        weaker: dict[str, Any] = {
+            name: value * strength for name, value in vars(self).items() if isinstance(value, float)
+        }
+        (small, large), (thin, dense) = self.scale, self.lung_shift_hu
+        return replace(
+            self,
+            **weaker,
+            scale=(small**strength, large**strength),
+            lung_shift_hu=(thin * strength, dense * strength),
+        )
 
 
 class Crop(NamedTuple):

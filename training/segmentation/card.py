@@ -102,7 +102,7 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
-        "Updates": "; then, from a low rate again, ".join(_describe_cycle(cycle) for cycle in plan.cycles),
+        "Updates": "; then, from a low rate again, ".join(_describe_cycle(cycle, plan) for cycle in plan.cycles),
         "Network": f"PlainConvUNet, {plan.architecture.n_stages} stages of {features} features, instance norm",
         "Window": f"{' x '.join(map(str, plan.architecture.patch_size))} voxels of 3 mm (z, y, x)",
         _TOOK: facts.took,
@@ -110,9 +110,11 @@ def _list_facts(plan: SegmentationPlan, facts: Facts) -> Mapping[str, str | int]
     }
 
 
-def _describe_cycle(cycle: Cycle) -> str:
+def _describe_cycle(cycle: Cycle, plan: SegmentationPlan) -> str:
     phases = ", then ".join(_describe_phase(phase) for phase in cycle.phases)
-    return f"{phases} (of the first {cycle.studies} phantoms, {cycle.drawn_voxels:,} voxels in the loss)"
+    changed = "" if cycle.strength == 1 else f", changed {cycle.strength:g} times as much"
+    studies = min(cycle.studies, plan.training_studies)
+    return f"{phases} (of the first {studies} phantoms{changed}, {cycle.drawn_voxels:,} voxels in the loss)"
 
 
 def _describe_phase(phase: Phase) -> str:

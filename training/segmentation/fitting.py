@@ -90,6 +90,7 @@ class Fitting:
     ) -> None:
         torch.manual_seed(plan.seed)
         self._plan, self._number, self._cycle = plan, number, plan.cycles[number]
+        self._ranges = plan.ranges.soften(self._cycle.strength)
         self._checkpoint = state / f"checkpoint-{number + 1}.pt"
         self._report = report
         self._steps_told = steps_told
@@ -136,7 +137,7 @@ class Fitting:
     def _draw(self, seen: list[Example], phase: Phase, rng: np.random.Generator) -> tuple[Tensor, list[Labels]]:
         """Return augmented crops (b, 1, z, y, x), prepared as the stage does, and their labels."""
         drawn = rng.integers(len(seen), size=phase.batch)
-        crops = [augment(seen[int(index)], phase.size_zyx, rng, self._plan.ranges) for index in drawn]
+        crops = [augment(seen[int(index)], phase.size_zyx, rng, self._ranges) for index in drawn]
         prepared = [self._prepare(crop, is_padded=phase.is_padded) for crop in crops]
         volumes, labels = zip(*prepared, strict=True)
         return torch.from_numpy(np.stack(volumes)[:, None]), list(labels)

@@ -69,9 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training_studies=options.training_studies,
         validation_studies=options.validation_studies,
         held_out_studies=options.held_out_studies,
-        crop_steps=options.crop_steps,
-        whole_steps=options.whole_steps,
-        cycles=options.cycles,
     )
     make = choose_thresholds_again if options.thresholds_only else train
     entry = make(plan, options.state, options.catalogue, processes=options.processes)
@@ -158,7 +155,6 @@ def _take(examples: Iterator[Example], seeds: range) -> Iterator[Example]:
 
 def _write_card(model: MedNeXt, plan: MedNeXtPlan, reports: Sequence[ClassReport], took: str) -> str:
     command = f"python -m training.mednext --seed {plan.seed} --training-studies {plan.training_studies}"
-    command += f" --cycles {plan.cycles}"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return write_card(plan, reports, command=command, took=took, parameters=parameters)
 
@@ -181,9 +177,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(
         __doc__, plan, ("seed", "training_studies", "validation_studies", "held_out_studies"), "mednext"
     )
-    parser.add_argument("--crop-steps", type=int, default=plan.crop_steps, help="updates on crops, which come first")
-    parser.add_argument("--whole-steps", type=int, default=plan.whole_steps, help="updates on whole studies")
-    parser.add_argument("--cycles", type=int, default=plan.cycles, help="how often both are done")
     parser.add_argument("--thresholds-only", action="store_true", help="keep the published weights")
     return parser.parse_args(arguments)
 

@@ -53,7 +53,7 @@ def make_targets(example: Example) -> npt.NDArray[np.float32]:
     return np.asarray([name in present for name in CLASSES], np.float32)
 
 
-def make_whole_batch(examples: Sequence[Example], rng: np.random.Generator) -> Batch:
+def make_whole_batch(examples: Sequence[Example], rng: np.random.Generator, disturbance: float = 1.0) -> Batch:
     """Return studies shifted, rescaled and with noise. Never flipped: the heart is on the left."""
     shifts = rng.integers(-_LARGEST_SHIFT, _LARGEST_SHIFT, (len(examples), 3), endpoint=True)
     moved = [_shift(volume, shift) for volume, shift in zip(make_volumes(examples), shifts, strict=True)]
@@ -62,10 +62,12 @@ def make_whole_batch(examples: Sequence[Example], rng: np.random.Generator) -> B
         _make_places(example, _shift(_as_blocks(example), np.rint(shift / 2).astype(np.int64)), example.voxels.shape)
         for example, shift in zip(examples, shifts, strict=True)
     ]
-    return Batch(_disturb(torch.stack(moved), rng), targets, torch.ones_like(targets), torch.stack(places))
+    return Batch(_disturb(torch.stack(moved), rng, disturbance), targets, torch.ones_like(targets), torch.stack(places))
 
 
-def make_crop_batch(examples: Sequence[Example], size: tuple[int, int, int], rng: np.random.Generator) -> Batch:
+def make_crop_batch(
+    examples: Sequence[Example], size: tuple[int, int, int], rng: np.random.Generator, disturbance: float = 1.0
+) -> Batch:
     """Return one crop of each study, mostly around one of its findings; rescaled and with noise."""
     volumes, targets, weights, places = [], [], [], []
     for example in examples:
@@ -79,7 +81,8 @@ def make_crop_batch(examples: Sequence[Example], size: tuple[int, int, int], rng
         targets.append(target)
         weights.append(weight)
         places.append(_make_places(example, inside, size))
-    return Batch(_disturb(_stack(volumes), rng), torch.stack(targets), torch.stack(weights), torch.stack(places))
+    disturbed = _disturb(_stack(volumes), rng, disturbance)
+    return Batch(disturbed, torch.stack(targets), torch.stack(weights), torch.stack(places))
 
 
 def count_cells(shape: Sequence[int]) -> tuple[int, ...]:
@@ -132,9 +135,9 @@ def _make_places(example: Example, blocks: Tensor, shape: Sequence[int]) -> Tens
     return places
 
 
-def _disturb(volumes: Tensor, rng: np.random.Generator) -> Tensor:
-    scale = torch.from_numpy(rng.uniform(0.9, 1.1, (len(volumes), 1, 1, 1, 1))).float()
-    level = torch.from_numpy(rng.uniform(0.0, 0.15, (len(volumes), 1, 1, 1, 1))).float()
+def _disturb(volumes: Tensor, rng: np.random.Generator, share: float) -> Tensor:
+    scale = torch.from_numpy(1 + share * rng.uniform(-0.1, 0.1, (len(volumes), 1, 1, 1, 1))).float()
+    level = torch.from_numpy(share * rng.uniform(0.0, 0.15, (len(volumes), 1, 1, 1, 1))).float()
     noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
     return torch.where(volumes == 0, volumes, volumes * scale + noise * level)
 

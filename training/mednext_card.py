@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from training.mednext_plan import CLASSES, MedNeXtPlan
+from training.mednext_plan import CLASSES, Cycle, MedNeXtPlan
 from training.phantoms import Prevalence
 from training.thresholds import choose_threshold
 
@@ -108,8 +108,7 @@ def _list_facts(
         "Command": f"`{command}`",
         "Seed": plan.seed,
         "Training data": f"{plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates": f"{plan.crop_steps} on crops, then {plan.whole_steps} on studies; done {plan.cycles} x",
-        "Batch": f"{plan.crop_batch} crops or {plan.batch} studies",
+        "Updates": "; then, from a low rate again, ".join(_describe_cycle(each, plan) for each in plan.cycles),
         "Thresholds from": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
         "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
         "Findings in training": _describe_prevalence(plan.training_prevalence),
@@ -120,6 +119,12 @@ def _list_facts(
         "Classes without training": untrained or "none",
         "Licence": "Apache-2.0",
     }
+
+
+def _describe_cycle(cycle: Cycle, plan: MedNeXtPlan) -> str:
+    crops = f"{cycle.crop_steps} on {plan.crop_batch} crops" if cycle.crop_steps else ""
+    studies = f"{cycle.whole_steps} on {cycle.batch} whole studies" if cycle.whole_steps else ""
+    return ", then ".join(part for part in (crops, studies) if part)
 
 
 def _describe_prevalence(prevalence: Prevalence) -> str:

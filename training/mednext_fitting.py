@@ -1,8 +1,8 @@
 """Fitting the demo MedNeXt while its phantoms are still being made, so that two cores are busy.
 
-First on crops, which are cheap and full of findings, then on whole studies, as the stage will see them. New studies
-come in at a fixed pace in steps, not in seconds, and earlier ones are seen again meanwhile: the same plan gives the
-same weights however fast the machine is, and a run that was cut off goes on from its last checkpoint.
+First mostly on crops, which are cheap and full of findings, then on whole studies, as the stage will see them. New
+studies come in at a fixed pace in steps, not in seconds, and earlier ones are seen again meanwhile: the same plan gives
+the same weights however fast the machine is, and a run that was cut off goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from training.fast_block import speed_up_training
 from training.kept_files import keep_checkpoint, read_checkpoint
 from training.mednext_batches import Batch, make_crop_batch, make_whole_batch
 from training.mednext_loss import LocatingModel, compute_loss
-from training.mednext_plan import CLASSES, MedNeXtPlan
+from training.mednext_plan import CLASSES, Cycle, MedNeXtPlan
 from workers.mednext.model import MedNeXt
 
 Report = Callable[[str], None]
 
 _WHOLE_TOGETHER, _CROPS_TOGETHER = 2, 8
 """Per pass: tensors stay under 32 MB, which the C library reuses instead of asking the kernel each time."""
+
+_WARM_UP_SHARE = 0.15
 
 _CHECKPOINT_STEPS = 100
 _REPORT_STEPS = 50
@@ -46,10 +48,9 @@ class Fitting:
         self._learner = LocatingModel(self.model, len(FINDINGS)).train()
         self._learner.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in its stubs
         speed_up_training(self.model)
-        self._optimiser = torch.optim.AdamW(
-            self._learner.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
-        )
-        self._schedule = self._start_cycle(0)
+        rate = plan.cycles[0].peak_rate
+        self._optimiser = torch.optim.AdamW(self._learner.parameters(), lr=rate, weight_decay=plan.weight_decay)
+        self._schedule = self._start_cycle(plan.cycles[0])
         self._visits = np.zeros(plan.training_studies, np.int64)
         self._step, self._earlier_seconds = 0, 0.0
         self._started = time.monotonic()
@@ -69,8 +70,10 @@ class Fitting:
                 seen.append(next(examples))
             losses.append(self._learn(seen))
             self._step += 1
-            if self._step % self._plan.cycle_steps == 0:
-                self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
+            number, cycle, begun = self._plan.find_place(self._step)
+            if begun == 0:
+                self._report(f"cycle {number + 1} of {len(self._plan.cycles)}")
+                self._schedule = self._start_cycle(cycle)
             if self._step % _REPORT_STEPS == 0:
                 self._tell(losses[-_REPORT_STEPS:], len(seen), self.seconds)
             if self._step % _CHECKPOINT_STEPS == 0:
@@ -80,16 +83,16 @@ class Fitting:
             next(examples)
         return self.model.eval().requires_grad_(requires_grad=False)
 
-    def _start_cycle(self, cycle: int) -> torch.optim.lr_scheduler.OneCycleLR:
-        """Return the schedule of a cycle; each peaks at half the rate of the one before."""
-        peak = self._plan.peak_rate / 2**cycle
+    def _start_cycle(self, cycle: Cycle) -> torch.optim.lr_scheduler.OneCycleLR:
+        # One step more than there are: the schedule is moved on after the last one, too.
         return torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, peak, total_steps=self._plan.cycle_steps, pct_start=0.15
+            self._optimiser, cycle.peak_rate, total_steps=cycle.steps + 1, pct_start=_WARM_UP_SHARE
         )
 
     def _count_arrived(self) -> int:
-        share = (self._step + 1) / (self._plan.arrival_share * self._plan.cycle_steps)
-        return min(self._plan.training_studies, max(self._plan.batch, int(share * self._plan.training_studies)))
+        first = self._plan.cycles[0]
+        share = (self._step + 1) / (self._plan.arrival_share * first.steps)
+        return min(self._plan.training_studies, max(first.batch, int(share * self._plan.training_studies)))
 
     def _learn(self, seen: list[Example]) -> float:
         rng = np.random.default_rng((self._plan.seed, self._step))
@@ -109,12 +112,13 @@ class Fitting:
         return total
 
     def _make_batch(self, seen: list[Example], rng: np.random.Generator) -> tuple[Batch, int]:
-        plan = self._plan
-        if self._step % plan.cycle_steps >= plan.crop_steps:
-            chosen = self._choose(len(seen), plan.batch, rng)
-            return make_whole_batch([seen[index] for index in chosen], rng), _WHOLE_TOGETHER
+        plan, (_, cycle, step) = self._plan, self._plan.find_place(self._step)
+        if step >= cycle.crop_steps:
+            chosen = self._choose(len(seen), cycle.batch, rng)
+            return make_whole_batch([seen[index] for index in chosen], rng, cycle.disturbance), _WHOLE_TOGETHER
         chosen = self._choose(len(seen), min(plan.crop_batch, len(seen)), rng)
-        return make_crop_batch([seen[index] for index in chosen], plan.crop_xyz, rng), _CROPS_TOGETHER
+        examples = [seen[index] for index in chosen]
+        return make_crop_batch(examples, plan.crop_xyz, rng, cycle.disturbance), _CROPS_TOGETHER
 
     def _choose(self, count: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Return half a batch of the least seen studies and half of any others."""
@@ -149,7 +153,7 @@ class Fitting:
         self._visits = kept["visits"].numpy().copy()
         self._step, self._earlier_seconds = int(kept["step"]), float(kept["seconds"])
         # Starting a schedule writes its first rate into the optimiser, so the kept states come after it.
-        self._schedule = self._start_cycle(self._step // self._plan.cycle_steps)
+        self._schedule = self._start_cycle(self._plan.find_place(self._step).cycle)
         self._schedule.load_state_dict(kept["schedule"])
         self._optimiser.load_state_dict(kept["optimiser"])
         self._report(f"going on from step {self._step}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from training.phantoms import Prevalence
 from training.study_seeds import StudySeeds
@@ -18,26 +19,57 @@ CLASSES = (
 
 
 @dataclass(frozen=True)
+class Cycle:
+    """One rise and fall of the learning rate: updates on crops, then on `batch` whole studies each.
+
+    `disturbance`: by which part of the most that there is volumes are rescaled and made noisy.
+    """
+
+    crop_steps: int
+    whole_steps: int
+    peak_rate: float
+    batch: int = 8
+    disturbance: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Number of weight updates."""
+        return self.crop_steps + self.whole_steps
+
+
+class Place(NamedTuple):
+    """Where a step is: the number of its cycle, the cycle, and the step counted from the cycle's beginning."""
+
+    number: int
+    cycle: Cycle
+    step: int
+
+
+@dataclass(frozen=True)
 class MedNeXtPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
     `distractor_share`: chance of each look-alike that is normal, as in `phantom/distributions/heldout.toml`.
     `least_specificity`: a threshold is evidence that may lead a result. Cross-validated over 560 studies, 145 leading
     findings were right, 60 wrong and 84 not named; without a least specificity 143, 106 and 40.
+    `cycles`: crops are cheap and full of findings, but each norm answers by all of the volume that it is given, so they
+    teach only part of a whole one: on the validation phantoms the macro AUC was 0.756 after the first three cycles, and
+    0.817 after 600 more updates on whole studies.
     """
 
     seed: int = 1
     training_studies: int = 2000
     validation_studies: int = 400
     held_out_studies: int = 400
-    crop_steps: int = 1500
+    cycles: tuple[Cycle, ...] = (
+        Cycle(crop_steps=1500, whole_steps=350, peak_rate=4e-3),
+        Cycle(crop_steps=1500, whole_steps=350, peak_rate=2e-3),
+        Cycle(crop_steps=1000, whole_steps=0, peak_rate=1e-3),
+        Cycle(crop_steps=0, whole_steps=4000, peak_rate=2e-3, batch=4, disturbance=0.4),
+    )
     crop_batch: int = 16
     crop_xyz: tuple[int, int, int] = (44, 36, 38)
-    whole_steps: int = 350
-    batch: int = 8
     arrival_share: float = 0.75
-    cycles: int = 4
-    peak_rate: float = 4e-3
     weight_decay: float = 0.02
     least_specificity: float = 0.9
     distractor_share: float = 0.1
@@ -56,11 +88,14 @@ class MedNeXtPlan(StudySeeds):
     )
 
     @property
-    def cycle_steps(self) -> int:
-        """Number of weight updates of one cycle of the learning rate: first on crops, then on whole studies."""
-        return self.crop_steps + self.whole_steps
-
-    @property
     def steps(self) -> int:
         """Number of weight updates in all."""
-        return self.cycles * self.cycle_steps
+        return sum(cycle.steps for cycle in self.cycles)
+
+    def find_place(self, step: int) -> Place:
+        """Return where a step, counted from 0, is. The step after the last one is at the end of the last cycle."""
+        for number, cycle in enumerate(self.cycles):
+            if step < cycle.steps or number == len(self.cycles) - 1:
+                return Place(number, cycle, step)
+            step -= cycle.steps
+        raise ValueError("the plan has no cycle")

@@ -22,7 +22,7 @@ from training.mednext import choose_thresholds_again, train
 from training.mednext_batches import count_cells, make_crop_batch, make_targets, make_whole_batch
 from training.mednext_card import choose_thresholds, report_classes
 from training.mednext_fitting import Fitting
-from training.mednext_plan import CLASSES, MedNeXtPlan
+from training.mednext_plan import CLASSES, Cycle, MedNeXtPlan
 from training.phantoms import Prevalence
 from training.thresholds import choose_threshold
 from workers.mednext.configuration import Preprocessing
@@ -33,11 +33,12 @@ TINY = MedNeXtPlan(
     training_studies=8,
     validation_studies=4,
     held_out_studies=4,
-    crop_steps=2,
+    cycles=(
+        Cycle(crop_steps=2, whole_steps=2, peak_rate=4e-3, batch=4),
+        Cycle(crop_steps=0, whole_steps=2, peak_rate=2e-3, batch=2, disturbance=0.5),
+    ),
     crop_batch=4,
     crop_xyz=(22, 18, 18),
-    whole_steps=2,
-    batch=4,
     preprocessing=GRID,
     architecture=replace(MedNeXtPlan().architecture, depth_config=(1, 1), exp_r=(2, 2)),
 )
@@ -169,6 +170,14 @@ class TestAugmentation:
         assert count_cells(shape) == next(each.shape[2:] for name, each in steps if name == "stage1")
 
 
+class TestPlan:
+    def test_a_step_has_its_place_in_a_cycle(self) -> None:
+        places = [TINY.find_place(step) for step in range(TINY.steps + 1)]
+        assert [place.number for place in places] == [0, 0, 0, 0, 1, 1, 1]
+        assert [place.step for place in places] == [0, 1, 2, 3, 0, 1, 2]
+        assert places[4].cycle is TINY.cycles[1]
+
+
 class TestFitting:
     def test_a_run_that_was_cut_off_ends_with_the_same_weights(
         self, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +249,7 @@ class TestTraining:
         card = (trained / entry.card).read_text()
         assert "not for clinical use" in card
         assert "python -m training.mednext --seed 1 --training-studies 8" in card
+        assert "2 on 4 crops, then 2 on 4 whole studies; then, from a low rate again, 2 on 2 whole studies" in card
 
     def test_a_run_that_had_learnt_everything_measures_and_publishes_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -52,7 +52,7 @@ from workers.diffusion.scoring import score_slices
 from workers.diffusion.slice_grid import make_slice_grid
 from workers.diffusion.slices import take_slices
 from workers.model_host.allocation import keep_freed_memory
-from workers.model_host.precision import LARGEST_ERROR, PrecisionMeasurement
+from workers.model_host.precision import LARGEST_ERROR, is_worth
 
 AUTOGRAD_TARGET = 0.6
 BATCH_TARGET = 1.05
@@ -126,17 +126,7 @@ def _is_taken(seconds: dict[Way, float]) -> bool:
     exact, rounded = (Way(CPU_BATCHES[precision], precision) for precision in (Precision.FP32, Precision.BF16))
     error = _run_apart(_find_largest_error, exact, rounded)
     print(f"largest difference of a probability in bf16 {error:.2g}, allowed {LARGEST_ERROR}")
-    measured = PrecisionMeasurement(
-        digest="",
-        device="",
-        precision=Precision.BF16,
-        studies=1,
-        largest_error=error,
-        code_flips=None,
-        seconds=seconds[rounded],
-        fp32_seconds=seconds[exact],
-    )
-    return measured.pays
+    return is_worth(error, seconds[rounded] / seconds[exact])
 
 
 def _find_largest_error(exact: Way, rounded: Way) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,12 @@ class Fitting:
         share = self._step / self._plan.steps
         self._report(f"step {self._step} ({share:.0%}), {studies} studies, loss {np.mean(losses):.3f}, {seconds:.0f} s")
 
+    def _describe_plan(self, cycles: int) -> str:
+        """Return what decides the weights until the end of so many cycles; further ones may be added."""
+        return repr(replace(self._plan, cycles=self._plan.cycles[:cycles]))
+
     def _save(self) -> None:
+        place = self._plan.find_place(self._step)
         keep_checkpoint(
             self._checkpoint,
             {
@@ -141,6 +147,8 @@ class Fitting:
                 "schedule": self._schedule.state_dict(),
                 "visits": torch.from_numpy(self._visits),
                 "step": self._step,
+                "plan": self._describe_plan(place.number + 1),
+                "cycles": place.number + 1,
                 "seconds": self.seconds,
             },
         )
@@ -149,13 +157,20 @@ class Fitting:
         kept = read_checkpoint(self._checkpoint)
         if kept is None:
             return
+        cycles = int(kept.get("cycles", 0))
+        if kept.get("plan") != self._describe_plan(cycles):
+            self._report("the checkpoint is of another plan: beginning anew")
+            return
         self._learner.load_state_dict(kept["learner"])
         self._visits = kept["visits"].numpy().copy()
         self._step, self._earlier_seconds = int(kept["step"]), float(kept["seconds"])
-        # Starting a schedule writes its first rate into the optimiser, so the kept states come after it.
-        self._schedule = self._start_cycle(self._plan.find_place(self._step).cycle)
-        self._schedule.load_state_dict(kept["schedule"])
+        place = self._plan.find_place(self._step)
         self._optimiser.load_state_dict(kept["optimiser"])
+        self._schedule = self._start_cycle(place.cycle)
+        if place.number < cycles:
+            self._schedule.load_state_dict(kept["schedule"])
+            # Starting the schedule wrote its first rate into the optimiser.
+            self._optimiser.load_state_dict(kept["optimiser"])
         self._report(f"going on from step {self._step}")
 
 

@@ -51,10 +51,10 @@ class MedNeXtPlan(StudySeeds):
 
     `distractor_share`: chance of each look-alike that is normal, as in `phantom/distributions/heldout.toml`.
     `least_specificity`: a threshold is evidence that may lead a result. Cross-validated over 560 studies, 145 leading
-    findings were right, 60 wrong and 84 not named; without a least specificity 143, 106 and 40.
+    findings of earlier weights were right, 60 wrong and 84 not named; without a least specificity 143, 106 and 40.
     `cycles`: crops are cheap and full of findings, but each norm answers by all of the volume that it is given, so they
-    teach only part of a whole one: on the validation phantoms the macro AUC was 0.756 after the first three cycles, and
-    0.817 after 600 more updates on whole studies.
+    teach only part of a whole one: on the validation phantoms the macro AUC was 0.756 in the third cycle, and
+    0.817 after 600 updates on whole studies that followed it.
     """
 
     seed: int = 1

@@ -192,6 +192,25 @@ class TestFitting:
         for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
             assert torch.equal(one, other)
 
+    def test_cycles_may_be_added_to_a_run_that_has_ended(
+        self, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("training.mednext_fitting._CHECKPOINT_STEPS", 2)
+        Fitting(TINY, tmp_path, print).run(iter(examples))
+        longer = replace(TINY, cycles=(*TINY.cycles, Cycle(crop_steps=0, whole_steps=2, peak_rate=1e-3, batch=2)))
+        told: list[str] = []
+        Fitting(longer, tmp_path, told.append).run(iter(examples))
+        assert told[0] == "going on from step 6"
+
+    def test_a_checkpoint_of_another_plan_is_left_alone(
+        self, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("training.mednext_fitting._CHECKPOINT_STEPS", 2)
+        Fitting(TINY, tmp_path, print).run(iter(examples))
+        told: list[str] = []
+        Fitting(replace(TINY, training_studies=6), tmp_path, told.append)
+        assert told == ["the checkpoint is of another plan: beginning anew"]
+
 
 class TestReport:
     def test_thresholds_part_what_can_be_parted(self) -> None:

@@ -49,9 +49,12 @@ def measure(
     exact = run_trial(entry, volumes, device, ComputeMode())
     measurement = compare(entry, device, exact, run_trial(entry, volumes, device, ComputeMode(Precision.BF16)))
     compiled = run_trial(entry, volumes, device, ComputeMode(is_compiled=True)) if compiles else None
-    _keep(entry, measurement)
     document = _describe(measurement, exact, compiled)
     typer.echo(json.dumps(document) if as_json else "\n".join(_render(entry, measurement, exact, compiled)))
+    _keep(entry, measurement)
+    if not as_json:
+        taken = Precision.BF16 if measurement.pays else Precision.FP32
+        typer.echo(f"CTCLIP_PRECISION=auto takes {taken} for this model from the next start of a worker")
     return measurement
 
 
@@ -119,8 +122,6 @@ def _render(entry: ModelEntry, found: PrecisionMeasurement, exact: Trial, compil
     flips = "" if found.code_flips is None else f", {found.code_flips:.2%} of the codes are others"
     verdict = "allowed" if found.is_allowed else "NOT allowed"
     yield f"bf16      {found.seconds:8.3f} s a study, largest error {found.largest_error:.2g}{flips}: {verdict}"
-    taken = "bf16" if found.pays else "fp32"
-    yield f"CTCLIP_PRECISION=auto takes {taken} for this model from the next start of a worker"
     if compiled is not None:
         error = find_largest_error(exact, compiled)
         yield f"compiled  {compiled.seconds:8.3f} s a study, ready after {compiled.ready_s:.1f} s, error {error:.2g}"

@@ -20,7 +20,10 @@ FILE_NAME = "precision.json"
 LARGEST_ERROR = 0.01
 """Most that a probability may differ from float32."""
 
-_LEAST_GAIN = 0.95
+_LARGEST_SHARE_OF_TIME = 0.95
+"""Two runs of the same differ by less than the rest."""
+
+_FEWEST_STUDIES = 4
 
 _log = get_logger()
 
@@ -48,8 +51,13 @@ class PrecisionMeasurement:
 
     @property
     def pays(self) -> bool:
-        """Whether it is allowed and took less time than float32, by more than two runs differ."""
-        return self.is_allowed and self.seconds < _LEAST_GAIN * self.fp32_seconds
+        """Whether it is worth taking, as far as enough studies tell."""
+        return self.studies >= _FEWEST_STUDIES and is_worth(self.largest_error, self.seconds / self.fp32_seconds)
+
+
+def is_worth(largest_error: float, share_of_time: float) -> bool:
+    """Return whether a precision is near enough to float32, and faster: it takes that share of float32's time."""
+    return largest_error <= LARGEST_ERROR and share_of_time < _LARGEST_SHARE_OF_TIME
 
 
 def choose_precision(entry: ModelEntry, device: str, choice: PrecisionChoice) -> Precision:

@@ -90,8 +90,8 @@ def compare(entry: ModelEntry, device: torch.device, exact: Trial, other: Trial)
 
 
 def find_largest_error(exact: Trial, other: Trial) -> float:
-    """Return the largest difference of a probability; infinite where one is not a number."""
-    differences = (exact.probabilities - other.probabilities).abs().nan_to_num(nan=float("inf"))
+    """Return the largest difference of a probability; where one is not a number, as far as two can be apart."""
+    differences = (exact.probabilities - other.probabilities).abs().nan_to_num(nan=1.0)
     return float(differences.max())
 
 

@@ -20,6 +20,7 @@ from workers.command.models import app
 from workers.ct_clip.image_tower import ImageTower
 from workers.device import ComputeMode, describe_kind
 from workers.model_host.precision import FILE_NAME, PrecisionMeasurement, choose_precision, read_measurements, record
+from workers.model_host.precision_measuring import Trial, find_largest_error
 
 CPU = torch.device("cpu")
 DEVICE = "cpu of a kind"
@@ -77,8 +78,10 @@ class TestChosen:
         with pytest.raises(Defect, match="cannot be read; remove it"):
             choose_precision(spoilt, DEVICE, PrecisionChoice.BF16)
 
-    @pytest.mark.parametrize("changes", [{"largest_error": 0.011}, {"seconds": 0.96}, {"digest": "0" * 64}])
-    def test_left_to_itself_it_is_float32_where_the_other_is_far_or_slower_or_unknown(
+    @pytest.mark.parametrize(
+        "changes", [{"largest_error": 0.011}, {"seconds": 0.96}, {"digest": "0" * 64}, {"studies": 3}]
+    )
+    def test_left_to_itself_it_is_float32_where_the_other_is_far_or_slower_or_little_known(
         self, entry: ModelEntry, changes: dict[str, object]
     ) -> None:
         record(entry, measured(entry, 0.001, device=f"device of {changes}", **changes))
@@ -89,6 +92,11 @@ class TestChosen:
             record(entry, measured(entry, error, device="a fourth device"))
         found = [one.largest_error for one in read_measurements(entry) if one.device == "a fourth device"]
         assert found == [0.001]
+
+
+def test_a_probability_that_is_no_number_is_as_far_as_can_be() -> None:
+    exact, broken = (Trial(torch.tensor([[value, 0.5]]), None, 1.0, 1.0) for value in (0.4, float("nan")))
+    assert find_largest_error(exact, broken) == 1.0
 
 
 class TestKind:

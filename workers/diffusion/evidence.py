@@ -17,13 +17,12 @@ from model_weights.policies.reconstruction import ReconstructionOptions, SliceCh
 from shared.artefacts import ArtefactKind
 from shared.json_values import JsonObject
 from shared.notices import NoticeCode
-from workers.device import ComputeMode
 from workers.diffusion.anomaly_map import MEDIA_TYPE, AnomalyMapFile, write_anomaly_map
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import Architecture, MapShape
 from workers.diffusion.cost import SliceCost
 from workers.diffusion.features import NOT_RUN, hide_faults, summarise
-from workers.diffusion.known_answer import answer_as_unet, choose_tolerance, require_known_answer
+from workers.diffusion.known_answer import TOLERANCE, answer_as_unet, require_known_answer
 from workers.diffusion.loading import make_unet
 from workers.diffusion.map_refining import measure_pixel, refine
 from workers.diffusion.plan import Plan, plan_reconstruction
@@ -69,12 +68,13 @@ class Suspect:
 
 
 class Reconstructor:
-    """The noise predictor of one entry, loaded and checked when first needed, beside the classifier that guides it."""
+    """The noise predictor of one entry, loaded and checked when first needed, beside the classifier that guides it.
 
-    def __init__(
-        self, entry: ModelEntry, classifier: SliceClassifier, device: torch.device, mode: ComputeMode, *, batch: int
-    ) -> None:
-        self._entry, self._device, self._mode, self._batch = entry, device, mode, batch
+    It runs in float32: what less does to maps was never measured.
+    """
+
+    def __init__(self, entry: ModelEntry, classifier: SliceClassifier, device: torch.device, *, batch: int) -> None:
+        self._entry, self._device, self._batch = entry, device, batch
         self._shapes = Architecture.from_table(entry.architecture)
         self._classifier = classifier
         self._unet: UNet | None = None
@@ -96,8 +96,7 @@ class Reconstructor:
             return _decline("over_budget")
         chosen = choose_slices(options.choice, candidates, suspect.scores, plan.slices)
         slices = take_slices(suspect.prepared, chosen, suspect.grid.slice_size)
-        with self._mode.autocast(self._device):
-            differences = reconstruct(process, slices, plan, seed=options.seed, batch=self._batch)
+        differences = reconstruct(process, slices, plan, seed=options.seed, batch=self._batch)
         maps = Maps(slices[:, 0], differences[:, 0], chosen, suspect.grid, self._shapes.map)
         facts = describe_run(plan, options, plan.count_tflop(cost))
         return make_evidence(maps, options, question, facts, Maker.of_entry(self._entry))
@@ -106,9 +105,7 @@ class Reconstructor:
         with self._loading:
             if self._unet is None:
                 unet = make_unet(self._shapes.unet, load_tensors(self._entry.get_file(UNET_ROLE), self._device))
-                with self._mode.autocast(self._device):
-                    found = answer_as_unet(unet)
-                require_known_answer(self._entry, "noise", found, choose_tolerance(self._mode))
+                require_known_answer(self._entry, "noise", answer_as_unet(unet), TOLERANCE)
                 self._unet = unet
             return self._unet
 

@@ -57,9 +57,7 @@ class Predictor:
         self._classifier = make_classifier(self._shapes.classifier, tensors)
         with told_warm_up(entry.stage), mode.autocast(device):
             require_known_answer(entry, "logits", answer_as_classifier(self._classifier), choose_tolerance(mode))
-        # What less than float32 does to maps was never measured.
-        exact = ComputeMode(is_compiled=mode.is_compiled)
-        self._reconstructor = Reconstructor(entry, self._classifier, device, exact, batch=self._unet_batch)
+        self._reconstructor = Reconstructor(entry, self._classifier, device, batch=self._unet_batch)
 
     @property
     def preprocessing(self) -> VolumePreprocessing:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from phantom.dicom import make_uids, write_zip
+from phantom.gantry import MOST_DEGREES
 from phantom.study import FINDINGS, PhantomSettings, Study, make_study
 
 
@@ -26,6 +27,14 @@ def phantom(
     look_alikes: Annotated[
         float, typer.Option(min=0, max=1, help="Chance of each distractor that is normal: metal, motion and others.")
     ] = 0.0,
+    tilt: Annotated[
+        float,
+        typer.Option(
+            min=-MOST_DEGREES,
+            max=MOST_DEGREES,
+            help="Degrees by which the gantry leans, the back to the head if positive.",
+        ),
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ground truth as JSON.")] = False,
     list_findings: Annotated[bool, typer.Option("--list", help="List the findings and write nothing.")] = False,
 ) -> None:
@@ -35,7 +44,11 @@ def phantom(
         return
     settings = PhantomSettings.coarse() if coarse else PhantomSettings.standard()
     try:
-        study = make_study(seed, finding or (), replace(settings, distractor_share=look_alikes))
+        settings = replace(settings, distractor_share=look_alikes, gantry_tilt_degrees=(tilt, tilt))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--look-alikes, --tilt") from error
+    try:
+        study = make_study(seed, finding or (), settings)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--finding") from error
     try:
@@ -59,6 +72,7 @@ def describe_study(study: Study, path: Path) -> dict[str, Any]:
         "kernel": study.kernel,
         "manufacturer": study.manufacturer,
         "slice_thickness_mm": study.slice_thickness_mm,
+        "gantry_tilt_degrees": study.gantry_tilt_degrees,
         "findings": [asdict(placed) for placed in study.findings],
         "distractors": list(study.distractors),
     }
@@ -73,6 +87,8 @@ def _tell(study: Study, path: Path) -> str:
         lines.append(f"  {placed.name}: severity {placed.severity:.2f}, centre ({x:.0f}, {y:.0f}, {z:.0f}) mm LPS")
     if not study.findings:
         lines.append("  no findings")
+    if study.gantry_tilt_degrees:
+        lines.append(f"  gantry tilted by {study.gantry_tilt_degrees:g} degrees")
     if study.distractors:
         lines.append(f"  look-alikes that are normal: {', '.join(study.distractors)}")
     return "\n".join(lines)

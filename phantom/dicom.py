@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
+from phantom.canvas import Point
+from phantom.gantry import find_column_direction
 from phantom.study import Study
 
 _INTERCEPT_HU = -1024
@@ -137,17 +140,19 @@ def _set_series_and_equipment(dataset: Dataset, study: Study, uids: StudyUids) -
     dataset.ConvolutionKernel = study.kernel
     dataset.KVP = str(study.tube_voltage_kv)
     dataset.SliceThickness = _format(study.slice_thickness_mm)
-    dataset.SpacingBetweenSlices = _format(study.spacing_zyx_mm[0])
-    dataset.GantryDetectorTilt = "0"
+    tilt = study.gantry_tilt_degrees
+    dataset.SpacingBetweenSlices = _format(study.spacing_zyx_mm[0] * math.cos(math.radians(tilt)))
+    dataset.GantryDetectorTilt = _format(tilt)
 
 
 def _set_image_plane(dataset: Dataset, study: Study) -> None:
     _, spacing_y, spacing_x = study.spacing_zyx_mm
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.AcquisitionNumber = 1
-    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    down = find_column_direction(study.gantry_tilt_degrees)
+    dataset.ImageOrientationPatient = ["1", "0", "0", *map(_format, down)]
     dataset.PixelSpacing = [_format(spacing_y), _format(spacing_x)]
-    dataset.PatientOrientation = ["L", "P"]
+    dataset.PatientOrientation = ["L", _name_direction(down)]
     dataset.BurnedInAnnotation = "NO"
     dataset.LossyImageCompression = "00"
 
@@ -177,6 +182,11 @@ def _set_slice(dataset: Dataset, study: Study, uids: StudyUids, index: int, numb
     dataset.ImagePositionPatient = [_format(x), _format(y), _format(z)]
     dataset.SliceLocation = _format(z)
     dataset.PixelData = (study.hu[index] - _INTERCEPT_HU).astype("<i2").tobytes()
+
+
+def _name_direction(down: Point) -> str:
+    """Return what lies down a column: the back, and also head or feet where the planes lean (PS3.3 C.7.6.1.1.1)."""
+    return "P" if down[2] == 0 else "PH" if down[2] > 0 else "PF"
 
 
 def _format(value: float) -> str:

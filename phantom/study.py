@@ -6,6 +6,7 @@ the study without it differ by the finding only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from phantom.distractors.registry import DISTRACTORS, draw_distractors
 from phantom.fields import draw, make_generator
 from phantom.findings.finding import Finding, PlacedFinding, Site
 from phantom.findings.registry import FINDINGS, REGISTRY
+from phantom.gantry import find_corner, lean_planes
 from phantom.scanner import PADDING_HU, draw_scanner, pad_outside, scan
 from phantom.settings import PhantomSettings
 
@@ -34,7 +36,8 @@ class Study:
     """A chest CT: `hu` int16 and `labels` uint8 (TotalSegmentator's numbers), both (z, y, x) with ascending z in LPS.
 
     `origin_lps_mm` is the centre of voxel (0, 0, 0) as (x, y, z). `padding_hu` marks voxels outside of the circle of
-    reconstruction, where the settings ask for it.
+    reconstruction, where the settings ask for it. Planes lean by `gantry_tilt_degrees` (`phantom.gantry`): the spacing
+    along z is that of the table, the corners of all planes lie on one line along z, and labels lean as the HU do.
     """
 
     seed: int
@@ -51,6 +54,7 @@ class Study:
     is_male: bool
     distractors: tuple[str, ...] = ()
     padding_hu: int | None = field(default=None)
+    gantry_tilt_degrees: float = 0.0
 
 
 def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) -> Study:
@@ -60,7 +64,8 @@ def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) ->
     """
     chosen = _choose(findings)
     healthy, distractors = _draw_patient(seed, settings)
-    grid = _draw_grid(healthy, settings, make_generator(seed, Concern.GEOMETRY))
+    tilt = draw(make_generator(seed, Concern.GANTRY), settings.gantry_tilt_degrees)
+    grid = _draw_grid(healthy, settings, make_generator(seed, Concern.GEOMETRY), tilt)
     streams = {f.name: make_generator(seed, Concern.FINDINGS, FINDINGS.index(f.name)) for f in chosen}
     severities = {name: draw(stream, settings.severity) for name, stream in streams.items()}
     plan = healthy
@@ -74,7 +79,7 @@ def make_study(seed: int, findings: Sequence[str], settings: PhantomSettings) ->
         for f in chosen
     )
     _paint_distractors(canvas, chest, seed, [each for each in distractors if each.is_artefact])
-    study = _scan_study(seed, canvas, healthy, settings, placed)
+    study = _scan_study(seed, canvas, healthy, settings, placed, tilt=tilt)
     return replace(study, distractors=tuple(distractor.name for distractor in distractors))
 
 
@@ -109,19 +114,25 @@ def _make_stream(seed: int, distractor: Distractor) -> np.random.Generator:
 
 
 def _scan_study(
-    seed: int, canvas: Canvas, plan: BodyPlan, settings: PhantomSettings, placed: tuple[PlacedFinding, ...]
+    seed: int,
+    canvas: Canvas,
+    plan: BodyPlan,
+    settings: PhantomSettings,
+    placed: tuple[PlacedFinding, ...],
+    *,
+    tilt: float,
 ) -> Study:
     grid = canvas.grid
     scanner = draw_scanner(settings, grid.spacing_zyx_mm[0], make_generator(seed, Concern.SCANNER))
-    hu = scan(canvas.hu, grid, scanner, make_generator(seed, Concern.NOISE))
+    hu = scan(lean_planes(canvas.hu, grid, tilt), grid, scanner, make_generator(seed, Concern.NOISE))
     if settings.has_padding:
         pad_outside(hu, grid)
     return Study(
         seed=seed,
         hu=hu,
         spacing_zyx_mm=grid.spacing_zyx_mm,
-        origin_lps_mm=grid.origin_lps_mm,
-        labels=canvas.labels,
+        origin_lps_mm=find_corner(grid, tilt),
+        labels=lean_planes(canvas.labels, grid, tilt),
         findings=placed,
         kernel=scanner.kernel.name,
         manufacturer=scanner.kernel.manufacturer,
@@ -130,6 +141,7 @@ def _scan_study(
         age_years=plan.age_years,
         is_male=plan.is_male,
         padding_hu=PADDING_HU if settings.has_padding else None,
+        gantry_tilt_degrees=tilt,
     )
 
 
@@ -142,13 +154,16 @@ def _choose(names: Sequence[str]) -> list[Finding]:
     return [finding for name, finding in REGISTRY.items() if name in names]
 
 
-def _draw_grid(plan: BodyPlan, settings: PhantomSettings, rng: np.random.Generator) -> Grid:
+def _draw_grid(plan: BodyPlan, settings: PhantomSettings, rng: np.random.Generator, tilt: float) -> Grid:
     heights = np.linspace(-_BELOW_MM, plan.apex_mm, 24, dtype=np.float32)
-    width = 2 * float(plan.compute_body(heights)[0].max()) * draw(rng, (1.04, 1.14))
+    half_width, half_depth, *_ = (float(each.max()) for each in plan.compute_body(heights))
+    width = 2 * half_width * draw(rng, (1.04, 1.14))
     pixel = round(width / settings.matrix, 6)
     step = round(draw(rng, settings.slice_spacing_mm), 2)
-    bottom = round(-(_BELOW_MM + draw(rng, (0, 14))) * plan.scale_xyz[2], 2)
-    slices = int(np.ceil((plan.apex_mm + _ABOVE_MM - bottom) / step))
+    # Leaning planes see the front and the back at other heights: the scan begins earlier and ends later.
+    rise = half_depth * math.sin(math.radians(abs(tilt)))
+    bottom = round(-(_BELOW_MM + draw(rng, (0, 14))) * plan.scale_xyz[2] - rise, 2)
+    slices = int(np.ceil((plan.apex_mm + _ABOVE_MM + rise - bottom) / step))
     half = (settings.matrix - 1) / 2 * pixel
     origin = (round(draw(rng, (-9, 9)) - half, 4), round(draw(rng, (-4, 12)) - half, 4), bottom)
     return Grid((slices, settings.matrix, settings.matrix), (step, pixel, pixel), origin)

@@ -46,7 +46,8 @@ class 0 at the threshold says only that nothing is known.
 _LIMITS = """\
 ## Limits
 - The phantoms are simpler than patients; the figures above measure the software, not medicine.
-- "shifted" is the same generator with other kernels, more noise, thicker slices and contrast; it is still a phantom.
+- "shifted" is the same generator with other patients, other kernels, more noise, thicker slices, contrast and, in a
+  fifth of the studies, a leaning gantry; it is still a phantom.
 """
 
 
@@ -139,7 +140,7 @@ def write_card(trained: Trained) -> str:
 | Training | {plan.training_studies} studies, seeds {_tell_range(plan.training_seeds)} |
 | Segmented | the first {len(plan.masked_seeds)} of these; in the others the models that read masks are missing |
 | Held out | {plan.held_out_studies} studies, seeds {_tell_range(plan.held_out_seeds)} |
-| Held out, other scanner | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
+| Held out, other scanners and patients | {plan.shifted_studies} studies, seeds {_tell_range(plan.shifted_seeds)} |
 | Findings drawn | {", ".join(findings)} |
 | Answers, by the code that serves | {"; ".join(name_model(entry) for entry in trained.models)} |
 | May move the score | labels that recognise their own finding among others (AUC >= {plan.least_own_auc}), maxima |

@@ -57,5 +57,5 @@ class FusionPlan:
 
     @property
     def shifted_seeds(self) -> range:
-        """Seeds of held-out studies from another scanner."""
+        """Seeds of held-out studies from other scanners, of other patients."""
         return range(self.first_shifted_seed, self.first_shifted_seed + self.shifted_studies)

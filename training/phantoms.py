@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from phantom.gantry import find_column_direction
 from phantom.study import FINDINGS, Study
+from workers.intake.dicom.header import Placement
+from workers.intake.resampling import mend
+from workers.intake.stacks.geometry import StackGeometry
 from workers.volume import Geometry, Volume
 
 _STREAM = 0x5EED
@@ -35,9 +41,40 @@ def draw_findings(seed: int, prevalence: Prevalence) -> tuple[str, ...]:
 
 
 def make_volume(study: Study) -> Volume:
-    """Return the study as intake hands it on: int16 HU (z, y, x) with LPS geometry, padding read as air."""
+    """Return the study as intake hands it on: int16 HU (z, y, x) with LPS geometry, padding read as air.
+
+    Leaning planes are sheared back as intake does, so the study's labels do not lie on the grid of the volume then.
+    """
     hu = study.hu
     if study.padding_hu is not None:
         hu = np.where(hu == study.padding_hu, np.int16(-1024), hu)
+    if study.gantry_tilt_degrees:
+        return _shear_back(study, hu)
     geometry = Geometry(study.spacing_zyx_mm, study.origin_lps_mm, _X_DIRECTION, _Y_DIRECTION)
     return Volume(hu, geometry, {"kernel": study.kernel})
+
+
+def _shear_back(study: Study, hu: npt.NDArray[np.int16]) -> Volume:
+    """Return the volume of leaning planes, each above the one before it."""
+    _, step_y, step_x = study.spacing_zyx_mm
+    down = find_column_direction(study.gantry_tilt_degrees)
+    first = Placement(study.origin_lps_mm, _X_DIRECTION, down, (step_y, step_x), 1.0, 0.0, None)
+    stack = _describe_stack(study)
+    straight, corner = mend(hu.copy(), stack, first)
+    geometry = Geometry((stack.spacing_mm, step_y, step_x), corner, _X_DIRECTION, down)
+    return Volume(straight, geometry, {"kernel": study.kernel})
+
+
+def _describe_stack(study: Study) -> StackGeometry:
+    angle = math.radians(study.gantry_tilt_degrees)
+    step_mm = study.spacing_zyx_mm[0] * math.cos(angle)
+    return StackGeometry(
+        heights_mm=tuple(step_mm * index for index in range(len(study.hu))),
+        spacing_mm=step_mm,
+        is_uniform=True,
+        gaps=(),
+        drift=(0.0, math.tan(angle)),
+        jitter_mm=0.0,
+        obliqueness_degrees=abs(study.gantry_tilt_degrees),
+        table_degrees=0.0,
+    )

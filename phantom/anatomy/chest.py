@@ -41,6 +41,7 @@ class Concern(IntEnum):
     GEOMETRY = 9
     IDENTITY = 10
     DISTRACTORS = 11
+    GANTRY = 12
 
 
 @dataclass(frozen=True)

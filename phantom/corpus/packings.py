@@ -13,6 +13,7 @@ import numpy as np
 from phantom.corpus.case import Case, Sending, accepted, whole
 from phantom.corpus.chest import Chest
 from phantom.corpus.files import pack
+from phantom.gantry import find_column_direction
 from phantom.study import Study
 
 _NIFTI_HEADER_BYTES = 348
@@ -78,7 +79,8 @@ def write_nifti(study: Study) -> bytes:
     struct.pack_into("<3f", header, 108, len(header), 1, 0)
     header[123] = 2  # millimetres
     struct.pack_into("<2h", header, 252, 0, _SCANNER_ANATOMY)
-    rows_of_affine = ((-step_x, 0, 0, -x), (0, -step_y, 0, -y), (0, 0, step_z, z))
+    _, back, head = find_column_direction(study.gantry_tilt_degrees)
+    rows_of_affine = ((-step_x, 0, 0, -x), (0, -step_y * back, 0, -y), (0, step_y * head, step_z, z))
     struct.pack_into("<12f", header, 280, *(value for row in rows_of_affine for value in row))
     header[344:348] = b"n+1\0"
     return bytes(header) + study.hu.astype("<i2").tobytes()

@@ -40,6 +40,17 @@ class TestPhantomCommand:
         with zipfile.ZipFile(path) as archive:
             assert len(archive.namelist()) == document["shape_zyx"][0]
 
+    def test_the_gantry_leans_as_asked(self, tmp_path: Path) -> None:
+        asked = ("--coarse", "--tilt", "-7.5", "-o", str(tmp_path / "study.zip"))
+        assert json.loads(run(*asked, "--json")[1])["gantry_tilt_degrees"] == -7.5
+        assert "gantry tilted by -7.5 degrees" in run(*asked)[1]
+
+    @pytest.mark.parametrize("option", ["--tilt", "--look-alikes"])
+    def test_what_is_no_number_is_a_usage_error(self, tmp_path: Path, option: str) -> None:
+        code, output = run("--coarse", option, "nan", "-o", str(tmp_path / "study.zip"))
+        assert code == 2
+        assert option in output
+
     @pytest.mark.parametrize("flags", [("--list",), ("--list", "--json")], ids=str)
     def test_the_list_names_every_finding(self, flags: tuple[str, ...]) -> None:
         code, output = run(*flags)

@@ -122,6 +122,7 @@ class TestSettings:
             {"slice_spacing_mm": (0.0, 2.0)},
             {"thickness_per_spacing": (-1.0, 1.0)},
             {"severity": (0.5, 1.5)},
+            {"gantry_tilt_degrees": (0.0, 31.0)},
             {"kernels": ()},
             {"kernels": ("NO_SUCH",)},
         ],

@@ -83,6 +83,10 @@ class TestDistributions:
         assert train.anatomy == AnatomyRanges() != shifted.anatomy
         assert 0 < train.distractor_share < shifted.distractor_share
 
+    def test_of_some_shifted_studies_the_gantry_leans(self) -> None:
+        leans = [scanner.settings.gantry_tilt_degrees != (0, 0) for scanner in find_distribution("shifted").scanners]
+        assert leans == [False, True]
+
     @pytest.mark.parametrize(
         ("said", "other", "told"),
         [

@@ -24,6 +24,7 @@ from training.phantoms import draw_findings, make_volume
 from training.processes import make_ahead
 from training.recipe import digest_recipe
 from workers.drift.scan import Scan
+from workers.intake import resampling
 from workers.volume import Volume
 
 _STUDY = "study"
@@ -64,7 +65,7 @@ def compute_recipe_digest(distribution: Distribution) -> str:
 
     How a model answers is in its own digest; that its code still does is for known answers and golden vectors to say.
     """
-    return digest_recipe(distribution.describe_drawing(), phantoms.__file__)
+    return digest_recipe(distribution.describe_drawing(), phantoms.__file__, resampling.__file__)
 
 
 def ask_ahead(keys: Sequence[str], ask: Callable[[str], None], processes: int) -> None:

@@ -26,7 +26,8 @@ FOLDER = Path(str(files("phantom").joinpath("distributions")))
 _STREAM = 0x6A1D
 """The stream of `training.examples.draw_settings`, so that a seed of `train` is the patient that models learn from.
 
-The fusion meets look-alikes there too; the models have learnt without any.
+The fusion meets look-alikes there too. So do MedNeXt and the slice classifier of the diffusion detector, which sees
+contrast as well; the other models learn without any.
 """
 
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -94,6 +95,7 @@ class _ScannerTable(_Strict):
     noise_scale: Annotated[float, Field(gt=0)]
     contrast_share: Annotated[float, Field(ge=0, le=1)]
     severity: _Range = (0.0, 1.0)
+    gantry_tilt_degrees: _Range = (0.0, 0.0)
 
 
 class _DistributionTable(_Strict):

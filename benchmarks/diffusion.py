@@ -60,7 +60,7 @@ MEMORY_TARGET = 1.05
 BATCHES = (1, 2, 4, 8)
 STEPS = (64, 32, 16, 8, 4, 2, 1)
 _FIRST_SEED = 2_400_000
-"""Beyond the seeds of every training."""
+"""Seeds of no training."""
 
 _STUDIES = 4
 _COMPARED_SLICES = 16

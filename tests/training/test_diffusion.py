@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,19 @@ from phantom.study import PhantomSettings
 from shared.stages import StageName
 from tests.workers.diffusion.tiny import SLICING, TINY
 from training.diffusion.__main__ import measure_pixel, train
-from training.diffusion.batches import Slices
+from training.diffusion.batches import FindingSlices, Slices, group_by_finding
 from training.diffusion.card import MAP, PLAIN, REFINED, Localised, _judge, name_difference
-from training.diffusion.evaluation import Scored, measure_slices
-from training.diffusion.examples import Example, Task, draw_findings, make_example
-from training.diffusion.fitting import Fitting, quieten
+from training.diffusion.evaluation import Scored, measure_findings, measure_slices
+from training.diffusion.examples import (
+    Example,
+    Task,
+    draw_findings_in_slices,
+    find_states,
+    iterate_examples,
+    judge_states,
+    make_example,
+)
+from training.diffusion.fitting import Fitting, FittingTask, Report, fit_classifier, quieten
 from training.diffusion.localisation import Estimate, compute_dice, estimate, find_best_threshold, find_hits
 from training.diffusion.mapping import MeanSlice, choose_targets
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan, FittingPlan
@@ -37,7 +47,8 @@ PLAN = DiffusionPlan(
     training_studies=2,
     validation_studies=1,
     held_out_studies=3,
-    normal_share=0.3,
+    classifier_studies=3,
+    classifier_held_out_studies=8,
     last_time=20,
     crop=8,
     whole_steps=1,
@@ -49,26 +60,54 @@ PLAN = DiffusionPlan(
 )
 
 
-def find_seed(*, is_normal: bool) -> int:
-    return next(seed for seed in range(100) if (draw_findings(Task(seed, 0.5, 2)) == ()) == is_normal)
-
-
 def make_slices(count: int = 12, size: int = 16) -> Example:
     images = np.random.default_rng(0).uniform(-1, 1, (count, size, size)).astype(np.float16)
     states = np.asarray([0, 1, -1] * (count // 3), np.int8)
-    return Example(1, images, np.arange(count), states, None, ())
+    return Example(1, images, np.arange(count), states, None, ("mass",), np.ones((1, count), bool))
 
 
 class TestExamples:
     def test_lesions_are_what_the_findings_changed(self) -> None:
-        example = make_example(Task(find_seed(is_normal=False), 0.5, 2, is_located=True), SLICING, SMALL)
+        example = make_example(Task(3, ("mass", "pleural_effusion"), is_located=True), SLICING, SMALL)
         assert example.lesions is not None
         assert 0 < example.lesions.mean() < 0.5
-        assert set(example.findings) <= set(FINDINGS_IN_SLICES)
-        assert not example.lesions[example.states == 0].any()
+        assert set(example.findings) == {"mass", "pleural_effusion"}
+        assert example.spans.shape == (2, len(example.images))
+        assert example.spans.any(axis=1).all()
+        by_boxes = make_example(Task(3, ("mass", "pleural_effusion")), SLICING, SMALL)
+        assert not example.lesions[by_boxes.states == 0].any()
+        assert (example.states == 1).any()
+        assert example.lesions[example.states == 1].any(axis=(1, 2)).all()
+
+    def test_an_example_is_kept_as_it_was_made(self, tmp_path: Path) -> None:
+        task = Task(3, ("mass",), is_located=True, distractor_share=0.5, contrast_share=1.0)
+        made, kept = (next(iterate_examples([task], PLAN, tmp_path, 0)) for _ in range(2))
+        for name in ("images", "numbers", "states", "lesions", "spans"):
+            assert np.array_equal(getattr(made, name), getattr(kept, name))
+        assert made.findings == kept.findings == ("mass",)
+        assert (task.draw_settings().distractor_share, task.draw_settings().contrast_share) == (0.5, 1.0)
+        others = (task._replace(findings=()), task._replace(contrast_share=0.0), task._replace(is_located=False))
+        assert len({each.file_name for each in (task, *others)}) == 4
+
+    def test_a_slice_is_pathological_only_where_it_shows_something(self) -> None:
+        lesions = np.zeros((4, 3, 3), bool)
+        lesions[0, 0, :2] = True
+        lesions[3, 0, 0] = True
+        assert judge_states(np.asarray([1, 1, 0, 0], np.int8), lesions).tolist() == [1, -1, 0, -1]
+        assert judge_states(np.asarray([0, -1, -1, 1], np.int8), lesions).tolist() == [1, -1, -1, -1]
+
+    def test_near_the_end_of_a_box_a_slice_is_neither(self) -> None:
+        outside_mm = np.asarray([[-5.0, 1.0, 9.0, 20.0], [30.0, 20.0, 9.0, -1.0]])
+        assert find_states(outside_mm, slice_step_mm=3.0).tolist() == [1, -1, 0, 1]
+        assert find_states(np.zeros((0, 2)), slice_step_mm=3.0).tolist() == [0, 0]
+
+    def test_maps_are_measured_on_findings_that_lie_somewhere(self) -> None:
+        drawn = [draw_findings_in_slices(seed, PLAN.prevalence) for seed in range(100)]
+        assert {name for names in drawn for name in names} == set(FINDINGS_IN_SLICES)
+        assert 15 < drawn.count(()) < 45
 
     def test_a_study_without_findings_is_healthy_throughout(self) -> None:
-        example = make_example(Task(find_seed(is_normal=True), 0.5, 2, is_located=True), SLICING, SMALL)
+        example = make_example(Task(3, (), is_located=True), SLICING, SMALL)
         assert example.lesions is not None
         assert not example.lesions.any()
         assert not example.states.any()
@@ -84,10 +123,37 @@ class TestBatches:
         assert batch.times.max() < PLAN.last_time
 
     def test_the_classifier_sees_clean_slices_at_time_0_and_both_classes(self) -> None:
-        batch = Slices([make_slices()], replace(PLAN, clean_share=1.0)).draw_for_classifier(np.random.default_rng(0))
+        slices = FindingSlices([make_slices()], replace(PLAN, clean_share=1.0))
+        batch = slices.draw_for_classifier(np.random.default_rng(0))
         assert batch.labels.tolist() == [0, 1, 0, 1]
         assert not batch.times.any()
         assert batch.noisy.abs().max() <= 1.06
+
+    def make_pair(self) -> Example:
+        """Return 12 slices with a mass, in one of which there is a nodule too and is brighter."""
+        spans = np.zeros((2, 12), bool)
+        spans[0], spans[1, 1] = True, True
+        images = np.zeros((12, 16, 16), np.float16)
+        images[1] = 0.9
+        return replace(make_slices(), findings=("mass", "nodule"), spans=spans, images=images)
+
+    def test_each_finding_is_shown_as_often_however_few_its_slices(self) -> None:
+        rng, slices = np.random.default_rng(0), FindingSlices([self.make_pair()], replace(PLAN, clean_share=1.0))
+        drawn = torch.cat([slices.draw_for_classifier(rng).noisy[1::2].amax(dim=(1, 2, 3)) for _ in range(200)])
+        # One of the four slices of the mass is that of the nodule.
+        assert (drawn > 0.5).float().mean() == pytest.approx(1 / 2 + 1 / 8, abs=0.06)
+
+    def test_a_slice_counts_for_every_finding_in_whose_height_it_lies(self) -> None:
+        groups = group_by_finding([self.make_pair(), make_slices()])
+        assert {name: places.tolist() for name, places in groups.items()} == {
+            "mass": [1, 4, 7, 10, 13, 16, 19, 22],
+            "nodule": [1],
+        }
+
+    def test_studies_that_show_nothing_are_refused(self) -> None:
+        healthy = replace(make_slices(), findings=(), spans=np.zeros((0, 12), bool))
+        with pytest.raises(ValueError, match="shows a finding"):
+            FindingSlices([healthy], PLAN)
 
     def test_crops_come_before_whole_slices(self) -> None:
         slices, rng = Slices([make_slices()], PLAN), np.random.default_rng(0)
@@ -96,10 +162,13 @@ class TestBatches:
 
 
 class TestFitting:
-    def fit(self, state: Path, fails_at: int = -1) -> SliceClassifier:
+    def fit(
+        self, state: Path, fails_at: int = -1, rate: float = 1e-3, report: Report = lambda _: None
+    ) -> SliceClassifier:
+        state.mkdir(exist_ok=True)
         torch.manual_seed(0)
         network = quieten(SliceClassifier(TINY.classifier)).train()
-        slices = Slices([make_slices()], PLAN)
+        slices = FindingSlices([make_slices()], PLAN)
 
         def compute_loss(classifier: SliceClassifier, rng: np.random.Generator, step: int) -> Tensor:
             if step == fails_at:
@@ -107,19 +176,35 @@ class TestFitting:
             batch = slices.draw_for_classifier(rng)
             return torch.nn.functional.cross_entropy(classifier(batch.noisy, batch.times), batch.labels)
 
-        plan = FittingPlan(steps=5, batch=4, peak_rate=1e-3, checkpoint_steps=2)
-        return Fitting("classifier", network, plan, 7, compute_loss).run(state, lambda _: None)
+        plan = FittingPlan(steps=5, batch=4, peak_rate=rate, checkpoint_steps=2)
+        return Fitting(FittingTask("classifier", plan, 7), network, compute_loss).run(state, report)
 
     def test_a_run_that_was_cut_off_ends_with_the_same_weights(self, tmp_path: Path) -> None:
         whole, cut = tmp_path / "whole", tmp_path / "cut"
-        whole.mkdir()
-        cut.mkdir()
         expected = self.fit(whole)
         with pytest.raises(KeyboardInterrupt):
             self.fit(cut, fails_at=3)
         resumed = self.fit(cut)
         pairs = zip(resumed.state_dict().values(), expected.state_dict().values(), strict=True)
         assert all(torch.equal(one, other) for one, other in pairs)
+
+    def test_a_checkpoint_of_another_plan_is_not_gone_on_from(self, tmp_path: Path) -> None:
+        self.fit(tmp_path)
+        expected = self.fit(tmp_path / "new", rate=3e-3)
+        told: list[str] = []
+        again = self.fit(tmp_path, rate=3e-3, report=told.append)
+        assert "beginning anew" in told[0]
+        pairs = zip(again.state_dict().values(), expected.state_dict().values(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
+
+    @pytest.mark.parametrize("change", [{"clean_share": 0.5}, {"classifier_studies": 4}, {"seed": 2}], ids=str)
+    def test_nor_is_one_of_another_recipe(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        slices, told = FindingSlices([make_slices()], PLAN), list[str]()
+        fit_classifier(slices, PLAN, tmp_path, told.append)
+        fit_classifier(slices, PLAN, tmp_path, told.append)
+        assert told == ["classifier: going on from step 3"]
+        fit_classifier(slices, replace(PLAN, **change), tmp_path, told.append)
+        assert "beginning anew" in told[1]
 
     def test_residual_branches_begin_as_nothing(self) -> None:
         unet = quieten(UNet(TINY.unet))
@@ -170,13 +255,20 @@ class TestEvaluation:
     def test_the_auc_of_slices_is_that_over_all_pairs(self) -> None:
         rng = np.random.default_rng(0)
         studies = [
-            Scored(seed, True, rng.random(9), np.asarray([0, 1, -1] * 3, np.int8) if seed else np.zeros(9, np.int8))
-            for seed in range(4)
+            Scored(("mass",), rng.random(9), np.asarray([0, 1, -1] * 3 if number else [0] * 9, np.int8))
+            for number in range(4)
         ]
         truth, scores = (np.concatenate([getattr(each, name) for each in studies]) for name in ("truth", "scores"))
         found = measure_slices(studies)
         assert found.value == pytest.approx(roc_auc_score(truth[truth >= 0], scores[truth >= 0]))
         assert found.low < found.value < found.high
+
+    def test_a_finding_is_measured_where_it_is_alone(self) -> None:
+        truth = np.zeros(2, np.int8)
+        had = (("mass",), ("mass", "nodule"), ("nodule",), (), ())
+        largest = (0.9, 0.8, 0.3, 0.2, 0.4)
+        studies = [Scored(names, np.asarray([0.0, score]), truth) for names, score in zip(had, largest, strict=True)]
+        assert measure_findings(studies) == {"mass": (1, 1.0), "nodule": (1, 0.5)}
 
 
 class TestTraining:
@@ -190,10 +282,18 @@ class TestTraining:
         card = (catalogue.parent / str(entry.card)).read_text()
         assert "Demo, phantoms only, not for clinical use." in card
         assert "map minus plain baseline" in card
+        assert re.search(r"\| \w+ \| [1-8] \| \d\.\d\d \|", card)
+        assert "3, batches of 4 slices, half of them pathological, each finding as often" in card
 
     def test_no_study_is_seen_twice(self) -> None:
         plan = DiffusionPlan()
-        seeds = [*plan.training_seeds, *plan.validation_seeds, *plan.held_out_seeds]
+        seeds = [
+            *plan.training_seeds,
+            *plan.validation_seeds,
+            *plan.held_out_seeds,
+            *plan.classifier_seeds,
+            *plan.classifier_held_out_seeds,
+        ]
         assert len(seeds) == len(set(seeds))
 
     def test_a_pixel_is_as_large_as_the_grid_says(self) -> None:

@@ -6,7 +6,6 @@ Seeded and resumable: examples, checkpoints and maps stay in the state folder, a
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +17,16 @@ import torch
 from model_weights.catalogue import ModelEntry
 from shared.settings import WeightsProfile
 from training.command import make_parser, say
-from training.diffusion.batches import Slices
-from training.diffusion.card import MAP, PLAIN, REFINED, Localised, Measured, name_difference, write_card
+from training.diffusion.batches import FindingSlices, Slices
+from training.diffusion.card import MAP, PLAIN, REFINED, Classified, Localised, Measured, name_difference, write_card
 from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining, choose_threshold
-from training.diffusion.evaluation import measure_slices, measure_studies, score_example
-from training.diffusion.examples import Example, Task, iterate_examples
+from training.diffusion.evaluation import measure_findings, measure_slices, measure_studies, score_example
+from training.diffusion.examples import Example, Task, draw_findings_in_slices, iterate_examples
 from training.diffusion.fitting import fit_classifier, fit_unet
 from training.diffusion.localisation import Estimate, Maps, Values, compute_dice, estimate, find_hits
 from training.diffusion.mapping import Mapper, MeanSlice, Targets, choose_targets
 from training.diffusion.plan import DiffusionPlan
+from training.phantoms import Prevalence, draw_findings
 from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.configuration import Architecture
 from workers.diffusion.conversion import Configuration, publish_model
@@ -65,21 +65,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(plan: DiffusionPlan, state: Path, catalogue: Path, *, processes: int) -> ModelEntry:
     """Fit both networks, choose the reconstruction, measure and publish; each part on seeds of its own."""
-    started = time.process_time()
     state.mkdir(parents=True, exist_ok=True)
     examples = list(_iterate(plan, plan.training_seeds, state, processes, is_located=False))
-    networks = _fit(examples, plan, state)
+    networks, seconds = _fit(examples, plan, state, processes)
     measured = _measure(networks, plan, MeanSlice(examples, plan.preprocessing.volume.shape[0]), state, processes)
-    took = f"{(time.process_time() - started) / 60:.0f} minutes of one core, what earlier runs had left aside"
+    took = f"{seconds / 60:.0f} minutes of one core, beside making the phantoms and measuring"
     return _publish(networks, plan, measured, catalogue, took)
 
 
-def _fit(examples: Sequence[Example], plan: DiffusionPlan, state: Path) -> Networks:
-    slices, shapes = Slices(examples, plan), plan.architecture
-    classifier = fit_classifier(slices, plan, state, say).state_dict()
-    unet = fit_unet(slices, plan, state, say).state_dict()
+def _fit(examples: Sequence[Example], plan: DiffusionPlan, state: Path, processes: int) -> tuple[Networks, float]:
+    """Return both networks, and the seconds of CPU that fitting them took."""
+    shapes = plan.architecture
+    shown = _iterate_for_classifier(plan, plan.classifier_seeds, plan.classifier_prevalence, state, processes)
+    without_lesions = [replace(example, lesions=None) for example in shown]
+    classifier = fit_classifier(FindingSlices(without_lesions, plan), plan, state, say)
+    unet = fit_unet(Slices(examples, plan), plan, state, say)
     # As they are loaded where they are served, which gives other last bits.
-    return Networks(make_unet(shapes.unet, unet), make_classifier(shapes.classifier, classifier))
+    networks = Networks(
+        make_unet(shapes.unet, unet.network.state_dict()),
+        make_classifier(shapes.classifier, classifier.network.state_dict()),
+    )
+    return networks, classifier.seconds + unet.seconds
 
 
 def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state: Path, processes: int) -> Measured:
@@ -101,14 +107,21 @@ def _measure(networks: Networks, plan: DiffusionPlan, baseline: MeanSlice, state
         REFINED: (bases, refined),
     }
     localised = compare(shown, ways, pixel_mm)
-    pathological = plan.architecture.process.pathological_class
-    scored = [score_example(networks.classifier, example, pathological) for example in held_out]
-    of_mean, of_largest = measure_studies(scored)
     parameters = {
         name: sum(parameter.numel() for parameter in network.parameters())
         for name, network in (("unet", networks.unet), ("classifier", networks.classifier))
     }
-    return Measured(measure_slices(scored), of_mean, of_largest, localised, best, tried, parameters)
+    classified = _measure_classifier(networks.classifier, plan, state, processes)
+    return Measured(classified, localised, best, tried, parameters)
+
+
+def _measure_classifier(classifier: SliceClassifier, plan: DiffusionPlan, state: Path, processes: int) -> Classified:
+    seeds, prevalence = plan.classifier_held_out_seeds, plan.classifier_held_out_prevalence
+    pathological = plan.architecture.process.pathological_class
+    examples = _iterate_for_classifier(plan, seeds, prevalence, state, processes)
+    scored = [score_example(classifier, example, pathological) for example in examples]
+    of_mean, of_largest = measure_studies(scored)
+    return Classified(measure_slices(scored), of_mean, of_largest, measure_findings(scored))
 
 
 def compare(targets: Targets, ways: Mapping[str, tuple[Maps, Choice]], pixel_mm: tuple[float, float]) -> Localised:
@@ -135,7 +148,23 @@ def measure_pixel(plan: DiffusionPlan) -> tuple[float, float]:
 
 
 def _iterate(plan: DiffusionPlan, seeds: range, state: Path, processes: int, *, is_located: bool) -> Iterator[Example]:
-    tasks = [Task(seed, plan.normal_share, plan.most_findings, is_located) for seed in seeds]
+    tasks = [Task(seed, draw_findings_in_slices(seed, plan.prevalence), is_located) for seed in seeds]
+    return iterate_examples(tasks, plan, state / "examples", processes)
+
+
+def _iterate_for_classifier(
+    plan: DiffusionPlan, seeds: range, prevalence: Prevalence, state: Path, processes: int
+) -> Iterator[Example]:
+    tasks = [
+        Task(
+            seed,
+            draw_findings(seed, prevalence),
+            is_located=True,
+            distractor_share=plan.distractor_share,
+            contrast_share=plan.contrast_share,
+        )
+        for seed in seeds
+    ]
     return iterate_examples(tasks, plan, state / "examples", processes)
 
 

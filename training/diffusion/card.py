@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.diffusion.choosing import Tried
-from training.diffusion.examples import CHANGED_HU
+from training.diffusion.examples import CHANGED_HU, SHOWN_PIXELS
 from training.diffusion.localisation import Estimate
 from training.diffusion.mapping import LEAST_PIXELS
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
+from training.phantoms import Prevalence
 
 MAP, PLAIN, REFINED = "map", "plain baseline", "refined baseline"
 """What is compared on the same slices."""
@@ -31,12 +32,20 @@ class Localised:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Everything that the card says in figures."""
+class Classified:
+    """How well slices and studies are told apart; `findings`: studies with that one alone, and their AUC."""
 
     slice_auc: Estimate
     mean_auc: Estimate
     largest_auc: Estimate
+    findings: Mapping[str, tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that the card says in figures."""
+
+    classified: Classified
     localised: Localised
     best: Tried
     tried: Sequence[Tried]
@@ -56,22 +65,34 @@ download. They have seen nothing but procedural phantoms; nothing is claimed for
 |---|---|
 {_join(f"| {name} | {fact} |" for name, fact in facts.items())}
 
-## Held-out phantoms: slice classifier
-
-Mean and 95 % interval over resampled studies. A slice shows a lesion where the findings changed at least {LEAST_PIXELS}
-pixels by {CHANGED_HU} HU or more against the same patient without them, and none where they changed no pixel so much.
-
-| AUC of | |
-|---|---|
-| slices with a lesion against slices without | {measured.slice_auc} |
-| studies with findings against studies without, largest score | {measured.largest_auc} |
-| the same, mean score | {measured.mean_auc} |
+{_tell_classified(measured.classified)}
 
 {_tell_localisation(measured)}
 
 {_tell_choice(measured)}
 
 {_tell_limits(plan)}"""
+
+
+def _tell_classified(classified: Classified) -> str:
+    return f"""## Held-out phantoms: slice classifier
+
+Mean and 95 % interval over resampled studies. A slice shows a lesion where the findings changed at least {LEAST_PIXELS}
+pixels by {CHANGED_HU} HU or more against the same patient without them, and none where they changed no pixel so much.
+Slices in between, as most with calcium, are left out.
+
+| AUC of | |
+|---|---|
+| slices with a lesion against slices without | {classified.slice_auc} |
+| studies with findings against studies without, largest score | {classified.largest_auc} |
+| the same, mean score | {classified.mean_auc} |
+
+Studies with one finding alone against studies without any, by the largest score. They are few for each finding, so the
+second decimal says little:
+
+| Finding | Studies | AUC |
+|---|---|---|
+{_join(f"| {name} | {count} | {auc:.2f} |" for name, (count, auc) in classified.findings.items())}"""
 
 
 def _tell_localisation(measured: Measured) -> str:
@@ -106,7 +127,9 @@ def _tell_limits(plan: DiffusionPlan) -> str:
     return f"""## Limits
 
 - Phantoms are simpler than patients: these figures say that the code learns and answers, not how well it finds disease.
-- Findings that were taught: {", ".join(FINDINGS_IN_SLICES)}. Others were never shown as pathological.
+- The classifier was taught that a slice is pathological where findings change {SHOWN_PIXELS} pixels or more by
+  {CHANGED_HU} HU. Mild ground glass and all but severe mosaic attenuation change less: not shown to it as such.
+- Maps were chosen and measured on studies with these findings alone: {", ".join(FINDINGS_IN_SLICES)}.
 - A slice is {plan.preprocessing.slice_size} pixels wide, of 5 x 3.75 mm each: a small nodule is one or two of them.
 - The classifier knows noise up to time {plan.last_time}, the noise predictor up to {plan.late_times[1]}, whose variance
   is untrained: steps without new noise do not ask for it.
@@ -119,17 +142,29 @@ def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str,
     return {
         "Command": f"`{command}`",
         "Seed": plan.seed,
-        "Training data": f"slices of {plan.training_studies} phantoms (seeds {_name(plan.training_seeds)})",
-        "Updates of the classifier": f"{classifier.steps}, batches of {classifier.batch}; half of the slices are clean",
+        "Data of the classifier": (
+            f"slices of {len(plan.classifier_seeds)} phantoms (seeds {_name(plan.classifier_seeds)}),"
+            f" {_tell_prevalence(plan.classifier_prevalence)}; each look-alike with a chance of"
+            f" {plan.distractor_share:.0%}, contrast in {plan.contrast_share:.0%}"
+        ),
+        "Updates of the classifier": (
+            f"{classifier.steps}, batches of {classifier.batch} slices, half of them pathological, each finding as"
+            f" often; {plan.clean_share:.0%} are without added noise"
+        ),
+        "The classifier is measured on": (
+            f"{plan.classifier_held_out_studies} other phantoms (seeds {_name(plan.classifier_held_out_seeds)}),"
+            f" {_tell_prevalence(plan.classifier_held_out_prevalence)}; look-alikes and contrast as in its training"
+        ),
+        "Data of the noise predictor": f"slices of {plan.training_studies} others (seeds {_name(plan.training_seeds)})",
         "Updates of the noise predictor": (
             f"{unet.steps}, batches of {unet.batch} crops of {plan.crop} pixels, the last {plan.whole_steps} of"
             f" {unet.batch // 2} whole slices ({plan.healthy_share:.0%} healthy); then {late.steps},"
             f" batches of {late.batch} whole healthy slices at times {plan.late_times[0]} to {plan.late_times[1]}"
         ),
-        "Chosen on": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
-        "Measured on": f"{plan.held_out_studies} phantoms not used otherwise (seeds {_name(plan.held_out_seeds)})",
-        "Findings": f"none in {plan.normal_share:.0%} of the studies, else 1 to {plan.most_findings}",
-        "The last run took": took,
+        "Maps are chosen on": f"{plan.validation_studies} other phantoms (seeds {_name(plan.validation_seeds)})",
+        "Maps are measured on": f"{plan.held_out_studies} further phantoms (seeds {_name(plan.held_out_seeds)})",
+        "Findings for the noise predictor and maps": _tell_prevalence(plan.prevalence),
+        "Fitting took": took,
         "Licence": "Apache-2.0",
     }
 
@@ -157,6 +192,11 @@ def _tell_row(name: str, localised: Localised) -> str:
 def _tell_tried(tried: Tried) -> str:
     choice = tried.choice
     return f"| {tried.candidate} | {choice.hits:.3f} | {choice.dice:.3f} | {choice.shape.smoothing_mm:g} mm |"
+
+
+def _tell_prevalence(prevalence: Prevalence) -> str:
+    most = prevalence.most_findings
+    return f"no finding in {prevalence.normal:.0%} of the studies, else {'one' if most == 1 else f'1 to {most}'}"
 
 
 def _name(seeds: range) -> str:

@@ -29,8 +29,7 @@ Values = npt.NDArray[np.float64]
 class Scored:
     """A study and the probability of each of its slices; `truth` is 1 with a lesion, 0 without any, -1 in between."""
 
-    seed: int
-    has_findings: bool
+    findings: tuple[str, ...]
     scores: Values
     truth: npt.NDArray[np.int8]
 
@@ -42,7 +41,7 @@ def score_example(classifier: SliceClassifier, example: Example, pathological_cl
     scores = score_slices(classifier, torch.split(images, _TOGETHER), pathological_class=pathological_class)
     changed = example.lesions.sum(axis=(1, 2))
     truth = np.where(changed >= LEAST_PIXELS, 1, np.where(changed == 0, 0, -1)).astype(np.int8)
-    return Scored(example.seed, bool(example.findings), scores.double().numpy(), truth)
+    return Scored(example.findings, scores.double().numpy(), truth)
 
 
 def measure_slices(studies: Sequence[Scored]) -> Estimate:
@@ -58,10 +57,22 @@ def measure_slices(studies: Sequence[Scored]) -> Estimate:
 
 def measure_studies(studies: Sequence[Scored]) -> tuple[Estimate, Estimate]:
     """Return the AUC of studies with findings against those without, of the mean and of the largest score."""
-    labels = np.array([study.has_findings for study in studies])
+    labels = np.array([bool(study.findings) for study in studies])
     statistics = np.array([summarise(torch.from_numpy(study.scores)) for study in studies], np.float64)
     of_mean, of_largest = (_measure(labels, statistics[:, column]) for column in (0, 1))
     return of_mean, of_largest
+
+
+def measure_findings(studies: Sequence[Scored]) -> dict[str, tuple[int, float]]:
+    """Return, by finding, how many studies have it alone, and the AUC of their largest score against normal studies."""
+    normal = [study.scores.max() for study in studies if not study.findings]
+    measured = {}
+    for name in sorted({name for study in studies for name in study.findings}):
+        alone = [study.scores.max() for study in studies if study.findings == (name,)]
+        if alone and normal:
+            labels = np.array([True] * len(alone) + [False] * len(normal))
+            measured[name] = (len(alone), compute_auc(labels, np.array(alone + normal)))
+    return measured
 
 
 def _measure(labels: npt.NDArray[np.bool_], values: Values) -> Estimate:

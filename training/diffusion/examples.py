@@ -5,8 +5,9 @@ Every example is a function of its seed alone, so it can be made by any process,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,10 @@ import torch
 
 from phantom.study import PhantomSettings, Study, make_study
 from training import examples, phantoms
-from training.diffusion import plan as plan_module
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
 from training.examples import draw_settings
 from training.kept_files import keep_arrays
-from training.phantoms import make_volume
+from training.phantoms import Prevalence, make_volume
 from training.processes import make_ahead
 from training.recipe import digest_recipe
 from workers.ct_clip import preprocess
@@ -38,22 +38,45 @@ _HU = 1000
 _STREAM = 0xD1FF
 _HEALTHY, _PATHOLOGICAL, _BETWEEN = 0, 1, -1
 
+SHOWN_PIXELS = 2
+"""A slice is taught as pathological where so many pixels of a lesion lie in it: a grain of calcium is hardly larger.
+
+What is measured asks for more (`training.diffusion.mapping.LEAST_PIXELS`).
+"""
+
 
 class Task(NamedTuple):
-    """A seed, how its findings are drawn, and whether lesions are wanted (which takes a second study)."""
+    """A seed, its findings, and whether lesions are wanted (which takes a second study).
+
+    Each look-alike comes with the chance `distractor_share`, contrast with `contrast_share`.
+    """
 
     seed: int
-    normal_share: float
-    most_findings: int
+    findings: tuple[str, ...]
     is_located: bool = False
+    distractor_share: float = 0.0
+    contrast_share: float = 0.0
+
+    @property
+    def file_name(self) -> str:
+        """What the example is kept as."""
+        findings = hashlib.sha256("+".join(self.findings).encode()).hexdigest()[:8]
+        shares = f"{self.distractor_share:g}-{self.contrast_share:g}"
+        return f"{self.seed}-{findings}-{shares}{'-located' if self.is_located else ''}.npz"
+
+    def draw_settings(self) -> PhantomSettings:
+        """Return the grid that the seed draws, and the chances."""
+        settings = draw_settings(self.seed)
+        return replace(settings, distractor_share=self.distractor_share, contrast_share=self.contrast_share)
 
 
 @dataclass(frozen=True)
 class Example:
     """The slices of a study that hold any of the scan: `images` float16 (n, x, y), `numbers` in the prepared volume.
 
-    `states` are 1 in the height of a finding, 0 outside of all, -1 near an end of one. `lesions` bool (n, x, y) are
-    what the findings changed; None where they were not wanted.
+    `states` are 1 where a finding is seen, or without lesions in the height of one, 0 outside of all, -1 in between
+    (`find_states`, `judge_states`). `lesions` bool (n, x, y) are what the findings changed; None where they were not
+    wanted. `spans` bool (findings, n) tell which slices lie in the height of each of the `findings`.
     """
 
     seed: int
@@ -62,6 +85,7 @@ class Example:
     states: npt.NDArray[np.int8]
     lesions: npt.NDArray[np.bool_] | None
     findings: tuple[str, ...]
+    spans: npt.NDArray[np.bool_]
 
 
 def iterate_examples(tasks: Sequence[Task], plan: DiffusionPlan, folder: Path, processes: int) -> Iterator[Example]:
@@ -72,58 +96,73 @@ def iterate_examples(tasks: Sequence[Task], plan: DiffusionPlan, folder: Path, p
 
 
 def make_example(task: Task, preprocessing: Preprocessing, settings: PhantomSettings | None = None) -> Example:
-    """Make the study of a seed with the findings and (unless given) the grid that the seed draws; take its slices."""
-    settings = settings or draw_settings(task.seed)
-    study = make_study(task.seed, draw_findings(task), settings)
+    """Make the study of a task, as its seed draws the scanner unless settings are given; take its slices."""
+    settings = settings or task.draw_settings()
+    study = make_study(task.seed, task.findings, settings)
     grid = _make_grid(study, preprocessing)
     numbers = [number for number in preprocessing.list_slices() if number in grid.scanned]
     images = _take(study, preprocessing, numbers)
+    outside_mm = measure_outside(study, grid, numbers)
+    states = find_states(outside_mm, grid.slice_step_mm)
     lesions = None
     if task.is_located:
         # The same seed without findings is the same patient under the same noise.
         healthy = _take(make_study(task.seed, (), settings), preprocessing, numbers)
         lesions = np.abs(images - healthy) * _HU >= CHANGED_HU
+        states = judge_states(states, lesions)
     return Example(
         task.seed,
         images.astype(np.float16),
         np.asarray(numbers, np.int64),
-        find_states(study, grid, numbers),
+        states,
         lesions,
         tuple(finding.name for finding in study.findings),
+        outside_mm < 0,
     )
 
 
-def draw_findings(task: Task) -> tuple[str, ...]:
-    """Return none, or one to `most_findings` different findings, each as likely as the others."""
-    generator = np.random.default_rng((_STREAM, task.seed))
-    if generator.random() < task.normal_share:
+def draw_findings_in_slices(seed: int, prevalence: Prevalence) -> tuple[str, ...]:
+    """Return none, or one to `most_findings` different ones of `FINDINGS_IN_SLICES`, each as likely as the others."""
+    generator = np.random.default_rng((_STREAM, seed))
+    if generator.random() < prevalence.normal:
         return ()
-    count = int(generator.integers(1, task.most_findings + 1))
+    count = int(generator.integers(1, prevalence.most_findings + 1))
     chosen = generator.choice(len(FINDINGS_IN_SLICES), size=count, replace=False)
     return tuple(FINDINGS_IN_SLICES[index] for index in sorted(chosen))
 
 
-def find_states(study: Study, grid: SliceGrid, numbers: Sequence[int]) -> npt.NDArray[np.int8]:
-    """Return the state of each slice from the boxes of the findings."""
+def measure_outside(study: Study, grid: SliceGrid, numbers: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return how far each slice lies above or below the box of each finding (findings, n) in mm; negative inside."""
     heights_mm = grid.locate_centres(numbers)[:, 2]
-    states = np.full(len(numbers), _HEALTHY, np.int8)
-    for finding in study.findings:
-        outside_mm = np.abs(heights_mm - finding.centre_lps_mm[2]) - finding.extent_mm[2] / 2
-        states[(outside_mm < grid.slice_step_mm) & (states == _HEALTHY)] = _BETWEEN
-        states[outside_mm < 0] = _PATHOLOGICAL
-    return states
+    boxes = [(finding.centre_lps_mm[2], finding.extent_mm[2] / 2) for finding in study.findings]
+    centres_mm, halves_mm = np.asarray(boxes, np.float64).reshape(-1, 2, 1).swapaxes(0, 1)
+    return np.asarray(np.abs(heights_mm - centres_mm) - halves_mm)
+
+
+def find_states(outside_mm: npt.NDArray[np.float64], slice_step_mm: float) -> npt.NDArray[np.int8]:
+    """Return the state of each slice from the boxes of the findings."""
+    nearest_mm = outside_mm.min(axis=0, initial=np.inf)
+    states = np.where(nearest_mm < slice_step_mm, _BETWEEN, _HEALTHY)
+    return np.where(nearest_mm < 0, _PATHOLOGICAL, states).astype(np.int8)
+
+
+def judge_states(states: npt.NDArray[np.int8], lesions: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+    """Return the states where lesions are known: a box is higher than what a slice shows of broken ribs or calcium."""
+    changed = lesions.sum(axis=(1, 2))
+    unseen = np.where((states == _HEALTHY) & (changed == 0), _HEALTHY, _BETWEEN)
+    return np.where(changed >= SHOWN_PIXELS, _PATHOLOGICAL, unseen).astype(np.int8)
 
 
 def compute_recipe_digest(preprocessing: Preprocessing) -> str:
     """Return a short digest of everything but the task that an example depends on: the sources and the grid."""
     modules = (examples, phantoms, preprocess, slice_grid, slices)
-    settings = repr((preprocessing, plan_module.FINDINGS_IN_SLICES))
-    return digest_recipe(settings, __file__, *(module.__file__ for module in modules))
+    return digest_recipe(repr(preprocessing), __file__, *(module.__file__ for module in modules))
 
 
 def _make_grid(study: Study, preprocessing: Preprocessing) -> SliceGrid:
-    depth, height, width = study.hu.shape
-    return make_slice_grid(make_volume(study).geometry, (depth, height, width), preprocessing)
+    volume = make_volume(study)
+    depth, height, width = volume.hu.shape
+    return make_slice_grid(volume.geometry, (depth, height, width), preprocessing)
 
 
 def _take(study: Study, preprocessing: Preprocessing, numbers: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -133,8 +172,7 @@ def _take(study: Study, preprocessing: Preprocessing, numbers: Sequence[int]) ->
 
 
 def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Example:
-    name = f"{task.seed}-{task.normal_share:g}-{task.most_findings}{'-located' if task.is_located else ''}"
-    path = folder / f"{name}.npz"
+    path = folder / task.file_name
     if path.exists():
         return _read(task, path)
     example = make_example(task, preprocessing)
@@ -147,6 +185,7 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
             "states": example.states,
             "lesions": np.packbits(lesions),
             "findings": np.asarray(example.findings, "U32"),
+            "spans": example.spans,
         },
     )
     return example
@@ -159,4 +198,4 @@ def _read(task: Task, path: Path) -> Example:
     if task.is_located:
         lesions = np.unpackbits(kept["lesions"], count=images.size).astype(bool).reshape(images.shape)
     findings = tuple(kept["findings"].tolist())
-    return Example(task.seed, images, kept["numbers"], kept["states"], lesions, findings)
+    return Example(task.seed, images, kept["numbers"], kept["states"], lesions, findings, kept["spans"])

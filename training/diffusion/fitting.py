@@ -1,9 +1,14 @@
-"""Fitting a network with checkpoints: the same plan gives the same weights, however often the run was cut off."""
+"""Fitting a network with checkpoints: the same plan gives the same weights, however often the run was cut off.
+
+A checkpoint of another recipe, or that began from other weights, is not gone on from.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.diffusion.batches import Slices
+from training.diffusion.batches import FindingSlices, Slices
+from training.diffusion.examples import compute_recipe_digest
 from training.diffusion.plan import DiffusionPlan, FittingPlan
 from training.kept_files import keep_checkpoint, read_checkpoint
 from workers.diffusion.blocks import ResidualBlock, SelfAttention
@@ -27,37 +33,60 @@ _WARM_SHARE = 0.1
 _WEIGHTS = (0.1, 10.0)
 
 
+@dataclass(frozen=True)
+class FittingTask:
+    """What is fitted, and how. `recipe` is all that decides the weights beside the plan, the seed and the beginning."""
+
+    name: str
+    plan: FittingPlan
+    seed: int
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class Fitted(Generic[_Network]):
+    """A network that was fitted, and the CPU time of that."""
+
+    network: _Network
+    seconds: float
+
+
 class Fitting(Generic[_Network]):
-    """One network, its optimiser and schedule. `compute_loss` is given random numbers and the step."""
+    """One network, its optimiser and schedule. `compute_loss` is given random numbers and the step.
+
+    `seconds` is the CPU time of all runs so far.
+    """
 
     def __init__(
         self,
-        name: str,
+        task: FittingTask,
         network: _Network,
-        plan: FittingPlan,
-        seed: int,
         compute_loss: Callable[[_Network, np.random.Generator, int], Tensor],
     ) -> None:
-        self._name, self._network, self._plan, self._seed = name, network, plan, seed
+        plan = task.plan
+        self._name, self._network, self._plan, self._seed = task.name, network, plan, task.seed
         self._compute_loss = compute_loss
         self._optimiser = torch.optim.AdamW(network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, plan.peak_rate, total_steps=plan.steps, pct_start=_WARM_SHARE
         )
         self._step = 0
+        self._beginning = _compute_digest(network, f"{plan} {task.seed} {task.recipe}")
+        self.seconds = 0.0
 
     def run(self, state: Path, report: Report) -> _Network:
         """Fit, going on from the last checkpoint in `state`, and return the network in inference mode."""
         checkpoint = state / f"{self._name}.pt"
         self._restore(checkpoint, report)
-        started, losses = time.process_time(), []
+        losses: list[float] = []
         while self._step < self._plan.steps:
+            started = time.process_time()
             losses.append(self._learn())
             self._step += 1
+            self.seconds += time.process_time() - started
             if self._step % _REPORT_STEPS == 0:
-                seconds = time.process_time() - started
-                recent = np.mean(losses[-_REPORT_STEPS:])
-                report(f"{self._name}: step {self._step} of {self._plan.steps}, loss {recent:.4f}, {seconds:.0f} s CPU")
+                recent, place = np.mean(losses[-_REPORT_STEPS:]), f"step {self._step} of {self._plan.steps}"
+                report(f"{self._name}: {place}, loss {recent:.4f}, {self.seconds:.0f} s CPU")
             if self._step % self._plan.checkpoint_steps == 0 or self._step == self._plan.steps:
                 self._save(checkpoint)
         return self._network.eval().requires_grad_(requires_grad=False)
@@ -78,6 +107,8 @@ class Fitting(Generic[_Network]):
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "step": self._step,
+            "beginning": self._beginning,
+            "seconds": self.seconds,
         }
         keep_checkpoint(checkpoint, kept)
 
@@ -85,14 +116,24 @@ class Fitting(Generic[_Network]):
         kept = read_checkpoint(checkpoint)
         if kept is None:
             return
+        if kept.get("beginning") != self._beginning:
+            report(f"{self._name}: the checkpoint is of another recipe or began from other weights: beginning anew")
+            return
         self._network.load_state_dict(kept["network"])
         self._schedule.load_state_dict(kept["schedule"])
         self._optimiser.load_state_dict(kept["optimiser"])
-        self._step = int(kept["step"])
+        self._step, self.seconds = int(kept["step"]), float(kept["seconds"])
         report(f"{self._name}: going on from step {self._step}")
 
 
-def fit_classifier(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -> SliceClassifier:
+def _compute_digest(network: nn.Module, recipe: str) -> str:
+    digest = hashlib.sha256(recipe.encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fit_classifier(slices: FindingSlices, plan: DiffusionPlan, state: Path, report: Report) -> Fitted[SliceClassifier]:
     """Return the slice classifier, fitted on clean and on noisy slices."""
     torch.manual_seed(plan.seed)
     network = quieten(SliceClassifier(plan.architecture.classifier)).train()
@@ -101,10 +142,12 @@ def fit_classifier(slices: Slices, plan: DiffusionPlan, state: Path, report: Rep
         batch = slices.draw_for_classifier(rng)
         return functional.cross_entropy(classifier(batch.noisy, batch.times), batch.labels)
 
-    return Fitting("classifier", network, plan.classifier_fitting, plan.seed, compute_loss).run(state, report)
+    recipe = f"{plan.classifier_recipe} {compute_recipe_digest(plan.preprocessing)}"
+    fitting = Fitting(FittingTask("classifier", plan.classifier_fitting, plan.seed, recipe), network, compute_loss)
+    return Fitted(fitting.run(state, report), fitting.seconds)
 
 
-def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -> UNet:
+def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -> Fitted[UNet]:
     """Return the noise predictor. What it says of the variance is not fitted: steps without noise do not ask for it."""
     torch.manual_seed(plan.seed)
     network = quieten(UNet(plan.architecture.unet)).train()
@@ -123,9 +166,11 @@ def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -
         loss: Tensor = (weights * (noise - batch.noise).square()).mean()
         return loss
 
-    fitted = Fitting("unet", network, plan.unet_fitting, plan.seed + 1, compute_loss).run(state, report)
-    network = fitted.requires_grad_().train()
-    return Fitting("unet_late", network, plan.late_fitting, plan.seed + 2, compute_late_loss).run(state, report)
+    recipe = f"{plan.unet_recipe} {compute_recipe_digest(plan.preprocessing)}"
+    early = Fitting(FittingTask("unet", plan.unet_fitting, plan.seed + 1, recipe), network, compute_loss)
+    network = early.run(state, report).requires_grad_().train()
+    late = Fitting(FittingTask("unet_late", plan.late_fitting, plan.seed + 2, recipe), network, compute_late_loss)
+    return Fitted(late.run(state, report), early.seconds + late.seconds)
 
 
 def quieten(network: _Network) -> _Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.ct_clip_plan import PREPROCESSING
+from training.phantoms import Prevalence
 from training.study_seeds import StudySeeds
 from workers.diffusion.configuration import Architecture, ClassifierShape, Preprocessing, ProcessShape, UNetShape
 
@@ -20,7 +21,8 @@ FINDINGS_IN_SLICES = (
     "pericardial_effusion",
     "hiatal_hernia",
 )
-"""Findings of the phantom that lie somewhere; those of a whole organ, or smaller than a pixel, cannot be pointed at."""
+"""Findings that the map is chosen and measured on; those of a whole organ, or smaller than a pixel, cannot be pointed
+at. The slice classifier is taught all that the phantom has."""
 
 _SIZE = 64
 
@@ -40,6 +42,10 @@ class FittingPlan:
 class DiffusionPlan(StudySeeds):
     """Seeds of training, validation and held-out studies never meet, nor those of other models.
 
+    `training_studies` are the noise predictor's, with `FINDINGS_IN_SLICES`; `validation_studies` and
+    `held_out_studies` are those that maps are chosen and measured on. The classifier has studies of its own, with every
+    finding, with look-alikes that are normal, each with chance `distractor_share`, and with contrast in the vessels of
+    a `contrast_share`, so that it is not taken for calcium.
     The classifier sees times below `last_time`. So does the noise predictor at first: on crops of `crop` pixels, which
     are a quarter of the work, and in the last `whole_steps` on whole slices. Then it learns at the `late_times` what
     healthy slices look like as a whole, which is what a lesion is held against.
@@ -49,20 +55,27 @@ class DiffusionPlan(StudySeeds):
     training_studies: int = 240
     validation_studies: int = 20
     held_out_studies: int = 40
-    normal_share: float = 0.3
-    most_findings: int = 2
+    prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=2))
     last_time: int = 320
-    clean_share: float = 0.5
+    clean_share: float = 0.7
     healthy_share: float = 0.85
     crop: int = 32
     whole_steps: int = 100
-    classifier_fitting: FittingPlan = FittingPlan(steps=1200, batch=16, peak_rate=2e-3)
+    classifier_studies: int = 1200
+    classifier_held_out_studies: int = 400
+    classifier_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.2, most_findings=3))
+    classifier_held_out_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=1))
+    distractor_share: float = 0.1
+    contrast_share: float = 0.15
+    classifier_fitting: FittingPlan = FittingPlan(steps=4000, batch=32, peak_rate=2e-3, weight_decay=0.03)
     unet_fitting: FittingPlan = FittingPlan(steps=400, batch=12, peak_rate=2e-3, weight_decay=0.0)
     late_times: tuple[int, int] = (150, 650)
     late_fitting: FittingPlan = FittingPlan(steps=1000, batch=8, peak_rate=1.5e-3, weight_decay=0.0)
     first_training_seed: int = 2_100_000
     first_validation_seed: int = 2_200_000
     first_held_out_seed: int = 2_300_000
+    first_classifier_seed: int = 2_600_000
+    first_classifier_held_out_seed: int = 2_700_000
     architecture: Architecture = field(
         default_factory=lambda: Architecture(
             unet=UNetShape(image_size=_SIZE, model_channels=32, channel_mult=(1, 1, 2), num_res_blocks=1),
@@ -77,3 +90,27 @@ class DiffusionPlan(StudySeeds):
         )
     )
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(volume=PREPROCESSING, slice_size=_SIZE))
+
+    @property
+    def classifier_recipe(self) -> str:
+        """What decides the classifier's weights beside its fitting and the seed."""
+        shares = (self.clean_share, self.distractor_share, self.contrast_share)
+        shapes = (self.architecture.classifier, self.preprocessing)
+        return f"{self.classifier_prevalence} {shares} {self.last_time} {self.classifier_seeds} {shapes}"
+
+    @property
+    def unet_recipe(self) -> str:
+        """What decides the noise predictor's weights beside its fittings and the seed."""
+        drawn = (self.last_time, self.healthy_share, self.crop, self.whole_steps, self.late_times)
+        return f"{self.prevalence} {drawn} {self.training_seeds} {self.architecture.unet} {self.preprocessing}"
+
+    @property
+    def classifier_seeds(self) -> range:
+        """Seeds of the studies that the classifier is fitted on."""
+        return range(self.first_classifier_seed, self.first_classifier_seed + self.classifier_studies)
+
+    @property
+    def classifier_held_out_seeds(self) -> range:
+        """Seeds of the studies that the classifier is measured on."""
+        first = self.first_classifier_held_out_seed
+        return range(first, first + self.classifier_held_out_studies)

@@ -25,7 +25,7 @@ from workers.runtime.stage import Stage, StageContext, StageOutput
 from workers.volume import write_volume
 
 SEED = 2_500_000
-"""Beyond the seeds of every training."""
+"""A seed of no training."""
 
 ASKED: JsonObject = {"reconstruction": {"when": "always", "choice": "most_suspicious", "slices": 2}}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +32,7 @@ def phantom(
     tilt: Annotated[
         float,
         typer.Option(
-            min=-MOST_DEGREES,
-            max=MOST_DEGREES,
-            help="Degrees by which the gantry leans, the back to the head if positive.",
+            min=-MOST_DEGREES, max=MOST_DEGREES, help="Degrees that the gantry leans, to the head if positive."
         ),
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ground truth as JSON.")] = False,
@@ -43,19 +43,24 @@ def phantom(
         typer.echo(json.dumps(list(FINDINGS)) if as_json else "\n".join(FINDINGS))
         return
     settings = PhantomSettings.coarse() if coarse else PhantomSettings.standard()
-    try:
+    with _tell_usage("--look-alikes, --tilt"):
         settings = replace(settings, distractor_share=look_alikes, gantry_tilt_degrees=(tilt, tilt))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--look-alikes, --tilt") from error
-    try:
+    with _tell_usage("--finding"):
         study = make_study(seed, finding or (), settings)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--finding") from error
     try:
         write_zip(study, output)
     except OSError as error:
         raise typer.BadParameter(f"{output} cannot be written ({error.strerror}).", param_hint="--output") from error
     typer.echo(json.dumps(describe_study(study, output)) if as_json else _tell(study, output))
+
+
+@contextmanager
+def _tell_usage(options: str) -> Iterator[None]:
+    """Let a value that makes no study be told as a wrong use of the options that it came by."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=options) from error
 
 
 def describe_study(study: Study, path: Path) -> dict[str, Any]:

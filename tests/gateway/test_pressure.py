@@ -17,6 +17,9 @@ from shared.states import JobState
 from shared.tables import Job
 from tests.gateway.conftest import NOTHING, ZIP, RunningGateway, running_gateway
 
+# Tests come in random order, and the gateway of a test makes neither tables nor bucket.
+pytestmark = pytest.mark.usefixtures("engine", "store")
+
 Leftovers = Callable[[], tuple[set[str], int]]
 
 

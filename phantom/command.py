@@ -32,7 +32,7 @@ def phantom(
     tilt: Annotated[
         float,
         typer.Option(
-            min=-MOST_DEGREES, max=MOST_DEGREES, help="Degrees that the gantry leans, to the head if positive."
+            min=-MOST_DEGREES, max=MOST_DEGREES, help="Degrees that the gantry leans, the back to the head if positive."
         ),
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ground truth as JSON.")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,16 @@ class Prevalence:
     most_findings: int = 3
 
 
-def draw_findings(seed: int, prevalence: Prevalence) -> tuple[str, ...]:
-    """Return none, or one to `most_findings` different findings, each as likely as the others."""
-    generator = np.random.default_rng((_STREAM, seed))
+def draw_findings(
+    seed: int, prevalence: Prevalence, names: Sequence[str] = FINDINGS, stream: int = _STREAM
+) -> tuple[str, ...]:
+    """Return none, or one to `most_findings` different ones of the names, each as likely as the others."""
+    generator = np.random.default_rng((stream, seed))
     if generator.random() < prevalence.normal:
         return ()
     count = int(generator.integers(1, prevalence.most_findings + 1))
-    chosen = generator.choice(len(FINDINGS), size=min(count, len(FINDINGS)), replace=False)
-    return tuple(FINDINGS[index] for index in sorted(chosen))
+    chosen = generator.choice(len(names), size=min(count, len(names)), replace=False)
+    return tuple(names[index] for index in sorted(chosen))
 
 
 def make_volume(study: Study) -> Volume:

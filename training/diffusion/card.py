@@ -79,7 +79,7 @@ def _tell_classified(classified: Classified) -> str:
 
 Mean and 95 % interval over resampled studies. A slice shows a lesion where the findings changed at least {LEAST_PIXELS}
 pixels by {CHANGED_HU} HU or more against the same patient without them, and none where they changed no pixel so much.
-Slices in between, as most with calcium, are left out.
+Slices in between are left out.
 
 | AUC of | |
 |---|---|
@@ -128,7 +128,7 @@ def _tell_limits(plan: DiffusionPlan) -> str:
 
 - Phantoms are simpler than patients: these figures say that the code learns and answers, not how well it finds disease.
 - The classifier was taught that a slice is pathological where findings change {SHOWN_PIXELS} pixels or more by
-  {CHANGED_HU} HU. Mild ground glass and all but severe mosaic attenuation change less: not shown to it as such.
+  {CHANGED_HU} HU. What changes less, as all but severe mosaic attenuation, was not shown to it as such.
 - Maps were chosen and measured on studies with these findings alone: {", ".join(FINDINGS_IN_SLICES)}.
 - A slice is {plan.preprocessing.slice_size} pixels wide, of 5 x 3.75 mm each: a small nodule is one or two of them.
 - The classifier knows noise up to time {plan.last_time}, the noise predictor up to {plan.late_times[1]}, whose variance

@@ -21,7 +21,7 @@ from training import examples, phantoms
 from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
 from training.examples import draw_settings
 from training.kept_files import keep_arrays
-from training.phantoms import Prevalence, make_volume
+from training.phantoms import Prevalence, draw_findings, make_volume
 from training.processes import make_ahead
 from training.recipe import digest_recipe
 from workers.ct_clip import preprocess
@@ -122,13 +122,8 @@ def make_example(task: Task, preprocessing: Preprocessing, settings: PhantomSett
 
 
 def draw_findings_in_slices(seed: int, prevalence: Prevalence) -> tuple[str, ...]:
-    """Return none, or one to `most_findings` different ones of `FINDINGS_IN_SLICES`, each as likely as the others."""
-    generator = np.random.default_rng((_STREAM, seed))
-    if generator.random() < prevalence.normal:
-        return ()
-    count = int(generator.integers(1, prevalence.most_findings + 1))
-    chosen = generator.choice(len(FINDINGS_IN_SLICES), size=count, replace=False)
-    return tuple(FINDINGS_IN_SLICES[index] for index in sorted(chosen))
+    """Return what a seed draws of `FINDINGS_IN_SLICES`."""
+    return draw_findings(seed, prevalence, FINDINGS_IN_SLICES, _STREAM)
 
 
 def measure_outside(study: Study, grid: SliceGrid, numbers: Sequence[int]) -> npt.NDArray[np.float64]:

@@ -93,16 +93,16 @@ class DiffusionPlan(StudySeeds):
 
     @property
     def classifier_recipe(self) -> str:
-        """What decides the classifier's weights beside its fitting and the seed."""
+        """What decides the classifier's weights beside its fitting, the seed and how slices are made."""
         shares = (self.clean_share, self.distractor_share, self.contrast_share)
-        shapes = (self.architecture.classifier, self.preprocessing)
-        return f"{self.classifier_prevalence} {shares} {self.last_time} {self.classifier_seeds} {shapes}"
+        shape = self.architecture.classifier
+        return f"{self.classifier_prevalence} {shares} {self.last_time} {self.classifier_seeds} {shape}"
 
     @property
     def unet_recipe(self) -> str:
-        """What decides the noise predictor's weights beside its fittings and the seed."""
+        """What decides the noise predictor's weights beside its fittings, the seed and how slices are made."""
         drawn = (self.last_time, self.healthy_share, self.crop, self.whole_steps, self.late_times)
-        return f"{self.prevalence} {drawn} {self.training_seeds} {self.architecture.unet} {self.preprocessing}"
+        return f"{FINDINGS_IN_SLICES} {self.prevalence} {drawn} {self.training_seeds} {self.architecture.unet}"
 
     @property
     def classifier_seeds(self) -> range:

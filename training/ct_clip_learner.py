@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from phantom.study import FINDINGS
 from training.ct_clip_batches import Batch
-from training.mednext_loss import compute_place_loss
+from training.place_loss import compute_place_loss
 from workers.ct_clip.configuration import Architecture
 from workers.ct_clip.ctvit import CTViT
 from workers.ct_clip.model import CTCLIP, score_prompts

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.mednext_batches import Batch
+from training.place_loss import add_place_loss
 from workers.mednext.model import MedNeXt
 
 PLACE_WEIGHT = 1.0
@@ -42,16 +43,4 @@ def compute_loss(logits: Tensor, maps: list[Tensor], batch: Batch, pos_weight: T
     The places of the batch are on the grid of the first map; they are made coarser for the others.
     """
     loss = functional.binary_cross_entropy_with_logits(logits, batch.targets, batch.weights, pos_weight=pos_weight)
-    for each in maps:
-        inside = functional.adaptive_max_pool3d(batch.places, each.shape[2:])
-        loss = loss + PLACE_WEIGHT / len(maps) * compute_place_loss(each, inside)
-    return loss
-
-
-def compute_place_loss(logits: Tensor, inside: Tensor) -> Tensor:
-    """Weigh the cells inside of a finding as much as all cells outside, however small it is."""
-    logits, inside = logits.flatten(2), inside.flatten(2)  # (b, findings, cells)
-    outside = 1 - inside
-    found = (functional.softplus(-logits) * inside).sum(-1) / inside.sum(-1).clamp(min=1)
-    clear = (functional.softplus(logits) * outside).sum(-1) / outside.sum(-1).clamp(min=1)
-    return clear.mean() + 2 * found.mean()
+    return add_place_loss(loss, maps, batch.places, PLACE_WEIGHT)

@@ -17,7 +17,7 @@ import torch
 from model_weights.catalogue import ModelEntry
 from shared.settings import WeightsProfile
 from training.command import make_parser, say
-from training.diffusion.batches import FindingSlices, Slices
+from training.diffusion.batches import Slices
 from training.diffusion.card import MAP, PLAIN, REFINED, Classified, Localised, Measured, name_difference, write_card
 from training.diffusion.choosing import Choice, Tried, choose_reconstruction, choose_refining, choose_threshold
 from training.diffusion.evaluation import measure_findings, measure_slices, measure_studies, score_example
@@ -25,6 +25,7 @@ from training.diffusion.examples import Example, Task, draw_findings_in_slices, 
 from training.diffusion.fitting import fit_classifier, fit_unet
 from training.diffusion.localisation import Estimate, Maps, Values, compute_dice, estimate, find_hits
 from training.diffusion.mapping import Mapper, MeanSlice, Targets, choose_targets
+from training.diffusion.pairs import FindingPairs
 from training.diffusion.plan import DiffusionPlan
 from training.phantoms import Prevalence, draw_findings
 from workers.diffusion.classifier import SliceClassifier
@@ -77,8 +78,7 @@ def _fit(examples: Sequence[Example], plan: DiffusionPlan, state: Path, processe
     """Return both networks, and the seconds of CPU that fitting them took."""
     shapes = plan.architecture
     shown = _iterate_for_classifier(plan, plan.classifier_seeds, plan.classifier_prevalence, state, processes)
-    without_lesions = [replace(example, lesions=None) for example in shown]
-    classifier = fit_classifier(FindingSlices(without_lesions, plan), plan, state, say)
+    classifier = fit_classifier(FindingPairs(list(shown), plan), plan, state, say)
     unet = fit_unet(Slices(examples, plan), plan, state, say)
     # As they are loaded where they are served, which gives other last bits.
     networks = Networks(

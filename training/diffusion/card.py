@@ -9,7 +9,7 @@ from training.diffusion.choosing import Tried
 from training.diffusion.examples import CHANGED_HU, SHOWN_PIXELS
 from training.diffusion.localisation import Estimate
 from training.diffusion.mapping import LEAST_PIXELS
-from training.diffusion.plan import FINDINGS_IN_SLICES, DiffusionPlan
+from training.diffusion.plan import FINDINGS_IN_SLICES, SMALL_FINDINGS, DiffusionPlan, FittingPlan
 from training.phantoms import Prevalence
 
 MAP, PLAIN, REFINED = "map", "plain baseline", "refined baseline"
@@ -148,8 +148,10 @@ def _list_facts(plan: DiffusionPlan, *, command: str, took: str) -> Mapping[str,
             f" {plan.distractor_share:.0%}, contrast in {plan.contrast_share:.0%}"
         ),
         "Updates of the classifier": (
-            f"{classifier.steps}, batches of {classifier.batch} slices, half of them pathological, each finding as"
-            f" often; {plan.clean_share:.0%} are without added noise"
+            f"{plan.small_fitting.steps} on {_tell_batch(plan, plan.small_fitting)}, all clean, of small findings alone"
+            f" ({', '.join(SMALL_FINDINGS)}); then {classifier.steps} on {_tell_batch(plan, classifier)},"
+            f" {plan.small_share:.0%} of the pairs with a small finding, {plan.clean_share:.0%} without added noise;"
+            f" where lesions lie is taught too (weight {plan.place_weight:g})"
         ),
         "The classifier is measured on": (
             f"{plan.classifier_held_out_studies} other phantoms (seeds {_name(plan.classifier_held_out_seeds)}),"
@@ -196,7 +198,15 @@ def _tell_tried(tried: Tried) -> str:
 
 def _tell_prevalence(prevalence: Prevalence) -> str:
     most = prevalence.most_findings
+    if not prevalence.normal:
+        return f"each with {'one finding' if most == 1 else f'1 to {most} findings'}"
     return f"no finding in {prevalence.normal:.0%} of the studies, else {'one' if most == 1 else f'1 to {most}'}"
+
+
+def _tell_batch(plan: DiffusionPlan, fitting: FittingPlan) -> str:
+    pairs = plan.count_pairs(fitting)
+    others = fitting.batch - 2 * pairs
+    return f"{pairs} pairs of a slice with one finding and the same without it, and {others} others without"
 
 
 def _name(seeds: range) -> str:

@@ -75,14 +75,16 @@ class Example:
     """The slices of a study that hold any of the scan: `images` float16 (n, x, y), `numbers` in the prepared volume.
 
     `states` are 1 where a finding is seen, or without lesions in the height of one, 0 outside of all, -1 in between
-    (`find_states`, `judge_states`). `lesions` bool (n, x, y) are what the findings changed; None where they were not
-    wanted. `spans` bool (findings, n) tell which slices lie in the height of each of the `findings`.
+    (`find_states`, `judge_states`). `healthy` like `images` is the same patient without findings, under the same noise,
+    and `lesions` bool (n, x, y) are what the findings changed; both None where lesions were not wanted. `spans` bool
+    (findings, n) tell which slices lie in the height of each of the `findings`.
     """
 
     seed: int
     images: npt.NDArray[np.float16]
     numbers: npt.NDArray[np.int64]
     states: npt.NDArray[np.int8]
+    healthy: npt.NDArray[np.float16] | None
     lesions: npt.NDArray[np.bool_] | None
     findings: tuple[str, ...]
     spans: npt.NDArray[np.bool_]
@@ -104,17 +106,18 @@ def make_example(task: Task, preprocessing: Preprocessing, settings: PhantomSett
     images = _take(study, preprocessing, numbers)
     outside_mm = measure_outside(study, grid, numbers)
     states = find_states(outside_mm, grid.slice_step_mm)
-    lesions = None
+    healthy, lesions = None, None
     if task.is_located:
         # The same seed without findings is the same patient under the same noise.
-        healthy = _take(make_study(task.seed, (), settings), preprocessing, numbers)
-        lesions = np.abs(images - healthy) * _HU >= CHANGED_HU
+        twin = _take(make_study(task.seed, (), settings), preprocessing, numbers)
+        healthy, lesions = twin.astype(np.float16), np.abs(images - twin) * _HU >= CHANGED_HU
         states = judge_states(states, lesions)
     return Example(
         task.seed,
         images.astype(np.float16),
         np.asarray(numbers, np.int64),
         states,
+        healthy,
         lesions,
         tuple(finding.name for finding in study.findings),
         outside_mm < 0,
@@ -172,12 +175,14 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
         return _read(task, path)
     example = make_example(task, preprocessing)
     lesions = np.zeros(0, bool) if example.lesions is None else example.lesions
+    healthy = np.zeros(0, np.float16) if example.healthy is None else example.healthy
     keep_arrays(
         path,
         {
             "images": example.images,
             "numbers": example.numbers,
             "states": example.states,
+            "healthy": healthy,
             "lesions": np.packbits(lesions),
             "findings": np.asarray(example.findings, "U32"),
             "spans": example.spans,
@@ -189,8 +194,9 @@ def _fetch_example(task: Task, preprocessing: Preprocessing, folder: Path) -> Ex
 def _read(task: Task, path: Path) -> Example:
     kept = np.load(path, allow_pickle=False)
     images = kept["images"]
-    lesions = None
+    healthy, lesions = None, None
     if task.is_located:
+        healthy = kept["healthy"]
         lesions = np.unpackbits(kept["lesions"], count=images.size).astype(bool).reshape(images.shape)
     findings = tuple(kept["findings"].tolist())
-    return Example(task.seed, images, kept["numbers"], kept["states"], lesions, findings, kept["spans"])
+    return Example(task.seed, images, kept["numbers"], kept["states"], healthy, lesions, findings, kept["spans"])

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.diffusion.batches import FindingSlices, Slices
+from training.diffusion.batches import Slices
 from training.diffusion.examples import compute_recipe_digest
+from training.diffusion.locating import LocatingClassifier, compute_located_loss
+from training.diffusion.pairs import FindingPairs, LocatedBatch
 from training.diffusion.plan import DiffusionPlan, FittingPlan
 from training.kept_files import keep_checkpoint, read_checkpoint
 from workers.diffusion.blocks import ResidualBlock, SelfAttention
@@ -133,18 +135,28 @@ def _compute_digest(network: nn.Module, recipe: str) -> str:
     return digest.hexdigest()
 
 
-def fit_classifier(slices: FindingSlices, plan: DiffusionPlan, state: Path, report: Report) -> Fitted[SliceClassifier]:
-    """Return the slice classifier, fitted on clean and on noisy slices."""
+def fit_classifier(pairs: FindingPairs, plan: DiffusionPlan, state: Path, report: Report) -> Fitted[SliceClassifier]:
+    """Return the slice classifier, fitted on clean slices with small findings, then on all, some of them noisy."""
     torch.manual_seed(plan.seed)
-    network = quieten(SliceClassifier(plan.architecture.classifier)).train()
+    network = LocatingClassifier(quieten(SliceClassifier(plan.architecture.classifier))).train()
 
-    def compute_loss(classifier: SliceClassifier, rng: np.random.Generator, _step: int) -> Tensor:
-        batch = slices.draw_for_classifier(rng)
-        return functional.cross_entropy(classifier(batch.noisy, batch.times), batch.labels)
+    def make_loss(
+        draw: Callable[[np.random.Generator], LocatedBatch],
+    ) -> Callable[[LocatingClassifier, np.random.Generator, int], Tensor]:
+        def compute_loss(classifier: LocatingClassifier, rng: np.random.Generator, _step: int) -> Tensor:
+            batch = draw(rng)
+            logits, maps = classifier(batch.noisy, batch.times)
+            return compute_located_loss(logits, maps, batch, plan.place_weight)
+
+        return compute_loss
 
     recipe = f"{plan.classifier_recipe} {compute_recipe_digest(plan.preprocessing)}"
-    fitting = Fitting(FittingTask("classifier", plan.classifier_fitting, plan.seed, recipe), network, compute_loss)
-    return Fitted(fitting.run(state, report), fitting.seconds)
+    first = FittingTask("classifier_small", plan.small_fitting, plan.seed + 3, recipe)
+    small = Fitting(first, network, make_loss(pairs.draw_first))
+    network = small.run(state, report).requires_grad_().train()
+    task = FittingTask("classifier", plan.classifier_fitting, plan.seed, recipe)
+    whole = Fitting(task, network, make_loss(pairs.draw))
+    return Fitted(whole.run(state, report).classifier, small.seconds + whole.seconds)
 
 
 def fit_unet(slices: Slices, plan: DiffusionPlan, state: Path, report: Report) -> Fitted[UNet]:

@@ -24,6 +24,16 @@ FINDINGS_IN_SLICES = (
 """Findings that the map is chosen and measured on; those of a whole organ, or smaller than a pixel, cannot be pointed
 at. The slice classifier is taught all that the phantom has."""
 
+SMALL_FINDINGS = (
+    "nodule",
+    "lymphadenopathy",
+    "coronary_calcification",
+    "aortic_calcification",
+    "rib_fracture",
+    "vertebral_compression",
+)
+"""Findings of a few pixels, or of a few slices: the slice classifier is taught these first."""
+
 _SIZE = 64
 
 
@@ -45,7 +55,9 @@ class DiffusionPlan(StudySeeds):
     `training_studies` are the noise predictor's, with `FINDINGS_IN_SLICES`; `validation_studies` and
     `held_out_studies` are those that maps are chosen and measured on. The classifier has studies of its own, with every
     finding, with look-alikes that are normal, each with chance `distractor_share`, and with contrast in the vessels of
-    a `contrast_share`, so that it is not taken for calcium.
+    a `contrast_share`, so that it is not taken for calcium. Of a batch a `paired_share` are pairs of slices, with a
+    finding and without; the rest are slices without. First `SMALL_FINDINGS` are shown alone, on clean slices, then they
+    are a `small_share` of the pairs. `place_weight` is that of the loss of where lesions lie.
     The classifier sees times below `last_time`. So does the noise predictor at first: on crops of `crop` pixels, which
     are a quarter of the work, and in the last `whole_steps` on whole slices. Then it learns at the `late_times` what
     healthy slices look like as a whole, which is what a lesion is held against.
@@ -61,13 +73,17 @@ class DiffusionPlan(StudySeeds):
     healthy_share: float = 0.85
     crop: int = 32
     whole_steps: int = 100
-    classifier_studies: int = 1200
+    classifier_studies: int = 2000
     classifier_held_out_studies: int = 400
-    classifier_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.2, most_findings=3))
+    classifier_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.0, most_findings=2))
     classifier_held_out_prevalence: Prevalence = field(default_factory=lambda: Prevalence(normal=0.3, most_findings=1))
     distractor_share: float = 0.1
     contrast_share: float = 0.15
-    classifier_fitting: FittingPlan = FittingPlan(steps=4000, batch=32, peak_rate=2e-3, weight_decay=0.03)
+    paired_share: float = 0.75
+    small_share: float = 0.5
+    place_weight: float = 0.5
+    small_fitting: FittingPlan = FittingPlan(steps=800, batch=32, peak_rate=2e-3, weight_decay=0.03)
+    classifier_fitting: FittingPlan = FittingPlan(steps=2800, batch=32, peak_rate=1.5e-3, weight_decay=0.03)
     unet_fitting: FittingPlan = FittingPlan(steps=400, batch=12, peak_rate=2e-3, weight_decay=0.0)
     late_times: tuple[int, int] = (150, 650)
     late_fitting: FittingPlan = FittingPlan(steps=1000, batch=8, peak_rate=1.5e-3, weight_decay=0.0)
@@ -91,12 +107,16 @@ class DiffusionPlan(StudySeeds):
     )
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(volume=PREPROCESSING, slice_size=_SIZE))
 
+    def count_pairs(self, fitting: FittingPlan) -> int:
+        """Return how many pairs of slices a batch of the classifier has; the rest are slices without findings."""
+        return max(1, int(self.paired_share * fitting.batch / 2))
+
     @property
     def classifier_recipe(self) -> str:
-        """What decides the classifier's weights beside its fitting, the seed and how slices are made."""
-        shares = (self.clean_share, self.distractor_share, self.contrast_share)
-        shape = self.architecture.classifier
-        return f"{self.classifier_prevalence} {shares} {self.last_time} {self.classifier_seeds} {shape}"
+        """What decides the classifier's weights beside its fittings, the seed and how slices are made."""
+        made = (self.classifier_prevalence, self.classifier_seeds, self.distractor_share, self.contrast_share)
+        drawn = (SMALL_FINDINGS, self.small_share, self.clean_share, self.paired_share, self.last_time)
+        return f"{made} {drawn} {self.place_weight} {self.architecture.classifier}"
 
     @property
     def unet_recipe(self) -> str:

@@ -10,6 +10,8 @@ Images are (b, c, x, y).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -53,7 +55,16 @@ class SliceClassifier(nn.Module):
     def forward(self, image: Tensor, times: Tensor) -> Tensor:
         """Return logits (b, classes) of images at times (b,) or (1,)."""
         x = image
-        for activation in self.encoder(image, self.time_embedding(times)):
+        for activation in self.iterate_activations(image, times):
             x = activation
-        logits: Tensor = self.pool(functional.silu(self.head_norm(x)))
+        return self.judge(x)
+
+    def iterate_activations(self, image: Tensor, times: Tensor) -> Iterator[Tensor]:
+        """Return what each step of the encoder returns (b, c, x, y), the deepest last."""
+        activations: Iterator[Tensor] = self.encoder(image, self.time_embedding(times))
+        return activations
+
+    def judge(self, deepest: Tensor) -> Tensor:
+        """Return the logits (b, classes) of what the encoder's last step returned (b, c, x, y)."""
+        logits: Tensor = self.pool(functional.silu(self.head_norm(deepest)))
         return logits

@@ -13,7 +13,7 @@ import pytest
 
 from shared.byte_units import GIB, MIB
 from shared.errors import Unanswerable
-from workers.model_host.memory import MemoryAmount, MemoryBudget, read_free_memory, read_total_memory
+from workers.model_host.memory import MemoryAmount, MemoryBudget, read_free_memory
 
 
 def make_budget(free: MemoryAmount, *, freed: MemoryAmount | None = None) -> MemoryBudget:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from phantom.report import write_report
 from phantom.study import FINDINGS
 from shared.features import CT_CLIP_LABELS
+from training.augmentation import draw_noise, move
 from training.ct_clip_examples import BLOCK, Example
 from training.ct_clip_plan import ANY_FINDING, TRAINED_LABELS
 from workers.ct_clip.configuration import ImageShape
@@ -54,7 +55,7 @@ def make_batch(examples: Sequence[Example], shape: ImageShape, rng: np.random.Ge
     """Return studies shifted, stretched and with noise. Never flipped: the heart is on the left."""
     shifts = rng.integers(-_LARGEST_SHIFT, _LARGEST_SHIFT, (len(examples), 3), endpoint=True)
     moved = [
-        shift_volume(volume, shift, _PADDING) for volume, shift in zip(make_volumes(examples), shifts, strict=True)
+        move(volume, shift, _PADDING) for volume, shift in zip(make_volumes(examples), shifts.tolist(), strict=True)
     ]
     present = torch.from_numpy(np.stack([example.has_finding for example in examples])).float()
     return Batch(
@@ -68,16 +69,6 @@ def make_batch(examples: Sequence[Example], shape: ImageShape, rng: np.random.Ge
     )
 
 
-def shift_volume(volume: Tensor, shift: npt.NDArray[np.int64], padding: float) -> Tensor:
-    """Move (c, z, x, y) by whole voxels; `padding` comes in."""
-    moved = torch.roll(volume, shift.tolist(), dims=(1, 2, 3))
-    for axis, step in enumerate(shift.tolist(), 1):
-        size = volume.shape[axis]
-        start, length = (0, step) if step >= 0 else (size + step, -step)
-        moved.narrow(axis, start, length).fill_(padding)
-    return moved
-
-
 def _make_places(example: Example, shift: npt.NDArray[np.int64], shape: ImageShape) -> Tensor:
     """Return the tokens that each finding touches (findings, t, h, w)."""
     assert example.places is not None, "training needs located examples"
@@ -85,7 +76,7 @@ def _make_places(example: Example, shift: npt.NDArray[np.int64], shape: ImageSha
     places = torch.zeros(len(FINDINGS), *grid)
     if len(example.places):
         blocks = torch.from_numpy(example.places).float()
-        blocks = shift_volume(blocks, np.rint(shift / BLOCK).astype(np.int64), 0.0)
+        blocks = move(blocks, np.rint(shift / BLOCK).astype(np.int64).tolist(), 0.0)
         places[torch.from_numpy(example.has_finding)] = functional.adaptive_max_pool3d(blocks, grid)
     return places
 
@@ -93,7 +84,7 @@ def _make_places(example: Example, shift: npt.NDArray[np.int64], shape: ImageSha
 def _disturb(volumes: Tensor, rng: np.random.Generator) -> Tensor:
     stretch = _draw(rng, 1 - _MOST_STRETCH, 1 + _MOST_STRETCH, len(volumes))
     level = _draw(rng, 0.0, _MOST_NOISE, len(volumes))
-    noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+    noise = draw_noise(volumes.shape, rng)
     disturbed = ((volumes - _PADDING) * stretch + _PADDING + noise * level).clamp(-1, 1)
     return torch.where(volumes == _PADDING, volumes, disturbed)
 

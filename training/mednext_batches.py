@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from phantom.study import FINDINGS
+from training.augmentation import draw_noise, move
 from training.examples import Example
 from training.mednext_plan import CLASSES
 
 Voxels = npt.NDArray[np.float16]
 
+_PADDING = 0.0  # as that of the preprocessing
 _LARGEST_SHIFT = 3
 _CENTRED_SHARE = 0.75
 _SEEN_SHARE = 0.25
@@ -56,10 +58,14 @@ def make_targets(example: Example) -> npt.NDArray[np.float32]:
 def make_whole_batch(examples: Sequence[Example], rng: np.random.Generator, disturbance: float = 1.0) -> Batch:
     """Return studies shifted, rescaled and with noise. Never flipped: the heart is on the left."""
     shifts = rng.integers(-_LARGEST_SHIFT, _LARGEST_SHIFT, (len(examples), 3), endpoint=True)
-    moved = [_shift(volume, shift) for volume, shift in zip(make_volumes(examples), shifts, strict=True)]
+    moved = [
+        move(volume, shift, _PADDING) for volume, shift in zip(make_volumes(examples), shifts.tolist(), strict=True)
+    ]
     targets = torch.from_numpy(np.stack([make_targets(example) for example in examples]))
     places = [
-        _make_places(example, _shift(_as_blocks(example), np.rint(shift / 2).astype(np.int64)), example.voxels.shape)
+        _make_places(
+            example, move(_as_blocks(example), np.rint(shift / 2).astype(np.int64).tolist(), 0.0), example.voxels.shape
+        )
         for example, shift in zip(examples, shifts, strict=True)
     ]
     return Batch(_disturb(torch.stack(moved), rng, disturbance), targets, torch.ones_like(targets), torch.stack(places))
@@ -138,15 +144,5 @@ def _make_places(example: Example, blocks: Tensor, shape: Sequence[int]) -> Tens
 def _disturb(volumes: Tensor, rng: np.random.Generator, share: float) -> Tensor:
     scale = torch.from_numpy(1 + share * rng.uniform(-0.1, 0.1, (len(volumes), 1, 1, 1, 1))).float()
     level = torch.from_numpy(share * rng.uniform(0.0, 0.15, (len(volumes), 1, 1, 1, 1))).float()
-    noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+    noise = draw_noise(volumes.shape, rng)
     return torch.where(volumes == 0, volumes, volumes * scale + noise * level)
-
-
-def _shift(volume: Tensor, shift: npt.NDArray[np.int64]) -> Tensor:
-    """Move (c, x, y, z) by whole voxels; zeros come in, as the padding of the preprocessing is."""
-    moved = torch.roll(volume, shift.tolist(), dims=(1, 2, 3))
-    for axis, step in enumerate(shift.tolist(), 1):
-        size = volume.shape[axis]
-        start, length = (0, step) if step >= 0 else (size + step, -step)
-        moved.narrow(axis, start, length).zero_()
-    return moved

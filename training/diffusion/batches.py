@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from training.augmentation import draw_noise, move
 from training.diffusion.examples import Example
 from training.diffusion.plan import DiffusionPlan
 from workers.diffusion.schedule import Schedule
 
 AIR = -1.0
 _LARGEST_SHIFT = 2
-
-_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,8 @@ class Slices:
 
     def _draw_images(self, labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
         places = [rng.choice(self._by_label[label]) for label in labels.tolist()]
-        return np.stack([move(self._images[place], draw_move(rng), AIR) for place in places]).astype(np.float32)
+        moved = [move(torch.from_numpy(self._images[place])[None], draw_steps(rng), AIR) for place in places]
+        return torch.cat(moved).float().numpy()
 
     def _add_noise(
         self,
@@ -85,28 +84,16 @@ def compute_levels(plan: DiffusionPlan) -> Tensor:
     return torch.from_numpy(Schedule.make_linear(plan.architecture.process.diffusion_steps).levels).float()
 
 
-def draw_noise(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
-    """Return normal noise of a shape."""
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
-
-
 def add_noise(clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
     """Return noisy slices (b, 1, x, y), of whose variance the clean ones have the shares `levels` (b,)."""
     shares = levels[:, None, None, None]
     return shares.sqrt() * clean + (1 - shares).sqrt() * noise
 
 
-def draw_move(rng: np.random.Generator) -> tuple[int, int]:
-    """Return by how many pixels of (x, y) `move` moves."""
-    x, y = rng.integers(0, 2 * _LARGEST_SHIFT + 1, 2).tolist()
+def draw_steps(rng: np.random.Generator) -> tuple[int, int]:
+    """Return by how many pixels along (x, y) a slice is moved. Never flipped: the heart is on the left."""
+    x, y = (_LARGEST_SHIFT - rng.integers(0, 2 * _LARGEST_SHIFT + 1, 2)).tolist()
     return x, y
-
-
-def move(image: npt.NDArray[_Number], start: tuple[int, int], filling: float) -> npt.NDArray[_Number]:
-    """Move an image (x, y) by whole pixels; `filling` comes in. Never flipped: the heart is on the left."""
-    x, y = start
-    framed = np.pad(image, _LARGEST_SHIFT, constant_values=filling)
-    return framed[x : x + image.shape[0], y : y + image.shape[1]]
 
 
 def _crop(image: npt.NDArray[np.float32], size: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -28,6 +29,7 @@ from workers.diffusion.classifier import SliceClassifier
 from workers.diffusion.unet import UNet
 
 Report = Callable[[str], None]
+Draw = Callable[[np.random.Generator], LocatedBatch]
 _Network = TypeVar("_Network", bound=nn.Module)
 
 _REPORT_STEPS = 25
@@ -140,22 +142,17 @@ def fit_classifier(pairs: FindingPairs, plan: DiffusionPlan, state: Path, report
     torch.manual_seed(plan.seed)
     network = LocatingClassifier(quieten(SliceClassifier(plan.architecture.classifier))).train()
 
-    def make_loss(
-        draw: Callable[[np.random.Generator], LocatedBatch],
-    ) -> Callable[[LocatingClassifier, np.random.Generator, int], Tensor]:
-        def compute_loss(classifier: LocatingClassifier, rng: np.random.Generator, _step: int) -> Tensor:
-            batch = draw(rng)
-            logits, maps = classifier(batch.noisy, batch.times)
-            return compute_located_loss(logits, maps, batch, plan.place_weight)
-
-        return compute_loss
+    def compute_loss(draw: Draw, classifier: LocatingClassifier, rng: np.random.Generator, _step: int) -> Tensor:
+        batch = draw(rng)
+        logits, maps = classifier(batch.noisy, batch.times)
+        return compute_located_loss(logits, maps, batch, plan.place_weight)
 
     recipe = f"{plan.classifier_recipe} {compute_recipe_digest(plan.preprocessing)}"
     first = FittingTask("classifier_small", plan.small_fitting, plan.seed + 3, recipe)
-    small = Fitting(first, network, make_loss(pairs.draw_first))
+    small = Fitting(first, network, partial(compute_loss, pairs.draw_first))
     network = small.run(state, report).requires_grad_().train()
     task = FittingTask("classifier", plan.classifier_fitting, plan.seed, recipe)
-    whole = Fitting(task, network, make_loss(pairs.draw))
+    whole = Fitting(task, network, partial(compute_loss, pairs.draw))
     return Fitted(whole.run(state, report).classifier, small.seconds + whole.seconds)
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.diffusion.batches import AIR, add_noise, compute_levels, draw_move, draw_noise, move
+from training.augmentation import draw_noise, move
+from training.diffusion.batches import AIR, add_noise, compute_levels, draw_steps
 from training.diffusion.examples import Example
 from training.diffusion.plan import SMALL_FINDINGS, DiffusionPlan, FittingPlan
 
@@ -98,18 +99,18 @@ class FindingPairs:
     def _disturb(self, chosen: _Chosen, clean_share: float, rng: np.random.Generator) -> LocatedBatch:
         """Move slices, change their brightness and lay noise over some, all alike for both of a pair."""
         draws, drawn = len(chosen.images) - chosen.pairs, chosen.number_draws()
-        moves = [draw_move(rng) for _ in range(draws)]
-        starts = [moves[draw] for draw in drawn.tolist()]
+        moves = [draw_steps(rng) for _ in range(draws)]
+        steps = [moves[draw] for draw in drawn.tolist()]
         brightness = torch.from_numpy(rng.uniform(*_BRIGHTNESS, draws)[drawn]).float()[:, None, None, None]
         times = rng.integers(0, self._plan.last_time, draws) * (rng.random(draws) >= clean_share)
         told = torch.from_numpy(times[drawn])
-        clean = _move_all(chosen.images.astype(np.float32), starts, AIR) * brightness
+        clean = _move_all(chosen.images.astype(np.float32), steps, AIR) * brightness
         noise = draw_noise((draws, *clean.shape[1:]), rng)[torch.from_numpy(drawn)]
         noisy = add_noise(clean, noise, self._levels[told])
         # A clean slice is as it is: time 0 of the process has a little noise already, and scores have none.
         noisy = torch.where((told == 0)[:, None, None, None], clean, noisy)
         labels = (torch.arange(len(clean)) < chosen.pairs).long()
-        return LocatedBatch(noisy, told, labels, _move_all(chosen.lesions, starts, 0.0))
+        return LocatedBatch(noisy, told, labels, _move_all(chosen.lesions, steps, 0.0))
 
 
 def group_by_finding(examples: Sequence[Example]) -> dict[str, npt.NDArray[np.int64]]:
@@ -129,7 +130,7 @@ def _show(example: Example, name: str) -> npt.NDArray[np.bool_]:
     return np.asarray(example.spans[example.findings.index(name)] & is_alone & (example.states == 1))
 
 
-def _move_all(images: npt.NDArray[np.float32], starts: Sequence[tuple[int, int]], filling: float) -> Tensor:
-    """Return images (n, x, y), each moved by its own, as (n, 1, x, y)."""
-    moved = [move(image, start, filling) for image, start in zip(images, starts, strict=True)]
-    return torch.from_numpy(np.stack(moved))[:, None]
+def _move_all(images: npt.NDArray[np.float32], steps: Sequence[tuple[int, int]], padding: float) -> Tensor:
+    """Return images (n, x, y), each moved by its own steps, as (n, 1, x, y)."""
+    channels = torch.from_numpy(images)[:, None]
+    return torch.stack([move(image, each, padding) for image, each in zip(channels, steps, strict=True)])

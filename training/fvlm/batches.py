@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.augmentation import draw_noise
 from training.fvlm.examples import Example
 from training.fvlm.masks import SegmenterErrors, spoil_masks
 from training.fvlm.plan import TAUGHT
@@ -134,7 +135,7 @@ def make_batch(
 def disturb(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Return images (b, 1, z, y, x) in 0..1 with noise, other contrast and another offset."""
     shape = (len(images), 1, 1, 1, 1)
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+    noise = draw_noise(images.shape, rng)
     level, offset = rng.uniform(0, _MOST_NOISE, shape), rng.uniform(-_MOST_OFFSET, _MOST_OFFSET, shape)
     stretch = rng.uniform(1 - _MOST_STRETCH, 1 + _MOST_STRETCH, shape)
     disturbed = images * torch.from_numpy(stretch).float() + torch.from_numpy(offset).float()

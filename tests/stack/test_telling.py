@@ -26,9 +26,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def webhook(stack: RunningStack, receiver: Receiver) -> Iterator[dict[str, Any]]:
-    made = stack.http.post("/v1/webhooks", json={"url": receiver.url}).json()
+    made = stack.http.post("/v1/webhooks", json={"url": receiver.url}).raise_for_status().json()
     yield made
-    stack.http.delete(f"/v1/webhooks/{made['id']}")
+    stack.http.delete(f"/v1/webhooks/{made['id']}").raise_for_status()
 
 
 def find_told(receiver: Receiver, secret: str, job_id: str) -> list[str]:

@@ -94,7 +94,7 @@ class TestAbsentService:
 
     def test_is_asked_again_when_it_answered_before(self) -> None:
         with serving(ACCEPTED) as api:
-            client = Client(api.url, retry_limit_s=0.6)
+            client = Client(api.url, retry_limit_s=2)
             client.fetch_job("job-1")
         started = time.monotonic()
         with client, pytest.raises(Unreachable):

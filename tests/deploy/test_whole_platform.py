@@ -42,7 +42,7 @@ class TestForeground:
             own = psutil.Process().nice()
             assert {name for name in pids if psutil.Process(pids[name]).nice() > own} == {*WORKERS, FLOWER}
             up.send_signal(signal.SIGINT)
-            assert up.wait(30) == 0
+            assert up.wait(90) == 0
         assert not find_orphans((tmp_path / "state").resolve())
         assert not [pid for pid in described["pids"].values() if psutil.pid_exists(pid)]
 

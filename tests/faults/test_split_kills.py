@@ -26,6 +26,7 @@ class TestAKilledSplit:
         files = unpack(phantom_zip)
         both = pack({**files, **move(files, OTHER_UID)})
         options = {"split": "true", "validate_only": "true"}
+        stack.wait_for_all()  # or another job may be the one that waits to write
         # The files of an upload are written last.
         with writes_blocked(stack.engine, UploadFile.__tablename__):
             job_id = stack.http.post("/v1/jobs", files={"file": ("both.zip", both)}, params=options).json()["id"]

@@ -53,6 +53,7 @@ class TestKilledWorker:
         self, stack: RunningStack, phantom_zip: Path, stage: StageName, table: str, process: str
     ) -> None:
         engine = stack.engine
+        stack.wait_for_all()  # or another job may be the one that waits to write
         with writes_blocked(engine, table):
             # Of one model, so that no other can be the one that waits to write.
             job_id = stack.submit(phantom_zip, models=stage if stage in MODELS else StageName.MEDNEXT)

@@ -58,7 +58,7 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, object]]:
 class TestAStoppingGateway:
     def test_finishes_an_upload_that_has_begun(self, settings: Settings, engine: Engine) -> None:
         with stoppable(settings) as (server, port), begin_upload(port) as connection:
-            time.sleep(0.2)  # the head has arrived
+            wait_until(lambda: server.server_state.tasks, "the upload has begun")
             server.should_exit = True
             wait_until(lambda: is_closed(port), "nobody else is let in")
             connection.sendall(ZIP[10:])

@@ -415,20 +415,25 @@ class TestAFailedCommit:
     ) -> None:
         """While the database takes no events, its threads are busy, and who finds none is sent away."""
         before, may_send = {key for key, _ in store.iterate_keys()}, threading.Event()
+        seen: set[str] = set()
 
         def list_stored() -> set[str]:
             return {key for key, _ in store.iterate_keys()} - before
+
+        def has_seen_all() -> bool:
+            seen.update(list_stored())  # who is sent away takes its own back
+            return len(seen) == SUBMISSIONS
 
         def send() -> httpx.Response:
             return gateway.http.post("/v1/jobs", content=send_late(may_send))
 
         with ThreadPoolExecutor(SUBMISSIONS) as callers:
             calls = [callers.submit(send) for _ in range(SUBMISSIONS)]
-            time.sleep(1)  # all were let in: what the gateway asks of the database before a body, it has asked
+            time.sleep(3)  # all were let in: what the gateway asks of the database before a body, it has asked
             with transaction(engine) as session:
                 session.execute(text("LOCK TABLE events IN EXCLUSIVE MODE"))
                 may_send.set()
-                wait_until(lambda: len(list_stored()) == SUBMISSIONS, "every body lies in storage", 4)
+                wait_until(has_seen_all, "every body lies in storage")
                 next(as_completed(calls))
             answers = [call.result() for call in calls]
         refused = [answer.json()["code"] for answer in answers if answer.status_code == 503]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete
 
 from shared.database import transaction
 from shared.tables import Job, WebhookDelivery, WebhookEndpoint
@@ -90,7 +90,7 @@ class TestAWebhook:
     def test_of_another_tenant_is_not_found(self, gateway: RunningGateway, engine: Engine) -> None:
         place = f"{PATH}/{create(gateway).json()['id']}"
         with transaction(engine) as session:
-            session.scalars(select(WebhookEndpoint)).one().tenant = "another"
+            session.get_one(WebhookEndpoint, uuid.UUID(place.rpartition("/")[2])).tenant = "another"
         assert gateway.http.get(PATH).json()["items"] == []
         answers = [
             gateway.http.get(place),

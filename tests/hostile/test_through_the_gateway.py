@@ -22,7 +22,7 @@ from phantom.corpus.registry import CASES
 from shared.byte_units import MIB
 from tests.stack.running import RunningStack, run_ctclip, running_stack, wait_until
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]  # all of the corpus is sent in one fixture
 
 LARGEST_GATEWAY_BYTES = 200 * MIB
 LARGEST_READER_BYTES = 512 * MIB

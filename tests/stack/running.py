@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 CTCLIP = (sys.executable, "-m", "client")
 JOB_LIMIT_S = 240.0
@@ -73,6 +73,16 @@ class RunningStack:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
+    def wait_for_all(self) -> None:
+        """Return once nothing is left to do of what other tests submitted."""
+        unfinished = text("SELECT count(*) FROM jobs WHERE finished_at IS NULL")
+
+        def is_done() -> bool:
+            with self.engine.connect() as connection:
+                return not connection.scalar(unfinished)
+
+        wait_until(is_done, "all jobs have ended", JOB_LIMIT_S)
+
     def fetch_job(self, job_id: str) -> dict[str, Any]:
         """Return the job as callers see it."""
         job: dict[str, Any] = self.http.get(f"/v1/jobs/{job_id}").json()
@@ -102,8 +112,10 @@ def run_ctclip(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def find_orphans(stack: RunningStack) -> set[str]:
     """Return the objects that no row knows of; there may be no orphan of another kind.
 
-    A worker that another test killed between its object and its row leaves that object to the sweep.
+    A worker that another test killed between its object and its row leaves that object to the sweep. Objects are listed
+    before rows are read, so there must be no job that writes meanwhile.
     """
+    stack.wait_for_all()
     told = json.loads(run_ctclip("reconcile", "--json", "--state", str(stack.state)).stdout)
     assert (told["rows"], told["messages"]) == (0, 0), told
     return set(told["orphans"]["objects"])

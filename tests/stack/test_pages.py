@@ -30,6 +30,7 @@ def shell(stack: RunningStack, tmp_path: Path) -> Shell:
 
 
 class TestReadme:
+    @pytest.mark.timeout(1800)  # all of the page, in one test
     def test_does_what_it_shows(self, stack: RunningStack, shell: Shell, phantom_zip: Path) -> None:
         (shell.folder / ".venv").symlink_to(sys.prefix)
         (shell.folder / "deploy").symlink_to(ROOT / "deploy")

@@ -62,9 +62,11 @@ def other_weights(stack: RunningStack, stage: str) -> Iterator[None]:
     with stack.engine.begin() as connection:
         old = connection.execute(look, {"stage": stage}).scalar_one()
         connection.execute(change, {"stage": stage, "new": "f" * 64})
-    yield
-    with stack.engine.begin() as connection:
-        connection.execute(change, {"stage": stage, "new": old})
+    try:
+        yield
+    finally:
+        with stack.engine.begin() as connection:
+            connection.execute(change, {"stage": stage, "new": old})
 
 
 class TestTheSameStudy:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.gateway.event_stream import Stream, name_events
-from tests.gateway.receiver import Receiver, running_receiver
+from tests.gateway.receiver import Message, Receiver, running_receiver
 from tests.stack.running import JOB_LIMIT_S, RunningStack, wait_until
 
 pytestmark = pytest.mark.stack
@@ -35,6 +35,11 @@ def find_told(receiver: Receiver, secret: str, job_id: str) -> list[str]:
     """Return the types of what was told of a job under a secret."""
     own = [message for message in receiver.messages if job_id.encode() in message.body]
     return [message.verify(secret)["type"] for message in own if message.path == "/hook"]
+
+
+def find_called(receiver: Receiver) -> list[Message]:
+    """Return what came to the callback."""
+    return [message for message in receiver.messages if message.path == "/hook?callback"]
 
 
 def is_serving(stack: RunningStack) -> bool:
@@ -61,10 +66,11 @@ class TestAJob:
         assert name_events([first])[0] == ("job.state", None, "queued")
         assert name_events(rest)[-1][0] == "job.state"
         ended = f"job.{stack.wait_for_end(job['id'])['state']}"
-        wait_until(lambda: len(receiver.messages) >= 2, "both are told")
+        wait_until(lambda: find_told(receiver, webhook["secret"], job["id"]), "the webhook is told")
+        wait_until(lambda: find_called(receiver), "the callback is called")
         assert find_told(receiver, webhook["secret"], job["id"]) == [ended]
         secret = stack.http.get("/v1/webhooks/default-secret").json()["secret"]
-        (callback,) = [message for message in receiver.messages if message.path == "/hook?callback"]
+        (callback,) = find_called(receiver)
         assert callback.verify(secret)["data"]["job_id"] == job["id"]
 
     def test_that_is_cancelled_while_it_runs_ends_and_is_told(

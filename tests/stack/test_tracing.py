@@ -49,7 +49,7 @@ def traced(stack: RunningStack, collector: Collector, phantom_zip: Path) -> Iter
         job = stack.wait_for_end(accepted.json()["id"])
         wait_until(lambda: receiver.messages, "the callback is called")
         trace_id = accepted.headers["x-trace-id"]
-        needed = {"POST /v1/jobs", "webhook", *(f"run {step}" for step in STEPS)}
+        needed = {"POST /v1/jobs", "webhook", *(f"{deed} {step}" for deed in ("publish", "run") for step in STEPS)}
         wait_until(lambda: needed <= {span.name for span in collector.find(trace_id)}, "the spans are exported", 30)
         headers = {name.lower(): value for name, value in receiver.messages[0].headers.items()}
         yield Traced(job, trace_id, headers, collector.find(trace_id))

@@ -81,7 +81,7 @@ class TestKilledProcess:
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: self._look(stack, name)["pid"] != killed, f"{name} is started again", BACK_WITHIN_S)
         # How long a worker imports its libraries depends on what else the machine does.
-        wait_until(lambda: self._look(stack, name)["state"] == "ready", f"{name} is ready", 180)
+        wait_until(lambda: self._look(stack, name)["state"] == "ready", f"{name} is ready", 300)
         wait_until(lambda: stack.http.get("/readyz").status_code == 200, "the gateway is ready", 120)
 
     def _look(self, stack: RunningStack, name: str) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from tests.faults import devices, kills, outside, server_faults, storage_faults
 from tests.faults.invariants import Account, check_invariants
 from tests.faults.page import render_page
 from tests.faults.platform import FaultyPlatform, running_platform
-from tests.faults.row import RECOVERY_LIMIT_S, Outcome, Row, SkippedRow
+from tests.faults.row import Outcome, Row, SkippedRow
 
 ROWS: tuple[Row, ...] = (*kills.ROWS, *devices.ROWS, *server_faults.ROWS, *storage_faults.ROWS, *outside.ROWS)
 _LONGEST_REASON = 100
@@ -55,8 +55,6 @@ def measure(platform: FaultyPlatform, row: Row) -> Measured:
     started = time.monotonic()
     try:
         outcome, account = run_row(platform, row)
-        recovered_s = outcome.recovery_s or 0.0
-        assert recovered_s <= RECOVERY_LIMIT_S, f"the work was done after {recovered_s:.1f} s"
     except SkippedRow as reason:
         return Measured(row.id, f"not run: {reason}", None, 0, 0, 0, 0.0, is_held=None)
     except Exception as error:  # noqa: BLE001  # whatever breaks is what this is for

@@ -45,13 +45,11 @@ class SkippedRow(Exception):
 
 
 def await_recovery(platform: FaultyPlatform, job_id: uuid.UUID, stage: StageName, since: float) -> float:
-    """Return how many seconds after `since` a stage succeeded.
-
-    How fast is judged where it is measured: a process that starts again imports its libraries first, which takes a slow
-    or busy machine many times as long.
-    """
+    """Return how many seconds after `since` a stage succeeded; at most its lease and 30 s."""
     platform.await_state(job_id, stage, StageState.SUCCEEDED, limit_s=3 * RECOVERY_LIMIT_S)
-    return time.monotonic() - since
+    recovery_s = time.monotonic() - since
+    assert recovery_s <= RECOVERY_LIMIT_S, f"{stage} recovered after {recovery_s:.1f} s"
+    return recovery_s
 
 
 def expect_result(platform: FaultyPlatform, *job_ids: uuid.UUID) -> None:

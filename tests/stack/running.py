@@ -73,6 +73,11 @@ class RunningStack:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
+    def list_webhooks(self) -> list[dict[str, Any]]:
+        """Return the webhooks that there are."""
+        items: list[dict[str, Any]] = self.http.get("/v1/webhooks").raise_for_status().json()["items"]
+        return items
+
     def wait_for_all(self) -> None:
         """Return once nothing is left to do of what other tests submitted."""
         unfinished = text("SELECT count(*) FROM jobs WHERE finished_at IS NULL")

@@ -25,9 +25,9 @@ NOT_IN_SCHEMAS = "positive_data_acceptance,ensure_resource_availability,use_afte
 @pytest.fixture
 def _webhooks(stack: RunningStack) -> Iterator[None]:
     """Delete every webhook that is made: a fast machine makes as many as a platform takes, and others need some."""
-    before = _list_webhooks(stack)
+    before = {each["id"] for each in stack.list_webhooks()}
     yield
-    for made in _list_webhooks(stack) - before:
+    for made in {each["id"] for each in stack.list_webhooks()} - before:
         stack.http.delete(f"/v1/webhooks/{made}").raise_for_status()
 
 
@@ -55,10 +55,6 @@ class TestTheContract:
             check=False,
         )
         assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
-
-
-def _list_webhooks(stack: RunningStack) -> set[str]:
-    return {each["id"] for each in stack.http.get("/v1/webhooks").raise_for_status().json()["items"]}
 
 
 def _open_up(document: dict[str, Any]) -> dict[str, Any]:

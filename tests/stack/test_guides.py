@@ -54,7 +54,7 @@ class TestUserGuide:
         return wait
 
     def _count_delivered(self, stack: RunningStack, receiver: Receiver) -> int:
-        (made,) = [one for one in stack.http.get("/v1/webhooks").json()["items"] if one["url"] == receiver.url]
+        (made,) = [one for one in stack.list_webhooks() if one["url"] == receiver.url]
         listed = stack.http.get(f"/v1/webhooks/{made['id']}/deliveries").json()["items"]
         return [each["state"] for each in listed].count("delivered")
 

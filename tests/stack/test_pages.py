@@ -93,12 +93,8 @@ class TestWebhooks:
         with running_receiver() as receiver:
             words = {"https://pacs.example.org/hooks/ctclip": receiver.url}
             Walk(DOCS / "webhooks.md", shell, left_out, words).go()
-            (made,) = [one for one in self._list_webhooks(stack) if one["url"] == receiver.url]
+            (made,) = [one for one in stack.list_webhooks() if one["url"] == receiver.url]
             stack.http.delete(f"/v1/webhooks/{made['id']}").raise_for_status()
-
-    def _list_webhooks(self, stack: RunningStack) -> list[dict[str, str]]:
-        items: list[dict[str, str]] = stack.http.get("/v1/webhooks").raise_for_status().json()["items"]
-        return items
 
 
 class TestEvaluation:
